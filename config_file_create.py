@@ -1,0 +1,121 @@
+"""Step 1. Write the settings: lung.conf for these scripts, pylidc.conf for pylidc.
+
+Reads   lung.conf where there is one: what you changed in it stays, unless a flag says otherwise
+Writes  lung.conf, pylidc.conf
+Run     python config_file_create.py --lidc-dicom-path H:/LIDC-IDRI
+        python config_file_create.py --demo 12      synthetic scans in ./demo, settings that point to them
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from lungct import LungError, lidc
+from lungct.demo import write_demo
+from lungct.settings import (
+    BY_ATTRIBUTE,
+    CONF_NAME,
+    PYLIDC_CONF_NAME,
+    TABLE,
+    add_flags,
+    read_conf,
+    run_step,
+    write_conf,
+    write_pylidc_conf,
+)
+from utils import is_dir_path
+
+DEMO_ROOT = Path("demo")
+DEMO_SETTINGS = {
+    "lidc_dicom_path": "./demo/LIDC-IDRI",
+    "lidc_test_dicom_path": "./demo/LIDC-IDRI_test",
+    "lung_ct_path": "./demo/mydata/Image/ct",
+    "lung_image_path": "./demo/mydata/Image/lung",
+    "lung_ct_test_path": "./demo/mydata/Image_test/ct",
+    "run_path": "./demo/runs/lung",
+    "weights_path": "./demo/runs/lung/unet_model.pth",
+    "predictions_path": "./demo/predictions",
+}
+
+
+def parse_flags(argv: list[str] | None) -> argparse.Namespace:
+    """The flags: one for each setting, and a few of this step's own."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--conf", type=Path, default=Path(CONF_NAME), help="settings file (default: %(default)s)")
+    parser.add_argument("--demo", type=int, metavar="N", help="make N synthetic patients in ./demo and use them")
+    parser.add_argument("--reset", action="store_true", help="start from the defaults, not from the lung.conf that is there")
+    parser.add_argument("--install-home", action="store_true", help="also write pylidc's own file in the home directory")
+    parser.add_argument("--force", action="store_true", help="with --install-home: replace another one (kept as .bak)")
+    add_flags(parser, TABLE)
+    flags = parser.parse_args(argv)
+    if flags.demo is not None and not 2 <= flags.demo <= 100:
+        parser.error("--demo takes 2 to 100 patients: at least one to train and one to test on")
+    return flags
+
+
+def new_values(flags: argparse.Namespace) -> tuple[dict, dict]:
+    """(settings before, settings now): defaults, then the old file, then the demo, then the flags."""
+    before = {setting.attribute: setting.default for setting in TABLE}
+    if flags.conf.is_file() and not flags.reset:
+        before.update(read_conf(flags.conf))
+    now = dict(before)
+    if flags.demo:
+        now.update(DEMO_SETTINGS)
+    now.update({name: getattr(flags, name) for name in BY_ATTRIBUTE if getattr(flags, name) is not None})
+    return before, now
+
+
+def check_paths(values: dict) -> list[str]:
+    """What is wrong with the two scan folders, a sentence each."""
+    faults = []
+    for name in ("lidc_dicom_path", "lidc_test_dicom_path"):
+        try:
+            lidc.check_root(is_dir_path(values[name]))
+        except LungError as error:
+            faults.append(f"{BY_ATTRIBUTE[name].key}: {error}")
+    return faults
+
+
+def install_home(dicom_path: str, force: bool) -> Path:
+    """Write pylidc's own file in the home directory; an old one that differs is kept as .bak."""
+    home = lidc.home_conf()
+    beside = home.with_name(home.name + ".new")
+    write_pylidc_conf(beside, dicom_path)
+    same = home.is_file() and home.read_bytes() == beside.read_bytes()
+    if home.is_file() and not same:
+        if not force:
+            beside.unlink()
+            raise LungError(f"{home} is there and differs; --force replaces it and keeps the old one as {home.name}.bak")
+        shutil.copy2(home, home.with_name(home.name + ".bak"))
+    beside.replace(home)
+    return home
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Settle the values, write both files, read pylidc's back with its own reader, check the paths."""
+    flags = parse_flags(argv)
+    before, now = new_values(flags)
+    if flags.demo:
+        train, test = write_demo(DEMO_ROOT, flags.demo)
+        print(f"synthetic LIDC-IDRI: {train} patients to train on, {test} to test on, in {DEMO_ROOT}")
+    existed = flags.conf.is_file()
+    write_conf(flags.conf, now)
+    dicom_path = str(Path(now["lidc_dicom_path"]).expanduser().resolve()) if flags.demo else now["lidc_dicom_path"]
+    pylidc_conf = flags.conf.with_name(PYLIDC_CONF_NAME)
+    write_pylidc_conf(pylidc_conf, dicom_path)
+    if lidc.read_dicom_path(pylidc_conf) != dicom_path:
+        raise LungError(f"{pylidc_conf}: pylidc would not read back {dicom_path}; choose a path it can")
+    for name, value in now.items():
+        if value != before[name]:
+            print(f"  {BY_ATTRIBUTE[name].key}: {before[name]} -> {value}")
+    if flags.install_home:
+        print(f"wrote {install_home(dicom_path, flags.force)}")
+    print(f"{'rewrote' if existed else 'wrote'} {flags.conf} and {pylidc_conf}")
+    faults = check_paths(now)
+    for fault in faults:
+        print(f"look: {fault}")
+    print("next: python prepare_lung_image.py" if not faults else "next: put that right, then python prepare_lung_image.py")
+
+
+if __name__ == "__main__":
+    run_step(main)

@@ -1,0 +1,63 @@
+"""Writing that is never half done: into a file or folder beside, then renamed."""
+
+import csv
+import io
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from lungct import LungError
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put `content` where `path` is, all or nothing. Raises LungError when the disk does not take it."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise LungError(f"{path}: cannot write it ({error.strerror}); make room or choose another folder") from error
+
+
+def replace_folder(folder: Path, files: dict[str, bytes]) -> None:
+    """Make `folder` hold exactly `files`, all or nothing. Raises LungError when the disk does not take it."""
+    beside = folder.with_name(f".{folder.name}.tmp")
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        for name, content in files.items():
+            (beside / name).write_bytes(content)
+        shutil.rmtree(folder, ignore_errors=True)
+        beside.replace(folder)
+    except OSError as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise LungError(f"{folder}: cannot write it ({error.strerror}); make room or choose another folder") from error
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    """An array as the bytes of a .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def read_npy(path: Path) -> np.ndarray:
+    """An array from a .npy file, never a pickle. Raises LungError."""
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise LungError(f"{path}: no readable .npy file ({error})") from error
+
+
+def csv_bytes(rows: Iterable[dict], columns: Iterable[str]) -> bytes:
+    """Rows as the bytes of a .csv file with a header line."""
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, fieldnames=list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue().encode()

@@ -1,0 +1,88 @@
+"""Overlays, curves and contact sheets. Shapes: H rows, W columns."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from lungct.files import replace_file
+
+WINDOWS_HU = {"lung": (-1350, 150), "mediastinum": (-160, 240), "bone": (-450, 1050)}
+RED, GREEN, BLUE, YELLOW = (255, 70, 70), (80, 230, 100), (90, 140, 255), (255, 210, 60)
+
+
+def to_grey(ct_hu: np.ndarray, window: str = "lung") -> np.ndarray:
+    """HU to 0..255 (uint8) in one of WINDOWS_HU."""
+    low, high = WINDOWS_HU[window]
+    return (np.clip((ct_hu.astype(np.float32) - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+
+
+def outline(mask: np.ndarray) -> np.ndarray:
+    """The pixels of a mask (H, W) that touch what is not mask."""
+    padded = np.pad(mask, 1, mode="edge")
+    inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return mask & ~inside
+
+
+def overlay(ct_hu: np.ndarray, *masks: np.ndarray, colours: Sequence = (RED, GREEN), window: str = "lung") -> np.ndarray:
+    """CT in grey with the outline of each mask in its colour: (H, W, 3) uint8."""
+    image = np.repeat(to_grey(ct_hu, window)[..., None], 3, axis=2)
+    for mask, colour in zip(masks, colours, strict=False):
+        image[outline(mask)] = colour
+    return image
+
+
+def difference(ct_hu: np.ndarray, lung: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Where two masks differ: red predicted too much, blue missed, dark CT elsewhere: (H, W, 3) uint8."""
+    image = np.repeat(to_grey(ct_hu)[..., None] // 2, 3, axis=2)
+    image[predicted & ~lung] = RED
+    image[lung & ~predicted] = BLUE
+    return image
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+    """An image (uint8) as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", compress_level=1)  # 5 times faster than 6 for a tenth more bytes
+    return buffer.getvalue()
+
+
+def contact_sheet(tiles: Sequence[np.ndarray], labels: Sequence[str], columns: int, side: int = 256) -> np.ndarray:
+    """Images of any size as a labelled grid: (rows * side, columns * side, 3) uint8."""
+    rows = -(-len(tiles) // columns)
+    sheet = Image.new("RGB", (columns * side, rows * side))
+    for number, (tile, label) in enumerate(zip(tiles, labels, strict=True)):
+        picture = Image.fromarray(tile)
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+        corner = (number % columns * side, number // columns * side)
+        sheet.paste(picture, corner)
+        ImageDraw.Draw(sheet).text((corner[0] + 5, corner[1] + 4), label, fill=YELLOW)
+    return np.asarray(sheet)
+
+
+def save_png(path: Path, image: np.ndarray) -> None:
+    """Write a picture, all or nothing."""
+    replace_file(path, png_bytes(image))
+
+
+def save_curves(path: Path, history: list[dict]) -> None:
+    """Training and validation loss, and validation Dice, by epoch."""
+    from matplotlib.figure import Figure  # takes 0.5 s; prediction never needs it
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in history]
+    left.plot(epochs, [row["train_loss"] for row in history], label="training")
+    left.plot(epochs, [row["val_loss"] for row in history], label="validation")
+    left.set(xlabel="epoch", ylabel="loss (Dice + cross-entropy)", yscale="log")
+    right.plot(epochs, [row["val_dice"] for row in history], label="mean")
+    right.plot(epochs, [row["val_worst_dice"] for row in history], label="worst slice")
+    right.set(xlabel="epoch", ylabel="validation Dice")
+    for axes in (left, right):
+        axes.legend()
+        axes.grid(alpha=0.3)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    replace_file(path, buffer.getvalue())

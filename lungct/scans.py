@@ -1,0 +1,295 @@
+"""One CT scan from DICOM or NIfTI: headers first, pixels only when asked for, always in HU.
+
+Every array leaves here in one orientation (LPS): slices in ascending z (feet first), rows from
+anterior to posterior, columns from the patient's right to the left, however the patient lay.
+Z slices, H rows, W columns.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+from lungct import LungError
+
+HEADER_TAGS = [
+    "PatientID",
+    "Modality",
+    "ImageType",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SOPInstanceUID",
+    "InstanceNumber",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "SliceThickness",
+    "Rows",
+    "Columns",
+    "RescaleSlope",
+    "RescaleIntercept",
+]
+NEEDED_TAGS = (
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "RescaleSlope",
+    "RescaleIntercept",
+)
+AXIAL_COSINE = 0.8  # a gantry tilts by up to 30 degrees; anything steeper is no axial slice
+SAME_PLACE_MM = 0.01
+GAP_FACTOR = 1.5  # a step this much longer than the usual one means that a slice is missing
+NIFTI_ENDINGS = (".nii", ".nii.gz")
+NOT_A_NUMBER_HU = -1024  # what some tools write outside the field of view as NaN
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A CT volume whose pixels are still on disk.
+
+    z_mm:       (Z,) float64, ascending
+    spacing_mm: slice, row and column spacing
+    shape:      rows and columns of a slice, after it is turned to LPS
+    remarks:    what was odd about the files, one phrase each
+    """
+
+    patient_id: str
+    series_uid: str
+    files: tuple[Path, ...]
+    z_mm: np.ndarray
+    spacing_mm: tuple[float, float, float]
+    shape: tuple[int, int]
+    remarks: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.z_mm)
+
+    def read(self, z_indices: Iterable[int] | None = None) -> np.ndarray:
+        """Decode the slices asked for (all when None): (Z, H, W) int16 in HU, not clipped."""
+        wanted = range(len(self)) if z_indices is None else z_indices
+        return np.stack([self._read_slice(z) for z in wanted])
+
+    def _read_slice(self, z_index: int) -> np.ndarray:
+        raise NotImplementedError
+
+
+class DicomScan(Scan):
+    """One file a slice."""
+
+    def _read_slice(self, z_index: int) -> np.ndarray:
+        path = self.files[z_index]
+        dataset = pydicom.dcmread(path)
+        try:
+            pixels = dataset.pixel_array
+        except (AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
+            raise LungError(f"{path}: cannot decode the pixels ({one_line(error)})") from error
+        hu = to_hu(pixels, float(dataset.RescaleSlope), float(dataset.RescaleIntercept))
+        return turn_to_lps(hu, dataset.ImageOrientationPatient)
+
+
+@dataclass(frozen=True)
+class NiftiScan(Scan):
+    """One file a volume, turned to LPS and held in memory: volume (Z, H, W)."""
+
+    volume: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0), np.int16))
+
+    def _read_slice(self, z_index: int) -> np.ndarray:
+        return self.volume[z_index]
+
+
+def one_line(error: Exception) -> str:
+    """The first line of an error's text, for a message of ours."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def to_hu(pixels: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    """Stored values to int16 HU, without a detour through float where slope and intercept allow."""
+    if slope == 1 and intercept == int(intercept) and pixels.dtype.kind in "iu":
+        hu = pixels.astype(np.int32) + int(intercept)
+    else:
+        hu = np.rint(pixels * slope + intercept)
+    return np.clip(hu, -32768, 32767).astype(np.int16)
+
+
+def turn_to_lps(image: np.ndarray, orientation: Iterable[float]) -> np.ndarray:
+    """Turn an axial slice by its ImageOrientationPatient so that rows go to the back, columns to the left.
+
+    image (H, W); a prone or lateral patient comes out as if supine to the reader.
+    """
+    along_row, along_col = np.reshape([float(c) for c in orientation], (2, 3))
+    if abs(along_row[1]) > abs(along_row[0]):
+        image, along_row, along_col = image.T, along_col, along_row
+    image = image[:, ::-1] if along_row[0] < 0 else image
+    return image[::-1] if along_col[1] < 0 else image
+
+
+def contiguous_runs(z_mm: np.ndarray) -> list[slice]:
+    """Cut ascending positions where a slice is missing: runs inside which 3-D steps make sense."""
+    steps = np.diff(z_mm)
+    if not len(steps):
+        return [slice(0, len(z_mm))]
+    cuts = np.flatnonzero(steps > GAP_FACTOR * np.median(steps)) + 1
+    edges = [0, *cuts.tolist(), len(z_mm)]
+    return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def read_headers(folder: Path) -> Iterator[tuple[Path, pydicom.Dataset]]:
+    """Every DICOM header below `folder`, pixels left on disk; what is not DICOM is passed over."""
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        header = read_header(path)
+        if header is not None:
+            yield path, header
+
+
+def read_header(path: Path) -> pydicom.Dataset | None:
+    """The tags of HEADER_TAGS, or None where the file is no DICOM."""
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
+    except InvalidDicomError:
+        return None
+    except (OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+        raise LungError(f"{path}: cannot read its header ({one_line(error)})") from error
+
+
+def is_ct_slice(header: pydicom.Dataset) -> bool:
+    """CT with a place in space: no X-ray, segmentation, report or localiser."""
+    return header.get("Modality") == "CT" and "LOCALIZER" not in header.get("ImageType", [])
+
+
+def find_series(folder: Path) -> dict[str, list[tuple[Path, pydicom.Dataset]]]:
+    """The CT series below `folder` by SeriesInstanceUID, each a list of (path, header)."""
+    series: dict[str, list] = {}
+    for path, header in read_headers(folder):
+        if is_ct_slice(header):
+            series.setdefault(str(header.get("SeriesInstanceUID", "")), []).append((path, header))
+    return series
+
+
+def find_series_folder(patient_folder: Path, study_uid: str, series_uid: str) -> Path | None:
+    """The folder of one series: the old LIDC layout by name, any other by one header a folder."""
+    by_name = patient_folder / study_uid / series_uid
+    if by_name.is_dir():
+        return by_name
+    folders = sorted({p.parent for p in patient_folder.rglob("*") if p.is_file()})
+    for folder in folders:
+        for path in sorted(p for p in folder.iterdir() if p.is_file()):
+            header = read_header(path)
+            if header is None:
+                continue
+            if str(header.get("SeriesInstanceUID", "")).strip() == series_uid:
+                return folder
+            break
+    return None
+
+
+def open_series(files: list[tuple[Path, pydicom.Dataset]]) -> DicomScan:
+    """Sort the slices of one series by position and check that they make a volume.
+
+    Raises LungError where a slice lacks what HU and millimetres need, or is not axial.
+    """
+    for path, header in files:
+        missing = [tag for tag in NEEDED_TAGS if tag not in header]
+        if missing:
+            raise LungError(f"{path}: no {', '.join(missing)} in the header")
+    remarks: list[str] = []
+    files = _keep_commonest_shape(files, remarks)
+    files = _keep_one_per_position(files, remarks)
+    first = files[0][1]
+    along_row, along_col = np.reshape([float(c) for c in first.ImageOrientationPatient], (2, 3))
+    if abs(np.cross(along_row, along_col)[2]) < AXIAL_COSINE:
+        raise LungError(f"{files[0][0].parent}: the slices are not axial; export an axial series")
+    z_mm = np.array([_z_mm(header) for _, header in files])
+    row_mm, col_mm = (float(v) for v in first.PixelSpacing)
+    shape = (int(first.Rows), int(first.Columns))
+    if abs(along_row[1]) > abs(along_row[0]):  # rows and columns change places in turn_to_lps
+        row_mm, col_mm, shape = col_mm, row_mm, shape[::-1]
+    slice_mm = float(np.median(np.diff(z_mm))) if len(z_mm) > 1 else float(first.get("SliceThickness") or 1.0)
+    gaps = len(contiguous_runs(z_mm)) - 1
+    if gaps:
+        remarks.append(f"slices missing in {gaps} place{'s' * (gaps > 1)}")
+    return DicomScan(
+        patient_id=str(first.get("PatientID", "")).strip() or "unknown",
+        series_uid=str(first.get("SeriesInstanceUID", "")),
+        files=tuple(path for path, _ in files),
+        z_mm=z_mm,
+        spacing_mm=(slice_mm, row_mm, col_mm),
+        shape=shape,
+        remarks=tuple(remarks),
+    )
+
+
+def _z_mm(header: pydicom.Dataset) -> float:
+    return float(header.ImagePositionPatient[2])
+
+
+def _geometry(header: pydicom.Dataset) -> tuple:
+    orientation = tuple(round(float(c), 3) for c in header.ImageOrientationPatient)
+    return header.Rows, header.Columns, orientation
+
+
+def _keep_commonest_shape(files: list, remarks: list[str]) -> list:
+    """Drop the odd scout or reformat that shares the series UID."""
+    commonest, count = Counter(_geometry(h) for _, h in files).most_common(1)[0]
+    if count < len(files):
+        remarks.append(f"{len(files) - count} slices of another size or direction left out")
+    return [(p, h) for p, h in files if _geometry(h) == commonest]
+
+
+def _keep_one_per_position(files: list, remarks: list[str]) -> list:
+    """Sort by z; of slices at one place keep the lowest InstanceNumber, as pylidc does."""
+    ordered = sorted(files, key=lambda f: (_z_mm(f[1]), int(f[1].get("InstanceNumber") or 0), f[0].name))
+    kept: list = []
+    for path, header in ordered:
+        if not kept or _z_mm(header) - _z_mm(kept[-1][1]) > SAME_PLACE_MM:
+            kept.append((path, header))
+    if len(kept) < len(files):
+        remarks.append(f"{len(files) - len(kept)} slices at a place already taken left out")
+    return kept
+
+
+def open_nifti(path: Path) -> NiftiScan:
+    """Open a NIfTI volume in HU; patient and series are named after the file.
+
+    Raises LungError where the file is no 3-D volume.
+    """
+    volume, z_mm, spacing_mm = read_volume(path)
+    hu = np.nan_to_num(volume.astype(np.float32), nan=NOT_A_NUMBER_HU)
+    name = stem(path)
+    return NiftiScan(
+        patient_id=name,
+        series_uid=name,
+        files=(path,),
+        z_mm=z_mm,
+        spacing_mm=spacing_mm,
+        shape=volume.shape[1:],
+        volume=to_hu(hu, 1, 0.0),
+    )
+
+
+def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
+    """A NIfTI or MetaImage file turned to LPS: (Z, H, W) array, z of each slice, spacing; all in mm.
+
+    Raises LungError where it is no 3-D volume.
+    """
+    import SimpleITK  # here, because it takes a while and DICOM users never need it
+
+    try:
+        image = SimpleITK.ReadImage(str(path))
+        if image.GetDimension() != 3:
+            raise LungError(f"{path}: {image.GetDimension()} dimensions, a volume has 3; split it first")
+        image = SimpleITK.DICOMOrient(image, "LPS")
+    except RuntimeError as error:
+        reason = one_line(Exception(str(error).strip().splitlines()[-1]))
+        raise LungError(f"{path}: no readable volume ({reason})") from error
+    col_mm, row_mm, slice_mm = image.GetSpacing()
+    z_mm = image.GetOrigin()[2] + slice_mm * np.arange(image.GetSize()[2])
+    return SimpleITK.GetArrayFromImage(image), z_mm, (slice_mm, row_mm, col_mm)
+
+
+def stem(path: Path) -> str:
+    """File name without its ending, .nii.gz being one."""
+    return path.name.removesuffix(".gz").rpartition(".")[0] or path.name

@@ -1,0 +1,330 @@
+"""The lung label maker, and the directory check that every step starts with.
+
+`segment_lung` works coarse to fine: all decisions (what is outside the body, airway, bowel gas, lung)
+are taken on a grid of about 1.6 mm, and only the edge is drawn again at full resolution.
+
+Z slices, H rows, W columns; h and w are rows and columns of the coarse grid.
+"""
+
+from pathlib import Path
+
+import cc3d
+import edt
+import numpy as np
+from scipy import ndimage
+
+from lungct import LungError
+
+AIR_HU = -400  # half-way between aerated lung (-850) and soft tissue (50): the wall where a reader draws it
+PADDING_HU = -1000  # outside the reconstruction circle scanners write a constant at or below air
+COARSE_MM = 1.6
+SINGLE_SLICE_MM = 5.0  # thickness assumed for a slice that comes alone
+HU_RANGE = (-1024, 300)  # clipped before averaging, so that bone and metal do not spill into their neighbours
+
+CUT_RIM = (0.2, 0.8)  # a lung cut by the field of view touches the frame at the side, between front and back,
+CUT_RIM_SHARE = 0.12  # along little of its length,
+CUT_LUNG_HU = (-930, -650)
+CUT_LUNG_MM2 = 500
+
+BLOB_AREA_MM2 = (40, 1500)  # a trachea, a bronchus or a bowel loop cut across, surrounded by tissue
+BLOB_HU = (-975, -900)  # the darker half of such a blob is BLOB_DARKER_HU below this patient's air as a whole,
+BLOB_EDGE_HU = -600
+BLOB_DARKER_HU = 70  # or in the middle of the trunk, where no lung lies alone, just below the upper limit
+MIDDLE_MM = (45, 35)  # rows and columns from the trunk's centre
+AIRWAY_REACH_MM = 15  # how far the airway is followed into the lung from where it lay free in tissue
+AIRWAY_MIX = 0.35  # the airway is followed through air whose HU lies so far from lumen to lung
+AIRWAY_RADIUS_MM = 2.0  # thinner branches belong to the lung
+PURE_AIR_HU = (-965, -985)  # median, and darkest tenth, that no lung has
+LUNG_MM2 = 2000  # ... but for a large one in a pneumothorax
+GAS_HU = -945
+GAS_DARKER_HU = 35  # the darkest tenth of gas in the bowel is darker than that of this patient's lung
+GAS_SHARE = 0.3  # of the largest lung; no bowel loop that separates from the lung is larger
+SMALLEST_SHARE = 0.004  # of the largest lung; smaller pockets are noise
+BELLY_SHARE = 0.2  # of the gas; less lung than that is partial volume at the edge of bowel
+SMALL_SHARE = 0.05  # so small a pocket is lung only when it lies deep, and near a large one
+NEAR_MM = 20
+HULL_MARGIN_MM = 20  # a thin chest wall does not count as trunk; the lung may reach so far beyond it
+VESSEL_MM = 6.0  # closing radius: takes in vessels and wall nodules of up to 12 mm
+
+IN_SLICE = np.zeros((3, 3, 3), bool)  # neighbours within a slice, by edges
+IN_SLICE[1] = ndimage.generate_binary_structure(2, 1)
+IN_SLICE_8 = np.zeros((3, 3, 3), bool)  # ... by corners too
+IN_SLICE_8[1] = True
+SQUARE = np.ones((1, 2, 2), bool)
+
+
+def is_dir_path(path: str | Path) -> Path:
+    """Return `path` as a Path when it is a directory; raise LungError saying what is there instead."""
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise LungError(f"{path} is a file, not a folder")
+    parent = next((p for p in path.parents if p.is_dir()), Path("."))
+    raise LungError(f"{path} does not exist; the nearest folder that does is {parent.resolve()}")
+
+
+def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray:
+    """Both lungs, with their vessels and wall nodules, without trachea, main bronchi and bowel gas.
+
+    ct_hu:      (H, W) or (Z, H, W), any real dtype, HU, not clipped; slices in ascending z
+    spacing_mm: (row, column) or (slice, row, column)
+    returns     bool, same shape; all False where there is no lung
+    raises      LungError where shape and spacing do not fit together
+
+    The method is ours; its parts are the field's: threshold, connected components, region growing of the
+    airway and closing, as in Hu, Hoffman and Reinhardt, IEEE Trans Med Imaging 20 (2001) 490-498.
+    """
+    if ct_hu.ndim not in (2, 3) or len(spacing_mm) != ct_hu.ndim:
+        raise LungError(f"segment_lung: CT of shape {ct_hu.shape} does not go with spacing {spacing_mm}")
+    if ct_hu.ndim == 2:
+        return segment_lung(ct_hu[None], (SINGLE_SLICE_MM, *spacing_mm))[0]
+
+    steps = tuple(max(1, round(COARSE_MM / mm)) for mm in spacing_mm[1:])
+    coarse_mm = (spacing_mm[0], spacing_mm[1] * steps[0], spacing_mm[2] * steps[1])
+    coarse_hu = np.stack([block_mean(np.clip(ct, *HU_RANGE), steps) for ct in ct_hu])  # (Z, h, w)
+    padding = find_padding(coarse_hu)
+    coarse_hu[padding] = 0
+    outside = find_outside(coarse_hu, padding, coarse_mm)
+    air = (coarse_hu < AIR_HU) & ~outside
+    hull = trunk_hull((coarse_hu >= AIR_HU) & ~padding, coarse_mm)
+    if not (air & hull).any():
+        return np.zeros(ct_hu.shape, bool)
+    box = bounding_box(air & hull, coarse_mm, margin_mm=HULL_MARGIN_MM)
+    coarse_hu, outside, air, hull = coarse_hu[box], outside[box], air[box], hull[box]
+
+    airway = find_airway(coarse_hu, air, hull, coarse_mm)
+    pockets = label_pockets(air & ~airway)
+    lungs = choose_lungs(pockets, coarse_hu, airway, outside, hull, coarse_mm)
+    aerated, closed = close_lungs(pockets, lungs, air & ~airway, hull, coarse_mm)
+    closed &= ~airway
+
+    fine = np.zeros(ct_hu.shape, bool)
+    fine_box = (box[0], *(slice(b.start * n, b.stop * n) for b, n in zip(box[1:], steps, strict=True)))
+    may_grow = ~airway & ~outside
+    fine[fine_box] = refine(ct_hu[fine_box], aerated, closed, may_grow, steps)
+    return fine
+
+
+def block_mean(image: np.ndarray, steps: tuple[int, int]) -> np.ndarray:
+    """Mean over blocks of rows and columns of (H, W), float32; the last block filled up by repeating the edge."""
+    rows, cols = steps
+    over = ((0, -image.shape[0] % rows), (0, -image.shape[1] % cols))
+    if any(after for _, after in over):
+        image = np.pad(image, over, mode="edge")
+    in_rows = sum(image[row::rows].astype(np.float32) for row in range(rows))
+    return sum(in_rows[:, col::cols] for col in range(cols)) / np.float32(rows * cols)
+
+
+def find_padding(coarse_hu: np.ndarray) -> np.ndarray:
+    """The constant outside the scanner's reconstruction circle (bool, same shape); counts as tissue later."""
+    value = coarse_hu[:, :1, :1]
+    ends = (slice(2), slice(-2, None))
+    corners = [coarse_hu[:, rows, cols] for rows in ends for cols in ends]
+    if value.max() > PADDING_HU or not all((corner == value).all() for corner in corners):
+        return np.zeros(coarse_hu.shape, bool)
+    y, x = np.ogrid[-1 : 1 : coarse_hu.shape[1] * 1j, -1 : 1 : coarse_hu.shape[2] * 1j]
+    return (coarse_hu == value) & (y * y + x * x > 0.95)
+
+
+def find_outside(coarse_hu: np.ndarray, padding: np.ndarray, spacing_mm: tuple) -> np.ndarray:
+    """Air that is not in the body: what reaches the frame of its slice.
+
+    A lung cut by the field of view reaches the frame too; it is told from room air by where and how little.
+    """
+    label, count = ndimage.label(coarse_hu < AIR_HU, IN_SLICE)
+    frame = np.ones(coarse_hu.shape, bool)
+    frame[:, 1:-1, 1:-1] = False
+    if padding.any():
+        frame |= ndimage.binary_dilation(padding, IN_SLICE_8)
+    rim = label[frame]
+    height = np.nonzero(frame)[1] / coarse_hu.shape[1]  # 0 front, 1 back
+    length = np.bincount(rim, minlength=count + 1)
+    rim_height = np.bincount(rim, weights=height, minlength=count + 1) / np.maximum(length, 1)
+    is_open = length > 0
+    is_open[0] = False
+    at_the_side = (rim_height > CUT_RIM[0]) & (rim_height < CUT_RIM[1])
+    little = length < CUT_RIM_SHARE * 2 * sum(coarse_hu.shape[1:])
+    candidates = np.flatnonzero(is_open & at_the_side & little)
+    boxes = ndimage.find_objects(label) if len(candidates) else []
+    for number in candidates:
+        hu = coarse_hu[boxes[number - 1]][label[boxes[number - 1]] == number]
+        like_lung = CUT_LUNG_HU[0] < hu.mean() < CUT_LUNG_HU[1]
+        if like_lung and hu.size * spacing_mm[1] * spacing_mm[2] > CUT_LUNG_MM2:
+            is_open[number] = False
+    return is_open[label] | padding
+
+
+def trunk_hull(tissue: np.ndarray, spacing_mm: tuple) -> np.ndarray:
+    """Per slice, what lies between trunk and trunk in its row or in its column; leaves the table out."""
+    step = max(1, round(3.2 / spacing_mm[1])), max(1, round(3.2 / spacing_mm[2]))
+    solid = np.stack([np.pad(block_mean(slice_, step) > 0.6, 1, mode="edge") for slice_ in tissue])
+    solid = ndimage.binary_dilation(ndimage.binary_erosion(solid, IN_SLICE_8, border_value=1), IN_SLICE_8)
+    trunk = cc3d.largest_k(solid[:, 1:-1, 1:-1], k=1, connectivity=6) > 0
+    if not trunk.any():
+        return np.ones(tissue.shape, bool)
+    hull = np.zeros(trunk.shape, bool)
+    for axis in (1, 2):
+        before = np.logical_or.accumulate(trunk, axis)
+        after = np.flip(np.logical_or.accumulate(np.flip(trunk, axis), axis), axis)
+        hull |= before & after
+    return enlarge(hull, step)[:, : tissue.shape[1], : tissue.shape[2]]
+
+
+def find_airway(coarse_hu: np.ndarray, air: np.ndarray, hull: np.ndarray, spacing_mm: tuple) -> np.ndarray:
+    """Lumen and wall of trachea and main bronchi, and other blobs of pure air that lie free in tissue.
+
+    Seeds are such blobs, slice by slice; from there the airway is followed through air darker than lung
+    to where it has entered the lung.
+    """
+    blobs = find_blobs(coarse_hu, air, hull, spacing_mm)
+    if not blobs.any():
+        return blobs
+    box = bounding_box(blobs, spacing_mm, margin_mm=AIRWAY_REACH_MM)
+    smooth = ndimage.uniform_filter(coarse_hu[box], (1, 3, 3))
+    lung = air[box] & ~blobs[box]
+    lung_hu = np.median(coarse_hu[box][lung]) if lung.any() else -850
+    lumen_hu = np.median(smooth[blobs[box]])
+    dark = air[box] & (smooth < min(lumen_hu + AIRWAY_MIX * (lung_hu - lumen_hu), BLOB_HU[1]))
+    thick = distance_mm(dark, spacing_mm) > AIRWAY_RADIUS_MM
+    tube = dark & (distance_mm(~thick, spacing_mm) <= AIRWAY_RADIUS_MM + 0.5) if thick.any() else thick
+    tube = (tube | blobs[box]) & (distance_mm(~blobs[box], spacing_mm) <= AIRWAY_REACH_MM)
+    label = cc3d.connected_components(tube, connectivity=6)
+    seeded = np.zeros(label.max() + 1, bool)
+    seeded[np.unique(label[blobs[box]])] = True
+    seeded[0] = False
+    airway = np.zeros(air.shape, bool)
+    airway[box] = seeded[label]
+    return ndimage.binary_dilation(airway, IN_SLICE_8)
+
+
+def find_blobs(coarse_hu: np.ndarray, air: np.ndarray, hull: np.ndarray, spacing_mm: tuple) -> np.ndarray:
+    """Patches of pure air, each surrounded by tissue in its slice, and no tip of a lung in its neighbours."""
+    limit = np.clip(np.median(coarse_hu[air & hull]) - BLOB_DARKER_HU, *BLOB_HU)
+    centre = [index.mean() for index in np.nonzero(hull)[1:]]
+    thin = air & (coarse_hu < BLOB_EDGE_HU)
+    label, count = ndimage.label(thin, IN_SLICE)
+    area = np.bincount(label.ravel(), minlength=count + 1) * spacing_mm[1] * spacing_mm[2]
+    fits = (area > BLOB_AREA_MM2[0]) & (area < BLOB_AREA_MM2[1])
+    central, lateral = np.zeros(count + 1, bool), np.zeros(count + 1, bool)
+    for number, box in enumerate(ndimage.find_objects(label), start=1):
+        if fits[number]:
+            hu = np.sort(coarse_hu[box][label[box] == number])
+            core_hu = hu[: max(1, len(hu) // 2)].mean()
+            off_mm = [abs((b.start + b.stop) / 2 - c) * mm for b, c, mm in zip(box[1:], centre, spacing_mm[1:], strict=True)]
+            central[number] = off_mm[0] < MIDDLE_MM[0] and off_mm[1] < MIDDLE_MM[1] and core_hu < BLOB_HU[1]
+            lateral[number] = not central[number] and core_hu < limit
+    pocket = cc3d.connected_components(thin, connectivity=6)
+    share = np.bincount(pocket.ravel(), weights=lateral[label].ravel()) / np.bincount(pocket.ravel())
+    return central[label] | (lateral[label] & (share > 0.5)[pocket])
+
+
+def label_pockets(air: np.ndarray) -> np.ndarray:
+    """Number the pockets of air that stay apart when one-voxel bridges (partial volume) are cut: (Z, h, w)."""
+    return cc3d.connected_components(ndimage.binary_erosion(air, IN_SLICE, border_value=1), connectivity=6)
+
+
+def choose_lungs(
+    pockets: np.ndarray,
+    coarse_hu: np.ndarray,
+    airway: np.ndarray,
+    outside: np.ndarray,
+    hull: np.ndarray,
+    spacing_mm: tuple,
+) -> list[int]:
+    """The numbers of those pockets that are lung: in the trunk, no gas; a small one deep, and near a large one."""
+    boxes = ndimage.find_objects(pockets)
+    size = np.bincount(pockets.ravel())
+    inside = np.bincount(pockets.ravel(), weights=hull.ravel())
+    size[0], size[inside < size / 2] = 0, 0
+    darkest = {}  # tenth of a pocket's voxels, HU
+    lungs, gas_size = [], np.count_nonzero(airway)
+    for number in sorted(np.flatnonzero(size >= max(1, SMALLEST_SHARE * size.max())), key=lambda n: -size[n]):
+        box = boxes[number - 1]
+        hu = coarse_hu[box][pockets[box] == number]
+        darkest[number], median = np.percentile(hu, (10, 50))
+        area_mm2 = hu.size / (box[0].stop - box[0].start) * spacing_mm[1] * spacing_mm[2]
+        is_pure = median < PURE_AIR_HU[0] or (darkest[number] < PURE_AIR_HU[1] and area_mm2 < LUNG_MM2)
+        main = lungs[0] if lungs else number
+        is_gas = darkest[number] < min(GAS_HU, darkest[main] - GAS_DARKER_HU) and size[number] < GAS_SHARE * size[main]
+        if is_pure or is_gas:
+            gas_size += size[number]
+        else:
+            lungs.append(int(number))
+    if sum(size[lungs]) < BELLY_SHARE * gas_size:
+        return []
+    large = [n for n in lungs if size[n] >= SMALL_SHARE * size[lungs[0]]]
+    if len(large) == len(lungs):
+        return lungs
+    skin = ndimage.binary_dilation(outside, IN_SLICE_8, iterations=2)
+    near = distance_mm(~np.isin(pockets, large), spacing_mm) <= NEAR_MM
+    well_placed = np.setdiff1d(np.unique(pockets[near]), np.unique(pockets[skin]))
+    return [n for n in lungs if n in large or n in well_placed]
+
+
+def close_lungs(pockets: np.ndarray, lungs: list[int], air: np.ndarray, hull: np.ndarray, spacing_mm: tuple):
+    """Each lung grown back to its edge (first result), then closed over vessels and filled (second).
+
+    One side at a time, so that the closing never bridges the mediastinum.
+    """
+    aerated = np.zeros(air.shape, bool)
+    closed = np.zeros(air.shape, bool)
+    in_slice_mm = (1e6, *spacing_mm[1:])  # slices so far apart that each is closed alone
+    for side in split_sides(pockets, lungs, hull):
+        pocket = np.isin(pockets, side)
+        box = bounding_box(pocket, spacing_mm, margin_mm=VESSEL_MM + 2 * COARSE_MM)
+        lung = air[box] & ndimage.binary_dilation(pocket[box], IN_SLICE_8)
+        grown = distance_mm(~lung, in_slice_mm) <= VESSEL_MM
+        gained = ~lung & (distance_mm(grown, in_slice_mm) > VESSEL_MM)
+        aerated[box] |= lung
+        closed[box] |= fill_slices(lung | ndimage.binary_opening(gained, SQUARE))  # no stairs at a smooth edge
+    return aerated, closed
+
+
+def split_sides(pockets: np.ndarray, lungs: list[int], hull: np.ndarray) -> list[list[int]]:
+    """The pockets right and left of the middle of the trunk; lungs that touch each other are one pocket."""
+    boxes = ndimage.find_objects(pockets)
+    middle = np.nonzero(hull)[2].mean()
+    is_right = [boxes[n - 1][2].start + boxes[n - 1][2].stop < 2 * middle for n in lungs]
+    sides = [[n for n, r in zip(lungs, is_right, strict=True) if r == side] for side in (True, False)]
+    return [side for side in sides if side]
+
+
+def fill_slices(mask: np.ndarray) -> np.ndarray:
+    """Fill what a slice of the mask surrounds."""
+    label, count = ndimage.label(~mask, IN_SLICE)
+    frame = np.ones(mask.shape, bool)
+    frame[:, 1:-1, 1:-1] = False
+    is_open = np.zeros(count + 1, bool)
+    is_open[label[frame]] = True
+    is_open[0] = False
+    return mask | ~(is_open[label] | mask)
+
+
+def refine(ct_hu: np.ndarray, aerated: np.ndarray, closed: np.ndarray, may_grow: np.ndarray, steps: tuple) -> np.ndarray:
+    """Draw the edge against air at full resolution; keep the coarse edge where the closing made it."""
+    sure = closed & (ndimage.binary_erosion(closed, IN_SLICE_8, border_value=1) | ~aerated)
+    rim = ndimage.binary_dilation(closed, IN_SLICE_8) & may_grow
+    rows, cols = ct_hu.shape[1:]
+    sure, rim = (enlarge(mask, steps)[:, :rows, :cols] for mask in (sure, rim))
+    return sure | (rim & (ct_hu < AIR_HU))
+
+
+def enlarge(mask: np.ndarray, steps: tuple[int, int]) -> np.ndarray:
+    """Repeat rows and columns: coarse grid to fine grid."""
+    return mask.repeat(steps[0], axis=1).repeat(steps[1], axis=2)
+
+
+def distance_mm(mask: np.ndarray, spacing_mm: tuple) -> np.ndarray:
+    """Distance of each True voxel to the nearest False one; the volume's own faces do not count."""
+    return edt.edt(mask, anisotropy=spacing_mm, parallel=2)
+
+
+def bounding_box(mask: np.ndarray, spacing_mm: tuple, margin_mm: float) -> tuple[slice, slice, slice]:
+    """The box around a mask, enlarged by a margin as far as the volume goes."""
+    box = []
+    for axis, mm in enumerate(spacing_mm):
+        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        margin = int(np.ceil(margin_mm / mm)) + 1
+        box.append(slice(max(0, int(hit[0]) - margin), min(mask.shape[axis], int(hit[-1]) + margin + 1)))
+    return tuple(box)
