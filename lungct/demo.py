@@ -6,9 +6,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+from pydicom.uid import CTImageStorage, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 from tqdm import tqdm
 
 from lungct.lidc import LidcScan, scans_without_nodules
@@ -29,6 +28,7 @@ def write_demo(root: Path, patients: int) -> tuple[int, int]:
     identities = scans_without_nodules()[:patients]
     folders = ["LIDC-IDRI_test"] * test + ["LIDC-IDRI"] * (len(identities) - test)
     jobs = [(root, folder, who, seed) for seed, (folder, who) in enumerate(zip(folders, identities, strict=True))]
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the processes' numpy: they would fight for the processors
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         list(tqdm(pool.map(_write_patient, *zip(*jobs, strict=True)), total=len(jobs), desc="phantoms", unit="patient"))
     return len(identities) - test, test
@@ -52,7 +52,7 @@ def write_series(folder: Path, who: LidcScan, ct_hu: np.ndarray, spacing_mm: tup
     """Write a volume (Z, H, W) int16 in HU, ascending z, as one DICOM file a slice; `tags` overrule any tag."""
     folder.mkdir(parents=True, exist_ok=True)
     for k, image in enumerate(ct_hu):
-        slice_ = _header(who, CTImageStorage, f"{who.series_uid}.{k + 1}", "CT")
+        slice_ = _header(who, CTImageStorage, f"{who.series_uid} {k}", "CT")
         slice_.InstanceNumber = len(ct_hu) - k  # head first, as scanners number them
         slice_.ImagePositionPatient = [0, 0, round(k * spacing_mm[0], 4)]
         slice_.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
@@ -68,17 +68,17 @@ def write_series(folder: Path, who: LidcScan, ct_hu: np.ndarray, spacing_mm: tup
 def write_xray(folder: Path, who: LidcScan) -> None:
     """The chest X-ray that many LIDC patients have in the same folder, for the scripts to leave alone."""
     folder.mkdir(parents=True, exist_ok=True)
-    image = _header(who, DigitalXRayImageStorageForPresentation, f"{who.study_uid}.9.1", "DX")
-    image.SeriesInstanceUID = f"{who.study_uid}.9"
+    image = _header(who, DigitalXRayImageStorageForPresentation, f"{who.study_uid} x", "DX")
+    image.SeriesInstanceUID = generate_uid(entropy_srcs=[who.study_uid, "x-ray"])
     _set_pixels(image, np.zeros((48, 40), np.int16), signed=False)
     image.save_as(folder / "1-1.dcm", enforce_file_format=True)
 
 
-def _header(who: LidcScan, sop_class: str, sop_uid: str, modality: str) -> Dataset:
+def _header(who: LidcScan, sop_class: str, source: str, modality: str) -> Dataset:
     header = Dataset()
     header.file_meta = FileMetaDataset()
     header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID = sop_class
-    header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID = pydicom.uid.UID(sop_uid[:64])
+    header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID = generate_uid(entropy_srcs=[source])
     header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     header.PatientID, header.Modality = who.patient_id, modality
     header.StudyInstanceUID, header.SeriesInstanceUID = who.study_uid, who.series_uid

@@ -251,9 +251,14 @@ def render(build: Build, organs: Organs, tubes: list[Tube], z_mm: float, thickne
     lung_hu = build.lung_hu + build.gradient_hu * (down / build.half_depth)[:, None] - 70 * field["dense"]
     lung_hu = np.maximum(lung_hu + (40 - lung_hu) * field["thick"], -985)
     mix(image, lung_hu, field["lung"], pixel_mm)
-    for tube in tubes:
+    for tube in near(tubes, z_mm, thickness_mm / 2):
         draw_tube(image, tube, field["lung"], organs.x, organs.y, z_mm, thickness_mm)
     return image
+
+
+def near(tubes: list[Tube], z_mm: float, reach_mm: float) -> list[Tube]:
+    """The tubes that a plane can meet."""
+    return [t for t in tubes if t.low_mm - reach_mm < z_mm < t.high_mm + reach_mm]
 
 
 def mix(image: np.ndarray, hu: float | np.ndarray, distance: np.ndarray, pixel_mm: float) -> None:
@@ -275,7 +280,7 @@ def true_lung(organs: Organs, tubes: list[Tube], z_mm: float) -> np.ndarray:
     """The lungs at one height, without trachea and main bronchi and their walls: (H, W) bool."""
     distance = organs.plane(z_mm)["lung"]
     lung = distance < 0
-    for tube in tubes:
+    for tube in near(tubes, z_mm, 0.0):
         if tube.cuts_lung:
             draw_tube(lung, tube, distance, organs.x, organs.y, z_mm, 0.0)
     return lung

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
+from tqdm import tqdm
 
 from lungct import LungError
 
@@ -160,10 +161,12 @@ def is_ct_slice(header: pydicom.Dataset) -> bool:
     return header.get("Modality") == "CT" and "LOCALIZER" not in header.get("ImageType", [])
 
 
-def find_series(folder: Path) -> dict[str, list[tuple[Path, pydicom.Dataset]]]:
+def find_series(folder: Path, progress: tqdm | None = None) -> dict[str, list[tuple[Path, pydicom.Dataset]]]:
     """The CT series below `folder` by SeriesInstanceUID, each a list of (path, header)."""
     series: dict[str, list] = {}
     for path, header in read_headers(folder):
+        if progress is not None:
+            progress.update()
         if is_ct_slice(header):
             series.setdefault(str(header.get("SeriesInstanceUID", "")), []).append((path, header))
     return series

@@ -25,6 +25,14 @@ class Tube:
     cuts_lung: bool = False  # trachea and main bronchi are no lung
     keep_off_mm: float | None = None  # bone and bowel stay so far outside the lung; None may lie in it
 
+    @property
+    def low_mm(self) -> float:
+        return min(self.start[0], self.end[0]) - self.radius_mm
+
+    @property
+    def high_mm(self) -> float:
+        return max(self.start[0], self.end[0]) + self.radius_mm
+
 
 def cover(distance: np.ndarray, pixel_mm: float) -> np.ndarray:
     """Share of a pixel that lies inside, from its centre's signed distance to the edge."""
@@ -39,9 +47,6 @@ def draw_tube(
     image, lung (H, W): lung is the signed distance to the lung, mm
     """
     a, b = np.array(tube.start), np.array(tube.end)
-    reach = tube.radius_mm + thickness_mm / 2
-    if not min(a[0], b[0]) - reach < z_mm < max(a[0], b[0]) + reach:
-        return
     pixel_mm = x[1] - x[0]
     margin = tube.radius_mm + pixel_mm
     rows = slice(*np.searchsorted(y, [min(a[1], b[1]) - margin, max(a[1], b[1]) + margin]))

@@ -1,0 +1,51 @@
+"""Lung masks made elsewhere: NIfTI, NumPy or MetaImage files named by patient, scan or series UID."""
+
+from pathlib import Path
+
+import numpy as np
+
+from lungct import LungError
+from lungct.files import read_npy
+from lungct.scans import read_volume
+
+ENDINGS = (".nii.gz", ".nii", ".npz", ".npy", ".mhd")
+LUNA16_LUNGS, LUNA16_TRACHEA = (3, 4), 5  # codes of LUNA16's seg-lungs-LUNA16
+
+
+def find_label(folder: Path, names: tuple[str, ...]) -> Path:
+    """The mask file of a scan that goes by any of `names`. Raises LungError that lists what was looked for."""
+    for name in names:
+        for ending in ENDINGS:
+            if (folder / f"{name}{ending}").is_file():
+                return folder / f"{name}{ending}"
+    raise LungError(f"no label in {folder}: looked for {' or '.join(dict.fromkeys(names))} with {', '.join(ENDINGS)}")
+
+
+def read_label(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    """A mask of the whole scan: (Z, H, W) bool in ascending z. Raises LungError where the shape is not the scan's.
+
+    Any value above 0 is lung, but for LUNA16's codes, where the trachea (5) is not.
+    """
+    if path.suffix == ".npz":
+        mask = read_npz(path)
+    elif path.suffix == ".npy":
+        mask = read_npy(path)
+    else:
+        mask = read_volume(path)[0]
+    if mask.shape != shape:
+        raise LungError(f"{path}: shape {mask.shape}, but the CT has {shape} (slices, rows, columns)")
+    if LUNA16_TRACHEA in mask and any(code in mask for code in LUNA16_LUNGS):
+        return np.isin(mask, LUNA16_LUNGS)
+    return mask > 0
+
+
+def read_npz(path: Path) -> np.ndarray:
+    """The array `lung` of an .npz, or its only array. Raises LungError."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            names = arrays.files
+            if "lung" not in names and len(names) != 1:
+                raise LungError(f"{path}: no array named lung; it holds {', '.join(names)}")
+            return arrays["lung" if "lung" in names else names[0]]
+    except (OSError, ValueError, EOFError) as error:
+        raise LungError(f"{path}: no readable .npz file ({error})") from error

