@@ -45,6 +45,7 @@ SMALL_SHARE = 0.05  # so small a pocket is lung only when it lies deep, and near
 NEAR_MM = 20
 HULL_MARGIN_MM = 20  # a thin chest wall does not count as trunk; the lung may reach so far beyond it
 VESSEL_MM = 6.0  # closing radius: takes in vessels and wall nodules of up to 12 mm
+HOLE_MM2 = 800  # a nodule or vessel of up to 32 mm, surrounded by lung
 
 IN_SLICE = np.zeros((3, 3, 3), bool)  # neighbours within a slice, by edges
 IN_SLICE[1] = ndimage.generate_binary_structure(2, 1)
@@ -269,6 +270,7 @@ def close_lungs(pockets: np.ndarray, lungs: list[int], air: np.ndarray, hull: np
     """
     aerated = np.zeros(air.shape, bool)
     closed = np.zeros(air.shape, bool)
+    pixel_mm2 = spacing_mm[1] * spacing_mm[2]
     in_slice_mm = (1e6, *spacing_mm[1:])  # slices so far apart that each is closed alone
     for side in split_sides(pockets, lungs, hull):
         pocket = np.isin(pockets, side)
@@ -277,7 +279,7 @@ def close_lungs(pockets: np.ndarray, lungs: list[int], air: np.ndarray, hull: np
         grown = distance_mm(~lung, in_slice_mm) <= VESSEL_MM
         gained = ~lung & (distance_mm(grown, in_slice_mm) > VESSEL_MM)
         aerated[box] |= lung
-        closed[box] |= fill_slices(lung | ndimage.binary_opening(gained, SQUARE))  # no stairs at a smooth edge
+        closed[box] |= fill_slices(lung | ndimage.binary_opening(gained, SQUARE), pixel_mm2)  # no stairs at a smooth edge
     return aerated, closed
 
 
@@ -290,15 +292,15 @@ def split_sides(pockets: np.ndarray, lungs: list[int], hull: np.ndarray) -> list
     return [side for side in sides if side]
 
 
-def fill_slices(mask: np.ndarray) -> np.ndarray:
-    """Fill what a slice of the mask surrounds."""
+def fill_slices(mask: np.ndarray, pixel_mm2: float) -> np.ndarray:
+    """Fill what a slice of the mask surrounds, but for the dome of the diaphragm, which is too large."""
     label, count = ndimage.label(~mask, IN_SLICE)
+    fill = np.bincount(label.ravel(), minlength=count + 1) * pixel_mm2 < HOLE_MM2
     frame = np.ones(mask.shape, bool)
     frame[:, 1:-1, 1:-1] = False
-    is_open = np.zeros(count + 1, bool)
-    is_open[label[frame]] = True
-    is_open[0] = False
-    return mask | ~(is_open[label] | mask)
+    fill[label[frame]] = False
+    fill[0] = False
+    return mask | fill[label]
 
 
 def refine(ct_hu: np.ndarray, aerated: np.ndarray, closed: np.ndarray, may_grow: np.ndarray, steps: tuple) -> np.ndarray:

@@ -1,0 +1,303 @@
+"""Step 3. Train the U-Net on the slices of step 2.
+
+Reads   lung.conf, mydata/Image/manifest.csv and the slices that it lists
+Writes  runs/<name>/unet_model.pth, unet_model.json, history.csv, training_and_validation_loss.png,
+        pred_epoch_<n>.png, target_epoch_1.png (CT and target as they reach the loss), checkpoint.pth
+Run     python Lung_segmentation.py                 goes on where it was interrupted
+        python Lung_segmentation.py --fresh         starts again
+        torchrun --nproc-per-node=2 Lung_segmentation.py     several processes or GPUs
+"""
+
+import argparse
+import io
+import json
+import math
+import os
+import platform
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from lungct import LungError
+from lungct.files import csv_bytes, replace_file
+from lungct.pictures import contact_sheet, difference, overlay, save_curves, save_png
+from lungct.predict import Model, checksum, load_weights, model_card, normalise, pick_amp, pick_device, predict_slices, to_device
+from lungct.settings import TRAIN, parse_step, run_step
+from lungct.slices import manifest_path, read_manifest
+from lungct.training import SliceSet, augment, dice_by_slice, lung_loss, split_patients
+
+COLUMNS = ("epoch", "train_loss", "val_loss", "val_dice", "val_worst_dice", "learning_rate", "skipped", "seconds")
+WARM_UP = 0.15  # share of the steps before the learning rate is at its peak
+LAST_RATE = 0.01  # of the peak, at the end
+MOST_BAD_STEPS = 10  # non-finite losses in a row
+PICTURE_SLICES = 4
+
+
+@dataclass
+class Progress:
+    """What a resumed training must know besides weights and optimiser."""
+
+    epoch: int = 0
+    best_dice: float = -1.0
+    best_epoch: int = 0
+    amp: bool = False
+    history: list[dict] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes of a torchrun; alone, there is one."""
+
+    rank: int
+    size: int
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def share(self, numbers: np.ndarray) -> np.ndarray:
+        """This process's part of a batch."""
+        return numbers[self.rank :: self.size]
+
+
+def join_team(device: torch.device) -> Team:
+    """Meet the other processes that torchrun started."""
+    size = int(os.environ.get("WORLD_SIZE", 1))
+    if size > 1:
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Team(int(os.environ.get("RANK", 0)), size)
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """One cycle: up along a cosine, down along a longer one."""
+    warm = max(1, round(WARM_UP * steps))
+    if step < warm:
+        return peak * (LAST_RATE + (1 - LAST_RATE) * (1 - math.cos(math.pi * step / warm)) / 2)
+    part = (step - warm) / max(1, steps - warm)
+    return peak * (LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * part)) / 2)
+
+
+def batches(total: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """The slices of each step of an epoch, shuffled by seed and epoch; a last batch of one joins its neighbour."""
+    order = np.random.default_rng((seed, epoch)).permutation(total)
+    return np.array_split(order, max(1, round(total / size)))
+
+
+class Trainer:
+    """Network, optimiser and data of one training."""
+
+    def __init__(self, settings: SimpleNamespace, model: Model, train: SliceSet, val: SliceSet, device: torch.device, team: Team):
+        self.settings, self.model, self.train_set, self.val_set = settings, model, train, val
+        self.device, self.team, self.progress = device, team, Progress()
+        torch.manual_seed(settings.seed)
+        self.network = to_device(model.build(), device)
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), fused=device.type in ("cpu", "cuda"))
+        self.wrapped: nn.Module = DistributedDataParallel(self.network) if team.size > 1 else self.network
+        self.steps_per_epoch = len(batches(len(train), settings.batch_size, 0, 0))
+        self.bad_steps = 0
+
+    def prepare(self, numbers: np.ndarray, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """A batch as it reaches the network and the loss: CT in [-1, 1] and target 0 or 1, (B, 1, H, W)."""
+        ct_hu, target = self.train_set.batch(numbers, self.device)
+        if self.settings.augment:
+            generator = torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+            ct_hu, target = augment(ct_hu, target, generator)
+        return normalise(ct_hu, self.model.window_hu).contiguous(memory_format=torch.channels_last), target
+
+    def step(self, image: Tensor, target: Tensor, number: int) -> Tensor:
+        """One update; returns the loss, not finite where the step was skipped."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(number, self.settings.epochs * self.steps_per_epoch, self.settings.learning_rate)
+        self.optimiser.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.progress.amp):
+            logits = self.wrapped(image)
+        loss = lung_loss(logits, target)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
+        if torch.isfinite(loss) and torch.isfinite(norm):
+            self.optimiser.step()
+            self.bad_steps = 0
+        else:
+            self.bad_steps += 1
+            if self.bad_steps >= MOST_BAD_STEPS:
+                raise LungError(f"the loss was not finite {MOST_BAD_STEPS} times in a row; lower --learning-rate or --amp off")
+        return loss.detach()
+
+    def train_epoch(self) -> tuple[float, int]:
+        """(mean loss, steps skipped) over the training slices."""
+        self.wrapped.train()
+        epoch, losses = self.progress.epoch, []
+        todo = batches(len(self.train_set), self.settings.batch_size, self.settings.seed, epoch)
+        for number, numbers in enumerate(tqdm(todo, desc=f"epoch {epoch + 1}", leave=False, disable=not self.team.leads)):
+            seed = (self.settings.seed, epoch, number, self.team.rank)
+            image, target = self.prepare(self.team.share(numbers), seed)
+            losses.append(self.step(image, target, epoch * self.steps_per_epoch + number))
+        losses = torch.stack(losses).cpu()
+        good = torch.isfinite(losses)
+        return float(losses[good].mean()) if good.any() else math.nan, int((~good).sum())
+
+    @torch.inference_mode()
+    def validate(self) -> tuple[float, float, float]:
+        """(loss, mean Dice, worst Dice) over the validation slices, not varied."""
+        self.network.eval()
+        losses, scores = [], []
+        for numbers in np.array_split(np.arange(len(self.val_set)), -(-len(self.val_set) // self.settings.batch_size)):
+            ct_hu, target = self.val_set.batch(numbers, self.device)
+            image = normalise(ct_hu, self.model.window_hu).contiguous(memory_format=torch.channels_last)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.progress.amp):
+                logits = self.network(image)
+            losses.append(float(lung_loss(logits, target)) * len(numbers))
+            scores.append(dice_by_slice(logits > 0, target > 0.5).cpu())
+        scores = torch.cat(scores)
+        return sum(losses) / len(self.val_set), float(scores.mean()), float(scores.min())
+
+    def state(self) -> dict:
+        """All that a checkpoint holds."""
+        return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), "progress": vars(self.progress)}
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint. Raises LungError where it is damaged or of another network."""
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            self.network.load_state_dict(state["network"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.progress = Progress(**state["progress"])
+        except (RuntimeError, ValueError, KeyError, EOFError, TypeError, AttributeError) as error:
+            reason = str(error).splitlines()[0]
+            raise LungError(f"{path}: not a checkpoint of this training ({reason}); start again with --fresh") from error
+
+
+def torch_bytes(state: dict) -> bytes:
+    """Tensors as the bytes of a .pth file."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def save_weights(run: Path, trainer: Trainer, split: dict) -> None:
+    """The bare state_dict and its card."""
+    path = run / "unet_model.pth"
+    replace_file(path, torch_bytes(trainer.network.state_dict()))
+    settings = {k: v for k, v in vars(trainer.settings).items() if not k.endswith("_path")}
+    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    card = model_card(
+        trainer.model,
+        sha256=checksum(path),
+        best_epoch=trainer.progress.best_epoch,
+        validation=trainer.progress.history[-1],
+        patients=split,
+        settings=settings,
+        versions=versions,
+    )
+    replace_file(path.with_suffix(".json"), json.dumps(card, indent=1).encode())
+
+
+def save_prediction(run: Path, trainer: Trainer) -> None:
+    """CT, reference, prediction and where they differ, for a few validation slices."""
+    numbers = np.linspace(0, len(trainer.val_set) - 1, PICTURE_SLICES).astype(int)
+    ct, lung = trainer.val_set.ct[numbers], trainer.val_set.lung[numbers]
+    predicted = predict_slices(trainer.network, ct, trainer.model.window_hu, trainer.device, trainer.progress.amp)
+    tiles, labels = [], []
+    for image, truth, guess in zip(ct, lung, predicted, strict=True):
+        tiles += [overlay(image), overlay(image, truth), overlay(image, guess), difference(image, truth, guess)]
+        labels += ["CT", "reference", "prediction", "red: too much, blue: missed"]
+    save_png(run / f"pred_epoch_{trainer.progress.epoch}.png", contact_sheet(tiles, labels, columns=4, side=300))
+
+
+def save_target(run: Path, trainer: Trainer) -> None:
+    """The first batch as it reaches network and loss."""
+    settings = trainer.settings
+    numbers = batches(len(trainer.train_set), settings.batch_size, settings.seed, 0)[0][: 2 * PICTURE_SLICES]
+    image, target = trainer.prepare(numbers, (settings.seed, 0, 0, 0))
+    low, high = trainer.model.window_hu
+    ct_hu = ((image[:, 0] + 1) * ((high - low) / 2) + low).cpu().numpy()
+    tiles = [overlay(ct, mask) for ct, mask in zip(ct_hu, target[:, 0].cpu().numpy() > 0.5, strict=True)]
+    save_png(run / "target_epoch_1.png", contact_sheet(tiles, ["target"] * len(tiles), columns=4, side=300))
+
+
+def finish_epoch(run: Path, trainer: Trainer, split: dict, start: float, loss: float, skipped: int) -> bool:
+    """Score, keep the best weights, write curves, picture and checkpoint, print a line; True when it is time to stop."""
+    val_loss, val_dice, worst = trainer.validate()
+    progress = trainer.progress
+    progress.epoch += 1
+    rate = trainer.optimiser.param_groups[0]["lr"]
+    values = (progress.epoch, loss, val_loss, val_dice, worst, rate, skipped, round(time.perf_counter() - start, 2))
+    progress.history.append(dict(zip(COLUMNS, values, strict=True)))
+    better = val_dice > progress.best_dice
+    if better:
+        progress.best_dice, progress.best_epoch = val_dice, progress.epoch
+    if trainer.team.leads:
+        if better:
+            save_weights(run, trainer, split)
+        replace_file(run / "history.csv", csv_bytes(progress.history, COLUMNS))
+        save_curves(run / "training_and_validation_loss.png", progress.history)
+        save_prediction(run, trainer)
+        replace_file(run / "checkpoint.pth", torch_bytes(trainer.state()))  # last: an epoch counts when it is here
+        note = "  best" if better else ""
+        note += f"  {skipped} steps skipped (loss not finite)" if skipped else ""
+        print(f"{progress.epoch:5d}  {loss:10.4f}  {val_loss:8.4f}  {val_dice:8.4f}  {worst:8.4f}  {values[-1]:7.1f}{note}")
+    return progress.epoch - progress.best_epoch >= trainer.settings.patience
+
+
+def make_trainer(settings: SimpleNamespace, flags: argparse.Namespace) -> tuple[Trainer, dict]:
+    """Read the slices, split the patients, build the network or take up the one of the checkpoint."""
+    device = pick_device(settings.device)
+    team = join_team(device)
+    ct_root, lung_root = (Path(p).expanduser() for p in (settings.lung_ct_path, settings.lung_image_path))
+    rows = [row for row in read_manifest(manifest_path(ct_root)) if row["lung_px"] >= 0]
+    train_rows, val_rows = split_patients(rows, settings.validation_share, settings.seed)
+    split = {name: sorted({row["patient_id"] for row in part}) for name, part in (("train", train_rows), ("val", val_rows))}
+    train, val = SliceSet(train_rows, ct_root, lung_root), SliceSet(val_rows, ct_root, lung_root)
+    model = Model(settings.width, settings.depth, settings.patch, True, (settings.window_low_hu, settings.window_high_hu))
+    if flags.init:
+        model = load_weights(flags.init)[1]
+    trainer = Trainer(settings, model, train, val, device, team)
+    if flags.init:
+        trainer.network.load_state_dict(load_weights(flags.init)[0].state_dict())
+    trainer.progress.amp = pick_amp(settings.amp, device)
+    return trainer, split
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """This step's own flags."""
+    parser.add_argument("--fresh", action="store_true", help="start again, also where there is a checkpoint")
+    parser.add_argument("--init", type=Path, metavar="PTH", help="start from these weights (fine-tuning)")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train epoch by epoch until the last one or until nothing is gained, keeping the best weights."""
+    settings, flags = parse_step(__doc__, ["prepare_dataset", TRAIN], argv, add_flags)
+    trainer, split = make_trainer(settings, flags)
+    run = Path(settings.run_path).expanduser()
+    checkpoint = run / "checkpoint.pth"
+    if checkpoint.is_file() and not flags.fresh:
+        trainer.resume(checkpoint)
+    progress = trainer.progress
+    if trainer.team.leads:
+        size = sum(p.numel() for p in trainer.network.parameters()) / 1e6
+        print(f"{len(split['train'])} patients ({len(trainer.train_set)} slices) to train on, {len(split['val'])} ({len(trainer.val_set)}) to check on")
+        print(f"U-Net with {size:.2f} M parameters on {trainer.device}, {'bfloat16' if progress.amp else 'float32'}; from epoch {progress.epoch + 1}")
+        print("epoch  train loss  val loss  val Dice     worst  seconds")
+        if not progress.epoch:
+            save_target(run, trainer)
+    done = progress.epoch - progress.best_epoch >= settings.patience
+    while progress.epoch < settings.epochs and not done:
+        start = time.perf_counter()
+        loss, skipped = trainer.train_epoch()
+        done = finish_epoch(run, trainer, split, start, loss, skipped)
+    if trainer.team.leads:
+        print(f"best validation Dice {progress.best_dice:.4f} at epoch {progress.best_epoch}; wrote {run / 'unet_model.pth'}, .json and the pictures beside it")
+    if trainer.team.size > 1:
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    run_step(main)

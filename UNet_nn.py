@@ -1,0 +1,68 @@
+"""The network: a padded U-Net whose mask is as large as its slice, whatever the slice's size.
+
+B batch, C channels, H rows, W columns.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class DoubleConv(nn.Sequential):
+    """Twice: 3x3 convolution with padding, batch normalisation (optional), ReLU."""
+
+    def __init__(self, n_in: int, n_out: int, normalise: bool):
+        layers = []
+        for channels in (n_in, n_out):
+            layers.append(nn.Conv2d(channels, n_out, 3, padding=1, bias=not normalise))
+            layers += [nn.BatchNorm2d(n_out)] if normalise else []
+            layers.append(nn.ReLU(inplace=True))
+        super().__init__(*layers)
+
+
+class UNet(nn.Module):
+    """U-Net (Ronneberger, Fischer and Brox, MICCAI 2015, arXiv:1505.04597), padded, on space-to-depth patches.
+
+    n_channels: channels of the input; n_classes: of the output
+    width:      channels of the first level, doubled at each of the next
+    depth:      levels; each halves rows and columns
+    patch:      pixels a side that the stem folds into channels (and the head unfolds), so that the heavy
+                layers see so many times fewer rows and columns; 1 is the plain U-Net
+    normalise:  batch normalisation after each convolution
+
+    The first version of this project is UNet(width=64, depth=5, patch=1, normalise=False).
+    """
+
+    def __init__(
+        self,
+        n_channels: int = 1,
+        n_classes: int = 1,
+        width: int = 32,
+        depth: int = 4,
+        patch: int = 4,
+        normalise: bool = True,
+    ):
+        super().__init__()
+        self.patch = patch
+        self.multiple = patch * 2 ** (depth - 1)
+        widths = [width * 2**level for level in range(depth)]
+        self.stem = DoubleConv(n_channels * patch**2, width, normalise)
+        self.down = nn.ModuleList(DoubleConv(a, b, normalise) for a, b in zip(widths, widths[1:], strict=False))
+        pairs = list(zip(widths, widths[1:], strict=False))[::-1]
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairs)
+        self.merge = nn.ModuleList(DoubleConv(2 * a, a, normalise) for a, _ in pairs)
+        self.head = nn.Conv2d(width, n_classes * patch**2, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, n_channels, H, W) float, normalised, to logits (B, n_classes, H, W)."""
+        rows, cols = image.shape[-2:]
+        padding = (0, -cols % self.multiple, 0, -rows % self.multiple)
+        level = F.pad(image, padding, value=-1.0) if any(padding) else image  # -1 is air
+        level = self.stem(F.pixel_unshuffle(level, self.patch))  # (B, width, H / patch, W / patch)
+        skips = []
+        for down in self.down:
+            skips.append(level)
+            level = down(F.max_pool2d(level, 2))
+        for up, merge, skip in zip(self.up, self.merge, reversed(skips), strict=True):
+            level = merge(torch.cat([skip, up(level)], dim=1))
+        return F.pixel_shuffle(self.head(level), self.patch)[..., :rows, :cols]
