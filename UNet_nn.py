@@ -37,8 +37,8 @@ class UNet(nn.Module):
         self,
         n_channels: int = 1,
         n_classes: int = 1,
-        width: int = 32,
-        depth: int = 4,
+        width: int = 16,
+        depth: int = 5,
         patch: int = 4,
         normalise: bool = True,
     ):
@@ -51,18 +51,25 @@ class UNet(nn.Module):
         pairs = list(zip(widths, widths[1:], strict=False))[::-1]
         self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairs)
         self.merge = nn.ModuleList(DoubleConv(2 * a, a, normalise) for a, _ in pairs)
-        self.head = nn.Conv2d(width, n_classes * patch**2, 1)
+        pixels = n_channels * patch**2
+        self.head = nn.Sequential(  # sees the pixels again, to draw the edge where they say
+            nn.Conv2d(width + pixels, 2 * width, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(2 * width, n_classes * patch**2, 1),
+        )
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, n_channels, H, W) float, normalised, to logits (B, n_classes, H, W)."""
         rows, cols = image.shape[-2:]
         padding = (0, -cols % self.multiple, 0, -rows % self.multiple)
         level = F.pad(image, padding, value=-1.0) if any(padding) else image  # -1 is air
-        level = self.stem(F.pixel_unshuffle(level, self.patch))  # (B, width, H / patch, W / patch)
+        pixels = F.pixel_unshuffle(level, self.patch)  # (B, n_channels * patch^2, H / patch, W / patch)
+        level = self.stem(pixels)
         skips = []
         for down in self.down:
             skips.append(level)
             level = down(F.max_pool2d(level, 2))
         for up, merge, skip in zip(self.up, self.merge, reversed(skips), strict=True):
             level = merge(torch.cat([skip, up(level)], dim=1))
-        return F.pixel_shuffle(self.head(level), self.patch)[..., :rows, :cols]
+        logits = self.head(torch.cat([level, pixels], dim=1))
+        return F.pixel_shuffle(logits, self.patch)[..., :rows, :cols]

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from lungct.files import replace_file
 
 WINDOWS_HU = {"lung": (-1350, 150), "mediastinum": (-160, 240), "bone": (-450, 1050)}
+GREYS = 254  # of a palette's 256 entries; the others are for outlines
 RED, GREEN, BLUE, YELLOW = (255, 70, 70), (80, 230, 100), (90, 140, 255), (255, 210, 60)
 
 
@@ -46,6 +47,18 @@ def png_bytes(image: np.ndarray) -> bytes:
     """An image (uint8) as a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", compress_level=1)  # 5 times faster than 6 for a tenth more bytes
+    return buffer.getvalue()
+
+
+def overlay_png(ct_hu: np.ndarray, *masks: np.ndarray, colours: Sequence = (GREEN, RED)) -> bytes:
+    """`overlay` as a PNG file with a palette: a third of the bytes and of the time of three channels."""
+    index = np.minimum(to_grey(ct_hu), GREYS - 1)
+    for number, mask in enumerate(masks):
+        index[outline(mask)] = GREYS + number
+    picture = Image.fromarray(index)
+    picture.putpalette([v for grey in range(GREYS) for v in (grey,) * 3] + [v for colour in colours for v in colour])
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

@@ -1,0 +1,211 @@
+"""Step 5. Predict the lungs of the test slices with the trained network, and score them where that can be done.
+
+Reads   lung.conf, the weights, mydata/Image_test/manifest.csv and the slices that it lists
+Writes  predictions/patient_<id>/<slice>.npy (uint8, 1 = lung) and .png, predictions/scores.csv, nodules.csv
+Run     python model_test.py                patients that are done already are left alone
+        python model_test.py --png none     masks without pictures
+"""
+
+import argparse
+import csv
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from lungct import LungError, lidc
+from lungct.files import csv_bytes, npy_bytes, replace_file, replace_folder
+from lungct.metrics import compare, litres
+from lungct.pictures import overlay_png
+from lungct.predict import Model, clean_volume, load_weights, pick_amp, pick_device, predict_slices, to_device
+from lungct.settings import PYLIDC, TEST, parse_step, run_step
+from lungct.slices import by_scan, is_lung, lung_root, manifest_path, read_manifest, read_stack, safe_name, spacing_mm
+
+SCORES = ("dice", "iou", "hd95_mm", "surface_dice_1mm", "surface_dice_2mm", "worst_slice", "worst_slice_dice")
+COLUMNS = ("scan", "patient_id", "slices", "litres", *SCORES, "seen_in_training", "weights", "png")
+NODULE_COLUMNS = ("scan", "nodule", "readers", "voxels", "slices", "slices_predicted", "coverage")
+PNG_EVERY = {"all": 1, "some": 10, "none": None}
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """What every patient is predicted with."""
+
+    network: nn.Module
+    model: Model
+    patients: dict  # of the training: train, val
+    weights: str
+    device: torch.device
+    amp: bool
+
+    def predict(self, ct_hu: np.ndarray) -> np.ndarray:
+        """(Z, H, W) int16 HU to lungs, cleaned in three dimensions: (Z, H, W) bool."""
+        return clean_volume(predict_slices(self.network, ct_hu, self.model.window_hu, self.device, self.amp))
+
+    def seen(self, patient_id: str) -> str:
+        """Whether the network knows a patient: no, train or val."""
+        return next((part for part, names in self.patients.items() if patient_id in names), "no")
+
+
+def make_predictor(settings: SimpleNamespace) -> Predictor:
+    """The network of the settings, ready on its device."""
+    device = pick_device(settings.device)
+    network, model, card = load_weights(Path(settings.weights_path).expanduser())
+    amp = pick_amp(settings.amp, device)
+    return Predictor(to_device(network, device), model, card.get("patients", {}), card["sha256"][:12], device, amp)
+
+
+def result_files(rows: list[dict], ct_hu: np.ndarray, lung: np.ndarray, truth: np.ndarray | None, png: str) -> dict[str, bytes]:
+    """A patient's files by name: a mask for each slice, an overlay for as many as wished."""
+
+    def encode(z: int) -> dict[str, bytes]:
+        name = safe_name(rows[z]["slice_name"])
+        files = {f"{name}.npy": npy_bytes(lung[z].astype(np.uint8))}
+        if PNG_EVERY[png] and z % PNG_EVERY[png] == 0:
+            masks = [lung[z]] if truth is None else [truth[z], lung[z]]
+            files[f"{name}.png"] = overlay_png(ct_hu[z], *masks)
+        return files
+
+    with ThreadPoolExecutor() as pool:
+        return {name: content for files in pool.map(encode, range(len(rows))) for name, content in files.items()}
+
+
+def audit_nodules(rows: list[dict], lung: np.ndarray, settings: SimpleNamespace) -> list[dict]:
+    """The share of each annotated nodule that lies inside the predicted lung, a row each.
+
+    Only voxels on predicted slices count; a nodule that has none is left out.
+    """
+    z_mm = np.array([row["z_mm"] for row in rows])
+    found = lidc.find_nodules(rows[0]["series_uid"], settings.confidence_level, settings.padding_size, settings.mask_threshold)
+    audit = []
+    for nodule in found:
+        nearest = np.abs(nodule.z_mm[:, None] - z_mm[None]).argmin(axis=1)
+        here = np.abs(nodule.z_mm - z_mm[nearest]) < rows[0]["slice_mm"] / 2
+        height, width = nodule.mask.shape[:2]
+        box = (slice(nodule.row, nodule.row + height), slice(nodule.col, nodule.col + width))
+        mask = nodule.mask[..., here]
+        inside = mask & np.moveaxis(lung[nearest[here]][:, *box], 0, -1)
+        if mask.any():
+            values = (rows[0]["scan"], nodule.number, nodule.readers, np.count_nonzero(mask), len(here), np.count_nonzero(here))
+            coverage = np.count_nonzero(inside) / np.count_nonzero(mask)
+            audit.append(dict(zip(NODULE_COLUMNS, (*values, round(coverage, 4)), strict=True)))
+    return audit
+
+
+def predict_scan(rows: list[dict], ct_root: Path, out: Path, predictor: Predictor, settings: SimpleNamespace) -> tuple[dict, list[dict]]:
+    """Predict and write one scan; returns its row of scores.csv and its rows of nodules.csv. Raises LungError."""
+    ct_hu = read_stack(ct_root, rows)
+    lung = predictor.predict(ct_hu)
+    truth = None
+    score = dict.fromkeys(SCORES, "")
+    if rows[0]["lung_px"] >= 0:
+        truth = is_lung(read_stack(lung_root(ct_root), rows))
+        if truth.shape != lung.shape:
+            raise LungError(f"{lung_root(ct_root) / rows[0]['scan']}: shape {truth.shape}, but the CT has {lung.shape}")
+        score = compare(lung, truth, spacing_mm(rows[0]))
+        score["worst_slice"] = rows[score["worst_slice"]]["slice_name"]
+    replace_folder(folder_of(out, rows[0]["scan"]), result_files(rows, ct_hu, lung, truth, settings.png))
+    row = {
+        "scan": rows[0]["scan"],
+        "patient_id": rows[0]["patient_id"],
+        "slices": len(rows),
+        "litres": round(litres(lung, spacing_mm(rows[0])), 3),
+        **{name: round(v, 4) if isinstance(v, float) else v for name, v in score.items()},
+        "seen_in_training": predictor.seen(rows[0]["patient_id"]),
+        "weights": predictor.weights,
+        "png": settings.png,
+    }
+    return row, audit_nodules(rows, lung, settings)
+
+
+def folder_of(out: Path, scan: str) -> Path:
+    """Where a scan's masks go."""
+    return out / f"patient_{safe_name(scan)}"
+
+
+def read_table(path: Path, columns: tuple[str, ...]) -> list[dict]:
+    """A table that an earlier run of this step wrote; empty where there is none or it is of another version."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        return list(reader) if reader.fieldnames == list(columns) else []
+
+
+def is_done(row: dict, rows: list[dict], out: Path, predictor: Predictor, png: str) -> bool:
+    """Whether a scan was predicted with these weights and pictures, and is all there."""
+    masks = folder_of(out, rows[0]["scan"]).glob("*.npy")
+    same = row["weights"] == predictor.weights and row["png"] == png and row["slices"] == str(len(rows))
+    same_truth = (row["dice"] != "") == (rows[0]["lung_px"] >= 0)
+    return same and same_truth and {p.stem for p in masks} == {safe_name(r["slice_name"]) for r in rows}
+
+
+def print_summary(scores: list[dict], nodules: list[dict]) -> None:
+    """A line for each scan, then the means."""
+    print(f"{'scan':24s}{'slices':>7s}{'litres':>8s}{'Dice':>8s}{'HD95 mm':>9s}{'surf 1mm':>9s}{'surf 2mm':>9s}  worst slice")
+    for row in scores:
+        values = [float(row[name]) if row[name] != "" else None for name in ("dice", "hd95_mm", "surface_dice_1mm", "surface_dice_2mm")]
+        texts = ["-" if v is None else f"{v:.2f}" if n == 1 else f"{v:.4f}" for n, v in enumerate(values)]
+        worst = f"{row['worst_slice']} ({float(row['worst_slice_dice']):.3f})" if row["worst_slice"] else "-"
+        known = "" if row["seen_in_training"] == "no" else f"  in the training ({row['seen_in_training']}): no fair test"
+        print(f"{row['scan']:24s}{row['slices']:>7}{float(row['litres']):8.2f}{texts[0]:>8s}{texts[1]:>9s}{texts[2]:>9s}{texts[3]:>9s}  {worst}{known}")
+    scored = [float(row["dice"]) for row in scores if row["dice"] != ""]
+    if scored:
+        print(f"mean Dice {np.mean(scored):.4f} over {len(scored)} scans, worst {min(scored):.4f}")
+    if nodules:
+        shares = [float(row["coverage"]) for row in nodules]
+        print(f"nodule coverage {np.mean(shares):.4f} on average over {len(shares)} nodules, worst {min(shares):.4f}")
+
+
+def check_png(settings: SimpleNamespace) -> None:
+    """Raises LungError for a wish that is none of the three."""
+    if settings.png not in PNG_EVERY:
+        raise LungError(f"png = {settings.png}: choose {', '.join(PNG_EVERY)}")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """This step's own flags; device and precision are the training's settings."""
+    parser.add_argument("--device", help="auto, cpu, cuda or mps (lung.conf)")
+    parser.add_argument("--amp", help="bfloat16: on, off or auto (lung.conf)")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Load the network; for each scan predict, clean, write, score; print the table and where the result is."""
+    settings, _ = parse_step(__doc__, [PYLIDC, TEST], argv, add_flags)
+    check_png(settings)
+    predictor = make_predictor(settings)
+    ct_root, out = Path(settings.lung_ct_test_path).expanduser(), Path(settings.predictions_path).expanduser()
+    scans = by_scan(read_manifest(manifest_path(ct_root), "python prepare_lung_image.py --test"))
+    scores = {row["scan"]: row for row in read_table(out / "scores.csv", COLUMNS) if row["scan"] in scans}
+    nodules = [row for row in read_table(out / "nodules.csv", NODULE_COLUMNS) if row["scan"] in scores]
+    done = {name for name, row in scores.items() if is_done(row, scans[name], out, predictor, settings.png)}
+    print(f"{len(scans)} scans, {len(done)} done already; on {predictor.device}, {'bfloat16' if predictor.amp else 'float32'}")
+    failed = {}
+    for name, rows in tqdm(scans.items(), desc="scans", unit="scan"):
+        if name in done:
+            continue
+        scores.pop(name, None)
+        nodules = [row for row in nodules if row["scan"] != name]
+        try:
+            scores[name], audit = predict_scan(rows, ct_root, out, predictor, settings)
+        except LungError as error:
+            failed[name] = str(error)
+            continue
+        nodules += audit
+        replace_file(out / "nodules.csv", csv_bytes(nodules, NODULE_COLUMNS))
+        replace_file(out / "scores.csv", csv_bytes([scores[n] for n in scans if n in scores], COLUMNS))
+    print_summary([scores[name] for name in scans if name in scores], nodules)
+    for name, reason in failed.items():
+        print(f"skipped {name}: {reason}")
+    print(f"wrote {out}/patient_<id>/, {out / 'scores.csv'} and {out / 'nodules.csv'}")
+    if failed:
+        raise LungError(f"{len(failed)} of {len(scans)} scans were skipped; see above")
+
+
+if __name__ == "__main__":
+    run_step(main)
