@@ -45,7 +45,7 @@ class Predictor:
 
     def predict(self, ct_hu: np.ndarray) -> np.ndarray:
         """(Z, H, W) int16 HU to lungs, cleaned in three dimensions: (Z, H, W) bool."""
-        return clean_volume(predict_slices(self.network, ct_hu, self.model.window_hu, self.device, self.amp))
+        return clean_volume(predict_slices(self.network, ct_hu, self.model.window_hu, self.device, self.amp), ct_hu)
 
     def seen(self, patient_id: str) -> str:
         """Whether the network knows a patient: no, train or val."""

@@ -21,6 +21,8 @@ from UNet_nn import UNet
 PROBABILITY = 0.5
 BATCH = 8
 SMALLEST_SHARE = 0.05  # of the largest piece of lung; smaller pieces are bowel gas, noise and the like
+GAS_SHARE = 0.3
+PURE_AIR_HU = -950  # no lung has a median like this
 TRIAL_RUNS = 5
 
 
@@ -131,11 +133,17 @@ def predict_slices(network: nn.Module, ct_hu: np.ndarray, window_hu: tuple[int, 
     return lung
 
 
-def clean_volume(lung: np.ndarray) -> np.ndarray:
-    """Keep the large pieces of a volume (Z, H, W) and fill what they enclose on all sides."""
+def clean_volume(lung: np.ndarray, ct_hu: np.ndarray) -> np.ndarray:
+    """Keep the pieces of a volume (Z, H, W) that can be lung, and fill what they enclose on all sides.
+
+    Out: small pieces, and those of pure air that are much smaller than a lung (stomach and bowel).
+    """
     label, pieces = cc3d.connected_components(lung, connectivity=6, return_N=True)
     if not pieces:
         return lung
     size = np.bincount(label.ravel())
     size[0] = 0
-    return fill_voids.fill((size >= SMALLEST_SHARE * size.max())[label])
+    keep = size >= SMALLEST_SHARE * size.max()
+    for number in np.flatnonzero(keep & (size < GAS_SHARE * size.max())):
+        keep[number] = np.median(ct_hu[label == number]) > PURE_AIR_HU
+    return fill_voids.fill(keep[label])

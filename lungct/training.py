@@ -14,10 +14,10 @@ from lungct import LungError
 from lungct.slices import CT_RANGE_HU, by_scan, is_lung, read_stack, slice_path
 
 AIR_HU = CT_RANGE_HU[0]
-TURN_DEG, ZOOM, SHIFT = 15, (0.7, 1.4), 0.1  # rotation, size, and shift as a share of the slice
+TURN_DEG, ZOOM, SHIFT = 15, (0.6, 1.4), 0.1  # rotation, size, and shift as a share of the slice
 LEVEL_HU, SLOPE, NOISE_HU = 60, 0.1, 60  # calibration of the scanner, and its noise
-MIRROR, LOW_RESOLUTION, BUBBLES = 0.5, 0.25, 0.5  # chances
-BUBBLE_SHARE = (0.01, 0.08)  # radius as a share of the slice
+MIRROR, LOW_RESOLUTION, BUBBLES = 0.5, 0.25, 0.7  # chances
+BUBBLE_SHARE = (0.01, 0.1)  # radius as a share of the slice
 SOFT_TISSUE_HU = -200
 
 
