@@ -29,14 +29,22 @@ from tqdm import tqdm
 from lungct import LungError
 from lungct.files import csv_bytes, replace_file
 from lungct.pictures import contact_sheet, difference, overlay, save_curves, save_png
-from lungct.predict import Model, checksum, load_weights, model_card, normalise, pick_amp, pick_device, predict_slices, to_device
+from lungct.predict import (
+    Model,
+    checksum,
+    load_weights,
+    model_card,
+    normalise,
+    pick_amp,
+    pick_device,
+    predict_slices,
+    to_device,
+)
 from lungct.settings import TRAIN, parse_step, run_step
 from lungct.slices import manifest_path, read_manifest
-from lungct.training import SliceSet, augment, dice_by_slice, lung_loss, split_patients
+from lungct.training import SliceSet, augment, batches, dice_by_slice, learning_rate, lung_loss, split_patients
 
 COLUMNS = ("epoch", "train_loss", "val_loss", "val_dice", "val_worst_dice", "learning_rate", "skipped", "seconds")
-WARM_UP = 0.15  # share of the steps before the learning rate is at its peak
-LAST_RATE = 0.01  # of the peak, at the end
 MOST_BAD_STEPS = 10  # non-finite losses in a row
 PICTURE_SLICES = 4
 
@@ -76,25 +84,12 @@ def join_team(device: torch.device) -> Team:
     return Team(int(os.environ.get("RANK", 0)), size)
 
 
-def learning_rate(step: int, steps: int, peak: float) -> float:
-    """One cycle: up along a cosine, down along a longer one."""
-    warm = max(1, round(WARM_UP * steps))
-    if step < warm:
-        return peak * (LAST_RATE + (1 - LAST_RATE) * (1 - math.cos(math.pi * step / warm)) / 2)
-    part = (step - warm) / max(1, steps - warm)
-    return peak * (LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * part)) / 2)
-
-
-def batches(total: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """The slices of each step of an epoch, shuffled by seed and epoch; a last batch of one joins its neighbour."""
-    order = np.random.default_rng((seed, epoch)).permutation(total)
-    return np.array_split(order, max(1, round(total / size)))
-
-
 class Trainer:
     """Network, optimiser and data of one training."""
 
-    def __init__(self, settings: SimpleNamespace, model: Model, train: SliceSet, val: SliceSet, device: torch.device, team: Team):
+    def __init__(
+        self, settings: SimpleNamespace, model: Model, train: SliceSet, val: SliceSet, device: torch.device, team: Team
+    ):
         self.settings, self.model, self.train_set, self.val_set = settings, model, train, val
         self.device, self.team, self.progress = device, team, Progress()
         torch.manual_seed(settings.seed)
@@ -115,7 +110,9 @@ class Trainer:
     def step(self, image: Tensor, target: Tensor, number: int) -> Tensor:
         """One update; returns the loss, not finite where the step was skipped."""
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(number, self.settings.epochs * self.steps_per_epoch, self.settings.learning_rate)
+            group["lr"] = learning_rate(
+                number, self.settings.epochs * self.steps_per_epoch, self.settings.learning_rate
+            )
         self.optimiser.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.progress.amp):
             logits = self.wrapped(image)
@@ -128,7 +125,9 @@ class Trainer:
         else:
             self.bad_steps += 1
             if self.bad_steps >= MOST_BAD_STEPS:
-                raise LungError(f"the loss was not finite {MOST_BAD_STEPS} times in a row; lower --learning-rate or --amp off")
+                raise LungError(
+                    f"the loss was not finite {MOST_BAD_STEPS} times in a row; lower --learning-rate or --amp off"
+                )
         return loss.detach()
 
     def train_epoch(self) -> tuple[float, int]:
@@ -136,7 +135,9 @@ class Trainer:
         self.wrapped.train()
         epoch, losses = self.progress.epoch, []
         todo = batches(len(self.train_set), self.settings.batch_size, self.settings.seed, epoch)
-        for number, numbers in enumerate(tqdm(todo, desc=f"epoch {epoch + 1}", leave=False, disable=not self.team.leads)):
+        for number, numbers in enumerate(
+            tqdm(todo, desc=f"epoch {epoch + 1}", leave=False, disable=not self.team.leads)
+        ):
             seed = (self.settings.seed, epoch, number, self.team.rank)
             image, target = self.prepare(self.team.share(numbers), seed)
             losses.append(self.step(image, target, epoch * self.steps_per_epoch + number))
@@ -161,7 +162,11 @@ class Trainer:
 
     def state(self) -> dict:
         """All that a checkpoint holds."""
-        return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), "progress": vars(self.progress)}
+        return {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "progress": vars(self.progress),
+        }
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint. Raises LungError where it is damaged or of another network."""
@@ -172,7 +177,9 @@ class Trainer:
             self.progress = Progress(**state["progress"])
         except (RuntimeError, ValueError, KeyError, EOFError, TypeError, AttributeError) as error:
             reason = str(error).splitlines()[0]
-            raise LungError(f"{path}: not a checkpoint of this training ({reason}); start again with --fresh") from error
+            raise LungError(
+                f"{path}: not a checkpoint of this training ({reason}); start again with --fresh"
+            ) from error
 
 
 def torch_bytes(state: dict) -> bytes:
@@ -224,7 +231,7 @@ def save_target(run: Path, trainer: Trainer) -> None:
 
 
 def finish_epoch(run: Path, trainer: Trainer, split: dict, start: float, loss: float, skipped: int) -> bool:
-    """Score, keep the best weights, write curves, picture and checkpoint, print a line; True when it is time to stop."""
+    """Score, keep the best weights, write pictures and checkpoint, print a line; True when it is time to stop."""
     val_loss, val_dice, worst = trainer.validate()
     progress = trainer.progress
     progress.epoch += 1
@@ -243,7 +250,8 @@ def finish_epoch(run: Path, trainer: Trainer, split: dict, start: float, loss: f
         replace_file(run / "checkpoint.pth", torch_bytes(trainer.state()))  # last: an epoch counts when it is here
         note = "  best" if better else ""
         note += f"  {skipped} steps skipped (loss not finite)" if skipped else ""
-        print(f"{progress.epoch:5d}  {loss:10.4f}  {val_loss:8.4f}  {val_dice:8.4f}  {worst:8.4f}  {values[-1]:7.1f}{note}")
+        scores = f"{loss:10.4f}  {val_loss:8.4f}  {val_dice:8.4f}  {worst:8.4f}"
+        print(f"{progress.epoch:5d}  {scores}  {values[-1]:7.1f}{note}")
     return progress.epoch - progress.best_epoch >= trainer.settings.patience
 
 
@@ -254,9 +262,13 @@ def make_trainer(settings: SimpleNamespace, flags: argparse.Namespace) -> tuple[
     ct_root, lung_root = (Path(p).expanduser() for p in (settings.lung_ct_path, settings.lung_image_path))
     rows = [row for row in read_manifest(manifest_path(ct_root)) if row["lung_px"] >= 0]
     train_rows, val_rows = split_patients(rows, settings.validation_share, settings.seed)
-    split = {name: sorted({row["patient_id"] for row in part}) for name, part in (("train", train_rows), ("val", val_rows))}
+    split = {
+        name: sorted({row["patient_id"] for row in part}) for name, part in (("train", train_rows), ("val", val_rows))
+    }
     train, val = SliceSet(train_rows, ct_root, lung_root), SliceSet(val_rows, ct_root, lung_root)
-    model = Model(settings.width, settings.depth, settings.patch, True, (settings.window_low_hu, settings.window_high_hu))
+    model = Model(
+        settings.width, settings.depth, settings.patch, True, (settings.window_low_hu, settings.window_high_hu)
+    )
     if flags.init:
         model = load_weights(flags.init)[1]
     trainer = Trainer(settings, model, train, val, device, team)
@@ -264,6 +276,16 @@ def make_trainer(settings: SimpleNamespace, flags: argparse.Namespace) -> tuple[
         trainer.network.load_state_dict(load_weights(flags.init)[0].state_dict())
     trainer.progress.amp = pick_amp(settings.amp, device)
     return trainer, split
+
+
+def print_start(trainer: Trainer, split: dict) -> None:
+    """What is trained, on what, where; and the head of the table."""
+    train, val = (f"{len(split[part])} patients" for part in ("train", "val"))
+    print(f"{train} ({len(trainer.train_set)} slices) to train on, {val} ({len(trainer.val_set)}) to check on")
+    size = sum(p.numel() for p in trainer.network.parameters()) / 1e6
+    precision = "bfloat16" if trainer.progress.amp else "float32"
+    print(f"U-Net, {size:.2f} M parameters, {trainer.device}, {precision}; from epoch {trainer.progress.epoch + 1}")
+    print("epoch  train loss  val loss  val Dice     worst  seconds")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -282,10 +304,7 @@ def main(argv: list[str] | None = None) -> None:
         trainer.resume(checkpoint)
     progress = trainer.progress
     if trainer.team.leads:
-        size = sum(p.numel() for p in trainer.network.parameters()) / 1e6
-        print(f"{len(split['train'])} patients ({len(trainer.train_set)} slices) to train on, {len(split['val'])} ({len(trainer.val_set)}) to check on")
-        print(f"U-Net with {size:.2f} M parameters on {trainer.device}, {'bfloat16' if progress.amp else 'float32'}; from epoch {progress.epoch + 1}")
-        print("epoch  train loss  val loss  val Dice     worst  seconds")
+        print_start(trainer, split)
         if not progress.epoch:
             save_target(run, trainer)
     done = progress.epoch - progress.best_epoch >= settings.patience
@@ -294,7 +313,8 @@ def main(argv: list[str] | None = None) -> None:
         loss, skipped = trainer.train_epoch()
         done = finish_epoch(run, trainer, split, start, loss, skipped)
     if trainer.team.leads:
-        print(f"best validation Dice {progress.best_dice:.4f} at epoch {progress.best_epoch}; wrote {run / 'unet_model.pth'}, .json and the pictures beside it")
+        print(f"best validation Dice {progress.best_dice:.4f} at epoch {progress.best_epoch}")
+        print(f"wrote {run / 'unet_model.pth'}, its .json and the pictures beside it")
     if trainer.team.size > 1:
         dist.destroy_process_group()
 

@@ -3,6 +3,8 @@
 B batch, C channels, H rows, W columns.
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -47,8 +49,8 @@ class UNet(nn.Module):
         self.multiple = patch * 2 ** (depth - 1)
         widths = [width * 2**level for level in range(depth)]
         self.stem = DoubleConv(n_channels * patch**2, width, normalise)
-        self.down = nn.ModuleList(DoubleConv(a, b, normalise) for a, b in zip(widths, widths[1:], strict=False))
-        pairs = list(zip(widths, widths[1:], strict=False))[::-1]
+        self.down = nn.ModuleList(DoubleConv(a, b, normalise) for a, b in pairwise(widths))
+        pairs = list(pairwise(widths))[::-1]
         self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairs)
         self.merge = nn.ModuleList(DoubleConv(2 * a, a, normalise) for a, _ in pairs)
         pixels = n_channels * patch**2

@@ -43,8 +43,12 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--conf", type=Path, default=Path(CONF_NAME), help="settings file (default: %(default)s)")
     parser.add_argument("--demo", type=int, metavar="N", help="make N synthetic patients in ./demo and use them")
-    parser.add_argument("--reset", action="store_true", help="start from the defaults, not from the lung.conf that is there")
-    parser.add_argument("--install-home", action="store_true", help="also write pylidc's own file in the home directory")
+    parser.add_argument(
+        "--reset", action="store_true", help="start from the defaults, not from the lung.conf that is there"
+    )
+    parser.add_argument(
+        "--install-home", action="store_true", help="also write pylidc's own file in the home directory"
+    )
     parser.add_argument("--force", action="store_true", help="with --install-home: replace another one (kept as .bak)")
     add_flags(parser, TABLE)
     flags = parser.parse_args(argv)
@@ -85,7 +89,9 @@ def install_home(dicom_path: str, force: bool) -> Path:
     if home.is_file() and not same:
         if not force:
             beside.unlink()
-            raise LungError(f"{home} is there and differs; --force replaces it and keeps the old one as {home.name}.bak")
+            raise LungError(
+                f"{home} is there and differs; --force replaces it and keeps the old one as {home.name}.bak"
+            )
         shutil.copy2(home, home.with_name(home.name + ".bak"))
     beside.replace(home)
     return home
@@ -114,7 +120,11 @@ def main(argv: list[str] | None = None) -> None:
     faults = check_paths(now)
     for fault in faults:
         print(f"look: {fault}")
-    print("next: python prepare_lung_image.py" if not faults else "next: put that right, then python prepare_lung_image.py")
+    print(
+        "next: python prepare_lung_image.py"
+        if not faults
+        else "next: put that right, then python prepare_lung_image.py"
+    )
 
 
 if __name__ == "__main__":

@@ -60,7 +60,9 @@ def make_predictor(settings: SimpleNamespace) -> Predictor:
     return Predictor(to_device(network, device), model, card.get("patients", {}), card["sha256"][:12], device, amp)
 
 
-def result_files(rows: list[dict], ct_hu: np.ndarray, lung: np.ndarray, truth: np.ndarray | None, png: str) -> dict[str, bytes]:
+def result_files(
+    rows: list[dict], ct_hu: np.ndarray, lung: np.ndarray, truth: np.ndarray | None, png: str
+) -> dict[str, bytes]:
     """A patient's files by name: a mask for each slice, an overlay for as many as wished."""
 
     def encode(z: int) -> dict[str, bytes]:
@@ -81,23 +83,34 @@ def audit_nodules(rows: list[dict], lung: np.ndarray, settings: SimpleNamespace)
     Only voxels on predicted slices count; a nodule that has none is left out.
     """
     z_mm = np.array([row["z_mm"] for row in rows])
-    found = lidc.find_nodules(rows[0]["series_uid"], settings.confidence_level, settings.padding_size, settings.mask_threshold)
+    found = lidc.find_nodules(
+        rows[0]["series_uid"], settings.confidence_level, settings.padding_size, settings.mask_threshold
+    )
     audit = []
     for nodule in found:
         nearest = np.abs(nodule.z_mm[:, None] - z_mm[None]).argmin(axis=1)
         here = np.abs(nodule.z_mm - z_mm[nearest]) < rows[0]["slice_mm"] / 2
         height, width = nodule.mask.shape[:2]
-        box = (slice(nodule.row, nodule.row + height), slice(nodule.col, nodule.col + width))
+        high, wide = slice(nodule.row, nodule.row + height), slice(nodule.col, nodule.col + width)
         mask = nodule.mask[..., here]
-        inside = mask & np.moveaxis(lung[nearest[here]][:, *box], 0, -1)
+        inside = mask & np.moveaxis(lung[nearest[here], high, wide], 0, -1)
         if mask.any():
-            values = (rows[0]["scan"], nodule.number, nodule.readers, np.count_nonzero(mask), len(here), np.count_nonzero(here))
+            values = (
+                rows[0]["scan"],
+                nodule.number,
+                nodule.readers,
+                np.count_nonzero(mask),
+                len(here),
+                np.count_nonzero(here),
+            )
             coverage = np.count_nonzero(inside) / np.count_nonzero(mask)
             audit.append(dict(zip(NODULE_COLUMNS, (*values, round(coverage, 4)), strict=True)))
     return audit
 
 
-def predict_scan(rows: list[dict], ct_root: Path, out: Path, predictor: Predictor, settings: SimpleNamespace) -> tuple[dict, list[dict]]:
+def predict_scan(
+    rows: list[dict], ct_root: Path, out: Path, predictor: Predictor, settings: SimpleNamespace
+) -> tuple[dict, list[dict]]:
     """Predict and write one scan; returns its row of scores.csv and its rows of nodules.csv. Raises LungError."""
     ct_hu = read_stack(ct_root, rows)
     lung = predictor.predict(ct_hu)
@@ -147,13 +160,14 @@ def is_done(row: dict, rows: list[dict], out: Path, predictor: Predictor, png: s
 
 def print_summary(scores: list[dict], nodules: list[dict]) -> None:
     """A line for each scan, then the means."""
-    print(f"{'scan':24s}{'slices':>7s}{'litres':>8s}{'Dice':>8s}{'HD95 mm':>9s}{'surf 1mm':>9s}{'surf 2mm':>9s}  worst slice")
+    heads = ("slices", "litres", "Dice", "HD95 mm", "surf 1mm", "surf 2mm")
+    print(f"{'scan':24s}" + "".join(f"{head:>9s}" for head in heads) + "  worst slice")
     for row in scores:
-        values = [float(row[name]) if row[name] != "" else None for name in ("dice", "hd95_mm", "surface_dice_1mm", "surface_dice_2mm")]
-        texts = ["-" if v is None else f"{v:.2f}" if n == 1 else f"{v:.4f}" for n, v in enumerate(values)]
+        names = ("slices", "litres", "dice", "hd95_mm", "surface_dice_1mm", "surface_dice_2mm")
         worst = f"{row['worst_slice']} ({float(row['worst_slice_dice']):.3f})" if row["worst_slice"] else "-"
-        known = "" if row["seen_in_training"] == "no" else f"  in the training ({row['seen_in_training']}): no fair test"
-        print(f"{row['scan']:24s}{row['slices']:>7}{float(row['litres']):8.2f}{texts[0]:>8s}{texts[1]:>9s}{texts[2]:>9s}{texts[3]:>9s}  {worst}{known}")
+        known = row["seen_in_training"]
+        note = "" if known == "no" else f"  in the training ({known}): no fair test"
+        print(f"{row['scan']:24s}" + "".join(f"{row[name]!s:>9s}" or "-" for name in names) + f"  {worst}{note}")
     scored = [float(row["dice"]) for row in scores if row["dice"] != ""]
     if scored:
         print(f"mean Dice {np.mean(scored):.4f} over {len(scored)} scans, worst {min(scored):.4f}")
@@ -184,7 +198,8 @@ def main(argv: list[str] | None = None) -> None:
     scores = {row["scan"]: row for row in read_table(out / "scores.csv", COLUMNS) if row["scan"] in scans}
     nodules = [row for row in read_table(out / "nodules.csv", NODULE_COLUMNS) if row["scan"] in scores]
     done = {name for name, row in scores.items() if is_done(row, scans[name], out, predictor, settings.png)}
-    print(f"{len(scans)} scans, {len(done)} done already; on {predictor.device}, {'bfloat16' if predictor.amp else 'float32'}")
+    precision = "bfloat16" if predictor.amp else "float32"
+    print(f"{len(scans)} scans, {len(done)} done already; on {predictor.device}, {precision}")
     failed = {}
     for name, rows in tqdm(scans.items(), desc="scans", unit="scan"):
         if name in done:

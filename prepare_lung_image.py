@@ -117,7 +117,8 @@ def dicom_jobs(folder: Path) -> tuple[list[Job], list[tuple[str, str]]]:
 
 def nifti_jobs(path: Path) -> tuple[list[Job], list[tuple[str, str]]]:
     """One NIfTI file, or every one in a folder."""
-    files = [path] if path.is_file() else sorted(p for p in is_dir_path(path).iterdir() if p.name.endswith(NIFTI_ENDINGS))
+    files = [path] if path.is_file() else sorted(is_dir_path(path).glob("*.nii*"))
+    files = [file for file in files if file.name.endswith(NIFTI_ENDINGS)]
     if not files:
         raise LungError(f"{path} holds no .nii or .nii.gz file")
     return [Job(stem(file), safe_name(stem(file)), file) for file in files], []
@@ -173,7 +174,9 @@ def prepare_scan(job: Job, wish: Wish) -> tuple[list[dict], tuple[str, ...]]:
     if lung is not None:
         images = {f"{n}.npy": npy_bytes(lung_image(ct, mask)) for n, ct, mask in zip(names, ct_hu, lung, strict=True)}
         replace_folder(wish.lung_root / job.scan, images)
-    replace_folder(wish.ct_root / job.scan, {f"{n}.npy": npy_bytes(clip_ct(ct)) for n, ct in zip(names, ct_hu, strict=True)})
+    replace_folder(
+        wish.ct_root / job.scan, {f"{n}.npy": npy_bytes(clip_ct(ct)) for n, ct in zip(names, ct_hu, strict=True)}
+    )
     slice_mm, row_mm, col_mm = scan.spacing_mm
     return [
         {
@@ -196,15 +199,12 @@ def prepare_scan(job: Job, wish: Wish) -> tuple[list[dict], tuple[str, ...]]:
 
 def is_done(rows: list[dict], wish: Wish) -> bool:
     """Whether a scan's rows and files are what is wished now."""
-    roots = [wish.ct_root] + ([wish.lung_root] if wish.lung_root else [])
-    wanted_source = rows[0]["label_source"] not in (MAKER, NO_LABEL) if wish.labels else True
-    if not wish.labels:
-        wanted_source = rows[0]["label_source"] == (MAKER if wish.lung_root else NO_LABEL)
-    return (
-        wanted_source
-        and rows[0]["selection"] == wish.selection
-        and all(slice_path(root, row).is_file() for row in rows for root in roots)
-    )
+    source = rows[0]["label_source"]
+    ours = MAKER if wish.lung_root else NO_LABEL
+    same_source = source not in (MAKER, NO_LABEL) if wish.labels else source == ours
+    roots = [root for root in (wish.ct_root, wish.lung_root) if root]
+    there = all(slice_path(root, row).is_file() for row in rows for root in roots)
+    return same_source and rows[0]["selection"] == wish.selection and there
 
 
 def run_jobs(jobs: list[Job], wish: Wish, workers: int) -> Iterator[tuple[Job, list[dict] | None, tuple[str, ...]]]:
@@ -230,7 +230,9 @@ def run_jobs(jobs: list[Job], wish: Wish, workers: int) -> Iterator[tuple[Job, l
             pool.shutdown(cancel_futures=True)
 
 
-def prepare_all(jobs: list[Job], wish: Wish, workers: int) -> tuple[list[dict], list[tuple[str, str]], list[tuple[str, str]]]:
+def prepare_all(
+    jobs: list[Job], wish: Wish, workers: int
+) -> tuple[list[dict], list[tuple[str, str]], list[tuple[str, str]]]:
     """Prepare what is not done yet and keep the manifest: (rows of these jobs, skipped, remarks)."""
     path = manifest_path(wish.ct_root)
     done = by_scan(read_manifest(path)) if path.is_file() else {}
@@ -282,8 +284,8 @@ def report(rows: list[dict], skipped: list, remarks: list, wish: Wish) -> None:
         shape = read_npy(slice_path(wish.ct_root, rows[0])).size
         share = np.array([row["lung_px"] for row in rows]) / shape
         print(f"lung in a slice: {share.min():.1%} min, {np.median(share):.1%} median, {share.max():.1%} max")
-    picture = save_overview(rows, wish)
-    print(f"wrote {wish.ct_root}, {f'{wish.lung_root}, ' if wish.lung_root else ''}{manifest_path(wish.ct_root)} and {picture}")
+    roots = [str(root) for root in (wish.ct_root, wish.lung_root) if root]
+    print(f"wrote {', '.join(roots)}, {manifest_path(wish.ct_root)} and {save_overview(rows, wish)}")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -291,7 +293,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--test", action="store_true", help="step 4: every slice of the test scans, CT only")
     parser.add_argument("--all-slices", action="store_true", help="every slice, not the middle ones")
     parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by name: A,B,C")
-    parser.add_argument("--labels", type=is_dir_path, metavar="DIR", help="masks (.nii, .nii.gz, .npy, .npz, .mhd) instead of ours")
+    parser.add_argument(
+        "--labels", type=is_dir_path, metavar="DIR", help="masks (.nii, .nii.gz, .npy, .npz, .mhd) instead of ours"
+    )
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="any DICOM tree instead of LIDC-IDRI")
     other.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="NIfTI in HU instead of LIDC-IDRI")
@@ -319,7 +323,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     jobs, skipped = find_jobs(settings, flags)
     jobs = choose_patients(jobs, flags.patients)
-    print(f"{len(jobs)} scans of {len({job.patient_id for job in jobs})} patients found; {wish.selection} slices of each")
+    print(
+        f"{len(jobs)} scans of {len({job.patient_id for job in jobs})} patients found; {wish.selection} slices of each"
+    )
     rows, failed, remarks = prepare_all(jobs, wish, settings.workers or os.cpu_count())
     report(rows, skipped + failed, remarks, wish)
     if skipped or failed:

@@ -47,10 +47,8 @@ HULL_MARGIN_MM = 20  # a thin chest wall does not count as trunk; the lung may r
 VESSEL_MM = 6.0  # closing radius: takes in vessels and wall nodules of up to 12 mm
 HOLE_MM2 = 800  # a nodule or vessel of up to 32 mm, surrounded by lung
 
-IN_SLICE = np.zeros((3, 3, 3), bool)  # neighbours within a slice, by edges
-IN_SLICE[1] = ndimage.generate_binary_structure(2, 1)
-IN_SLICE_8 = np.zeros((3, 3, 3), bool)  # ... by corners too
-IN_SLICE_8[1] = True
+IN_SLICE = np.pad(ndimage.generate_binary_structure(2, 1)[None], ((1, 1), (0, 0), (0, 0)))  # neighbours by edges
+IN_SLICE_8 = np.ones((1, 3, 3), bool)  # ... by corners too
 SQUARE = np.ones((1, 2, 2), bool)
 
 
@@ -61,7 +59,7 @@ def is_dir_path(path: str | Path) -> Path:
         return path
     if path.exists():
         raise LungError(f"{path} is a file, not a folder")
-    parent = next((p for p in path.parents if p.is_dir()), Path("."))
+    parent = next((p for p in path.parents if p.is_dir()), Path())
     raise LungError(f"{path} does not exist; the nearest folder that does is {parent.resolve()}")
 
 
@@ -212,7 +210,9 @@ def find_blobs(coarse_hu: np.ndarray, air: np.ndarray, hull: np.ndarray, spacing
         if fits[number]:
             hu = np.sort(coarse_hu[box][label[box] == number])
             core_hu = hu[: max(1, len(hu) // 2)].mean()
-            off_mm = [abs((b.start + b.stop) / 2 - c) * mm for b, c, mm in zip(box[1:], centre, spacing_mm[1:], strict=True)]
+            off_mm = [
+                abs((b.start + b.stop) / 2 - c) * mm for b, c, mm in zip(box[1:], centre, spacing_mm[1:], strict=True)
+            ]
             central[number] = off_mm[0] < MIDDLE_MM[0] and off_mm[1] < MIDDLE_MM[1] and core_hu < BLOB_HU[1]
             lateral[number] = not central[number] and core_hu < limit
     pocket = cc3d.connected_components(thin, connectivity=6)
@@ -279,7 +279,9 @@ def close_lungs(pockets: np.ndarray, lungs: list[int], air: np.ndarray, hull: np
         grown = distance_mm(~lung, in_slice_mm) <= VESSEL_MM
         gained = ~lung & (distance_mm(grown, in_slice_mm) > VESSEL_MM)
         aerated[box] |= lung
-        closed[box] |= fill_slices(lung | ndimage.binary_opening(gained, SQUARE), pixel_mm2)  # no stairs at a smooth edge
+        closed[box] |= fill_slices(
+            lung | ndimage.binary_opening(gained, SQUARE), pixel_mm2
+        )  # no stairs at a smooth edge
     return aerated, closed
 
 
@@ -303,7 +305,9 @@ def fill_slices(mask: np.ndarray, pixel_mm2: float) -> np.ndarray:
     return mask | fill[label]
 
 
-def refine(ct_hu: np.ndarray, aerated: np.ndarray, closed: np.ndarray, may_grow: np.ndarray, steps: tuple) -> np.ndarray:
+def refine(
+    ct_hu: np.ndarray, aerated: np.ndarray, closed: np.ndarray, may_grow: np.ndarray, steps: tuple
+) -> np.ndarray:
     """Draw the edge against air at full resolution; keep the coarse edge where the closing made it."""
     sure = closed & (ndimage.binary_erosion(closed, IN_SLICE_8, border_value=1) | ~aerated)
     rim = ndimage.binary_dilation(closed, IN_SLICE_8) & may_grow

@@ -131,7 +131,9 @@ class Organs:
         self.z_nodes = nodes[0]
         self.rows = linear_weights(nodes[1], y)
         self.cols = linear_weights(nodes[2], x).T
-        self.fields = np.stack(distances(build, *np.meshgrid(*nodes, indexing="ij", sparse=True), rng)).astype(np.float32)
+        self.fields = np.stack(distances(build, *np.meshgrid(*nodes, indexing="ij", sparse=True), rng)).astype(
+            np.float32
+        )
 
     def plane(self, z_mm: float) -> dict[str, np.ndarray]:
         """Every field at one height, each (H, W) float32."""
@@ -202,9 +204,15 @@ def heart_and_vessels(build: Build, z: np.ndarray, y: np.ndarray, x: np.ndarray,
     heart = (np.sqrt((u / (52 * size)) ** 2 + (v / (42 * size)) ** 2 + (w / (56 * size)) ** 2) - 1) * 45 * size
     top = np.maximum(z - 0.72 * build.height, 0)
     aorta_down = np.hypot(np.hypot(x - 22, y - 0.42 * build.half_depth), top) - 12.5
-    aorta_up = np.hypot(np.hypot(x + 6, y + 18), np.maximum(np.abs(z - 0.58 * build.height) - 0.13 * build.height, 0)) - 15
+    aorta_up = (
+        np.hypot(np.hypot(x + 6, y + 18), np.maximum(np.abs(z - 0.58 * build.height) - 0.13 * build.height, 0)) - 15
+    )
     along = np.clip((x + 6) / 28, 0, 1)
-    arch = np.sqrt((x + 6 - 28 * along) ** 2 + (y + 18 - (18 + 0.42 * build.half_depth) * along) ** 2 + (z - 0.72 * build.height) ** 2)
+    arch = np.sqrt(
+        (x + 6 - 28 * along) ** 2
+        + (y + 18 - (18 + 0.42 * build.half_depth) * along) ** 2
+        + (z - 0.72 * build.height) ** 2
+    )
     cava = np.hypot(x + 27, y + 14) - 9 + np.maximum(0.45 - level, 0) * 100
     trunk = np.sqrt(np.maximum(np.abs(x) - 34, 0) ** 2 + (y + 8) ** 2 + (z - 0.53 * build.height) ** 2) - 11
     return np.minimum.reduce(np.broadcast_arrays(heart, aorta_down, aorta_up, arch - 13, cava, trunk))

@@ -27,7 +27,9 @@ def outline(mask: np.ndarray) -> np.ndarray:
     return mask & ~inside
 
 
-def overlay(ct_hu: np.ndarray, *masks: np.ndarray, colours: Sequence = (RED, GREEN), window: str = "lung") -> np.ndarray:
+def overlay(
+    ct_hu: np.ndarray, *masks: np.ndarray, colours: Sequence = (RED, GREEN), window: str = "lung"
+) -> np.ndarray:
     """CT in grey with the outline of each mask in its colour: (H, W, 3) uint8."""
     image = np.repeat(to_grey(ct_hu, window)[..., None], 3, axis=2)
     for mask, colour in zip(masks, colours, strict=False):

@@ -8,6 +8,7 @@ Z slices, H rows, W columns.
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +136,7 @@ def contiguous_runs(z_mm: np.ndarray) -> list[slice]:
         return [slice(0, len(z_mm))]
     cuts = np.flatnonzero(steps > GAP_FACTOR * np.median(steps)) + 1
     edges = [0, *cuts.tolist(), len(z_mm)]
-    return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return [slice(a, b) for a, b in pairwise(edges)]
 
 
 def read_headers(folder: Path) -> Iterator[tuple[Path, pydicom.Dataset]]:
@@ -278,7 +279,30 @@ def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[float, float,
 
     Raises LungError where it is no 3-D volume.
     """
-    import SimpleITK  # here, because it takes a while and DICOM users never need it
+    read = _read_nifti if path.name.endswith(NIFTI_ENDINGS) else _read_metaimage
+    volume, z0_mm, spacing_mm = read(path)
+    return volume, z0_mm + spacing_mm[0] * np.arange(len(volume)), spacing_mm
+
+
+def _read_nifti(path: Path) -> tuple[np.ndarray, float, tuple[float, float, float]]:
+    import nibabel  # here, as SimpleITK below: DICOM users never need them. SimpleITK would turn NaN into 0
+
+    try:
+        image = nibabel.load(path)
+        if image.ndim != 3:
+            raise LungError(f"{path}: {image.ndim} dimensions, a volume has 3; split it first")
+        axes = nibabel.orientations.axcodes2ornt("LPS")
+        axes = nibabel.orientations.ornt_transform(nibabel.io_orientation(image.affine), axes)
+        image = image.as_reoriented(axes)
+        volume = np.asanyarray(image.dataobj)
+    except (OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
+        raise LungError(f"{path}: no readable volume ({one_line(error)})") from error
+    col_mm, row_mm, slice_mm = (float(mm) for mm in image.header.get_zooms())
+    return volume.transpose(2, 1, 0), float(image.affine[2, 3]), (slice_mm, row_mm, col_mm)
+
+
+def _read_metaimage(path: Path) -> tuple[np.ndarray, float, tuple[float, float, float]]:
+    import SimpleITK
 
     try:
         image = SimpleITK.ReadImage(str(path))
@@ -286,11 +310,9 @@ def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[float, float,
             raise LungError(f"{path}: {image.GetDimension()} dimensions, a volume has 3; split it first")
         image = SimpleITK.DICOMOrient(image, "LPS")
     except RuntimeError as error:
-        reason = one_line(Exception(str(error).strip().splitlines()[-1]))
-        raise LungError(f"{path}: no readable volume ({reason})") from error
+        raise LungError(f"{path}: no readable volume ({str(error).strip().splitlines()[-1]})") from error
     col_mm, row_mm, slice_mm = image.GetSpacing()
-    z_mm = image.GetOrigin()[2] + slice_mm * np.arange(image.GetSize()[2])
-    return SimpleITK.GetArrayFromImage(image), z_mm, (slice_mm, row_mm, col_mm)
+    return SimpleITK.GetArrayFromImage(image), image.GetOrigin()[2], (slice_mm, row_mm, col_mm)
 
 
 def stem(path: Path) -> str:

@@ -57,7 +57,9 @@ TABLE = (
     Setting(PREPARE, "LIDC_DICOM_PATH", "./LIDC-IDRI", "folder that holds the LIDC-IDRI-dddd folders to train on"),
     Setting(PREPARE, "LIDC_TEST_DICOM_PATH", "./LIDC-IDRI_test", "folder with the scans to test on (step 4)"),
     Setting(PREPARE, "Lung_CT_PATH", "./mydata/Image/ct", "CT slices to train on: HU, int16 .npy"),
-    Setting(PREPARE, "Lung_IMAGE_PATH", "./mydata/Image/lung", "lung slices to train on: HU inside the lung, -2048 outside"),
+    Setting(
+        PREPARE, "Lung_IMAGE_PATH", "./mydata/Image/lung", "lung slices to train on: HU inside the lung, -2048 outside"
+    ),
     Setting(PREPARE, "Lung_CT_TEST_PATH", "./mydata/Image_test/ct", "CT slices to test on"),
     Setting(PREPARE, "Mask_Threshold", 8, "nodules of fewer voxels are left out of the nodule audit"),
     Setting(PREPARE, "slices_per_patient", 10, "slices cut from the middle of each training scan"),

@@ -3,6 +3,7 @@
 B batch, H rows, W columns. Everything works on the device where the batch lies.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ LEVEL_HU, SLOPE, NOISE_HU = 60, 0.1, 60  # calibration of the scanner, and its n
 MIRROR, LOW_RESOLUTION, BUBBLES = 0.5, 0.25, 0.7  # chances
 BUBBLE_SHARE = (0.01, 0.1)  # radius as a share of the slice
 SOFT_TISSUE_HU = -200
+WARM_UP = 0.15  # share of the steps before the learning rate is at its peak
+LAST_RATE = 0.01  # of the peak, at the end
 
 
 class SliceSet:
@@ -30,7 +33,9 @@ class SliceSet:
             ct, lung = read_stack(ct_root, scan), is_lung(read_stack(lung_root, scan))
             if ct.shape != lung.shape:
                 where = slice_path(lung_root, scan[0]).parent
-                raise LungError(f"{where}: shape {lung.shape}, but its CT has {ct.shape}; run: python prepare_lung_image.py")
+                raise LungError(
+                    f"{where}: shape {lung.shape}, but its CT has {ct.shape}; run: python prepare_lung_image.py"
+                )
             stacks.append((ct, lung))
         shape = [max(ct.shape[axis] for ct, _ in stacks) for axis in (1, 2)]
         total = sum(len(ct) for ct, _ in stacks)
@@ -59,6 +64,21 @@ def split_patients(rows: list[dict], share: float, seed: int) -> tuple[list[dict
     order = np.random.default_rng(seed).permutation(patients)
     held_out = set(order[: min(len(patients) - 1, max(1, round(share * len(patients))))].tolist())
     return [r for r in rows if r["patient_id"] not in held_out], [r for r in rows if r["patient_id"] in held_out]
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """One cycle: up along a cosine, down along a longer one."""
+    warm = max(1, round(WARM_UP * steps))
+    if step < warm:
+        return peak * (LAST_RATE + (1 - LAST_RATE) * (1 - math.cos(math.pi * step / warm)) / 2)
+    part = (step - warm) / max(1, steps - warm)
+    return peak * (LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * part)) / 2)
+
+
+def batches(total: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """The slices of each step of an epoch, shuffled by seed and epoch; a last batch of one joins its neighbour."""
+    order = np.random.default_rng((seed, epoch)).permutation(total)
+    return np.array_split(order, max(1, round(total / size)))
 
 
 def augment(ct_hu: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -113,7 +114,9 @@ def wall_nodules(build: "Build", depth_in_lung: Callable, rng: np.random.Generat
     for _ in range(2000):
         if placed == build.nodules:
             return
-        point = rng.uniform([0, -build.half_depth, -build.half_width], [build.height, build.half_depth, build.half_width])
+        point = rng.uniform(
+            [0, -build.half_depth, -build.half_width], [build.height, build.half_depth, build.half_width]
+        )
         radius = rng.uniform(2, 6)
         at_wall = placed % 2 == 0
         depth = depth_in_lung(point)
@@ -139,15 +142,33 @@ def bone_tubes(build: "Build") -> Iterator[Tube]:
         )
         for side in (-1, 1):
             points = path * (1, 1, side)
-            for start, end in zip(points, points[1:], strict=False):
+            for start, end in pairwise(points):
                 yield Tube(tuple(start), tuple(end), 5.0, BONE_HU, keep_off_mm=RIB_OFF_MM)
                 yield Tube(tuple(start), tuple(end), 3.0, MARROW_HU, keep_off_mm=2 * RIB_OFF_MM)
     front = -(deep + 9)
     for x in (-9.0, 0.0, 9.0):
-        yield Tube((0.35 * build.height, front, x), (0.85 * build.height, front * 0.86, x), 6, MARROW_HU, keep_off_mm=RIB_OFF_MM)
+        yield Tube(
+            (0.35 * build.height, front, x),
+            (0.85 * build.height, front * 0.86, x),
+            6,
+            MARROW_HU,
+            keep_off_mm=RIB_OFF_MM,
+        )
     for side in (-1, 1):
-        yield Tube((0.9 * build.height, front * 0.8, side * 18), (1.02 * build.height, -15, side * wide), 6, BONE_HU, keep_off_mm=RIB_OFF_MM)
-        yield Tube((0.6 * build.height, deep + 8, side * wide * 0.7), (0.95 * build.height, deep * 0.6, side * wide), 5, BONE_HU, keep_off_mm=RIB_OFF_MM)
+        yield Tube(
+            (0.9 * build.height, front * 0.8, side * 18),
+            (1.02 * build.height, -15, side * wide),
+            6,
+            BONE_HU,
+            keep_off_mm=RIB_OFF_MM,
+        )
+        yield Tube(
+            (0.6 * build.height, deep + 8, side * wide * 0.7),
+            (0.95 * build.height, deep * 0.6, side * wide),
+            5,
+            BONE_HU,
+            keep_off_mm=RIB_OFF_MM,
+        )
     for z in np.arange(-40, build.height + 60, 24.0):
         yield Tube((z, deep * 0.95, 0), (z - 12, deep * 1.15, 0), 4, BONE_HU, keep_off_mm=RIB_OFF_MM)
 
@@ -157,7 +178,15 @@ def bowel_gas(build: "Build", rng: np.random.Generator) -> Iterator[Tube]:
     radius = rng.uniform(14, 26)
     top = build.dome[1] * 0.9 - radius - rng.uniform(5, 12)
     centre = np.array([top, -0.15 * build.half_depth, 0.42 * build.half_width])
-    yield Tube(tuple(centre), tuple(centre + (0, rng.uniform(-20, 10), rng.uniform(-15, 10))), radius, AIR_HU, keep_off_mm=BOWEL_OFF_MM)
+    yield Tube(
+        tuple(centre),
+        tuple(np.add(centre, (0, rng.uniform(-20, 10), rng.uniform(-15, 10)))),
+        radius,
+        AIR_HU,
+        keep_off_mm=BOWEL_OFF_MM,
+    )
     for _ in range(int(rng.integers(2, 7))):
         start = rng.uniform([-50, -0.7, -0.7], [15, 0.1, 0.7]) * (1, build.half_depth, build.half_width)
-        yield Tube(tuple(start), tuple(start + rng.normal(0, 18, 3)), rng.uniform(6, 14), AIR_HU, keep_off_mm=BOWEL_OFF_MM)
+        yield Tube(
+            tuple(start), tuple(start + rng.normal(0, 18, 3)), rng.uniform(6, 14), AIR_HU, keep_off_mm=BOWEL_OFF_MM
+        )

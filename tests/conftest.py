@@ -1,0 +1,58 @@
+"""What several tests need: small phantoms, a small LIDC-IDRI of them, scripts run as a user runs them."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lungct import lidc
+from lungct.demo import write_series, write_xray
+from lungct.phantom import Patient, draw_build, make_patient
+
+ROOT = Path(__file__).parent.parent
+REAL = ROOT.parent / "shared" / "data"
+MATRIX = (176, 208)
+
+
+def small_patient(seed: int, **build) -> Patient:
+    """A phantom of few pixels, healthy unless `build` says otherwise."""
+    healthy = {"consolidation": 0.0, "effusion": 0.0, "emphysema": 0.0, **build}
+    return make_patient(seed, MATRIX, slice_mm=6.0, build=replace(draw_build(seed), **healthy))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    if not REAL.is_dir():
+        pytest.skip("real CT is not here")
+    return REAL
+
+
+@pytest.fixture(scope="session")
+def lidc_tree(tmp_path_factory) -> Path:
+    """LIDC-IDRI (5 patients), LIDC-IDRI_test (1) and reference below one folder; one in the old layout, one with an X-ray."""
+    root = tmp_path_factory.mktemp("lidc")
+    (root / "reference").mkdir()
+    for seed, who in enumerate(lidc.scans_without_nodules()[:6]):
+        patient = small_patient(seed)
+        folder = root / ("LIDC-IDRI_test" if seed == 5 else "LIDC-IDRI") / who.patient_id
+        series = folder / who.study_uid / who.series_uid if seed == 1 else folder / "01-01-2000-x" / "3000000-NA"
+        write_series(series, who, patient.ct_hu, patient.spacing_mm)
+        if seed in (0, 5):
+            write_xray(folder / "01-01-2000-x" / "1000000-NA", who)
+        np.savez_compressed(root / "reference" / f"{who.patient_id}.npz", lung=patient.lung)
+    return root
+
+
+def run(script: str, *flags: object, cwd: Path, status: int = 0) -> str:
+    """Run a script in a folder; returns what it printed; fails the test on another exit status."""
+    env = {**os.environ, "PYTHONPATH": "", "MPLBACKEND": "Agg"}
+    command = [sys.executable, str(ROOT / script), *map(str, flags)]
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=500, check=False)
+    text = done.stdout + done.stderr
+    assert done.returncode == status, text
+    assert "Traceback" not in text, text
+    return text

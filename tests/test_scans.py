@@ -1,0 +1,120 @@
+"""Scans from DICOM and NIfTI: order, HU, orientation, and what is odd about them."""
+
+import numpy as np
+import pytest
+import SimpleITK
+
+from lungct import LungError
+from lungct.demo import write_series, write_xray
+from lungct.lidc import LidcScan
+from lungct.scans import contiguous_runs, find_series, find_series_folder, open_nifti, open_series, to_hu
+
+WHO = LidcScan("LIDC-IDRI-0001", "1.2.3", "1.2.3.4")
+SPACING_MM = (2.5, 0.7, 0.9)
+
+
+@pytest.fixture
+def ct_hu() -> np.ndarray:
+    return np.random.default_rng(1).integers(-1024, 2000, (5, 24, 32)).astype(np.int16)
+
+
+def open_folder(folder):
+    (files,) = find_series(folder).values()
+    return open_series(files)
+
+
+def test_series_is_sorted_and_in_hu(tmp_path, ct_hu):
+    write_series(tmp_path, WHO, ct_hu, SPACING_MM)
+    scan = open_folder(tmp_path)
+    np.testing.assert_array_equal(scan.read(), ct_hu)
+    np.testing.assert_array_equal(scan.read([3]), ct_hu[3:4])
+    assert scan.spacing_mm == SPACING_MM
+    assert (scan.patient_id, len(scan), scan.shape, scan.remarks) == ("LIDC-IDRI-0001", 5, (24, 32), ())
+
+
+def test_fractional_slope_is_rounded_to_the_nearest_hu():
+    np.testing.assert_array_equal(to_hu(np.array([0, 1, 3]), 1.6, -1024.0), [-1024, -1022, -1019])
+
+
+def test_prone_slices_are_turned(tmp_path, ct_hu):
+    write_series(tmp_path, WHO, ct_hu[:, ::-1, ::-1], SPACING_MM, ImageOrientationPatient=[-1, 0, 0, 0, -1, 0])
+    np.testing.assert_array_equal(open_folder(tmp_path).read(), ct_hu)
+
+
+def test_slices_of_a_patient_on_the_side_are_turned_with_their_spacing(tmp_path, ct_hu):
+    lying = ct_hu.transpose(0, 2, 1)[:, ::-1]
+    orientation = [0, 1, 0, -1, 0, 0]
+    spacing_mm = (2.5, 0.9, 0.7)
+    write_series(tmp_path, WHO, lying, spacing_mm, ImageOrientationPatient=orientation)
+    scan = open_folder(tmp_path)
+    np.testing.assert_array_equal(scan.read(), ct_hu)
+    assert scan.spacing_mm == SPACING_MM
+    assert scan.shape == (24, 32)
+
+
+def test_duplicate_and_missing_slices_are_told(tmp_path, ct_hu):
+    write_series(tmp_path / "a", WHO, ct_hu, SPACING_MM)
+    (tmp_path / "a" / "1-003.dcm").unlink()
+    (tmp_path / "a" / "copy.dcm").write_bytes((tmp_path / "a" / "1-002.dcm").read_bytes())
+    scan = open_folder(tmp_path)
+    np.testing.assert_array_equal(scan.read(), ct_hu[[0, 1, 3, 4]])
+    assert "1 slices at a place already taken left out" in scan.remarks
+    assert "slices missing in 1 place" in scan.remarks
+
+
+def test_runs_are_cut_where_a_slice_is_missing():
+    assert contiguous_runs(np.array([0, 2, 4, 10, 12.0])) == [slice(0, 3), slice(3, 5)]
+    assert contiguous_runs(np.array([7.0])) == [slice(0, 1)]
+
+
+def test_xray_and_other_files_are_left_alone(tmp_path, ct_hu):
+    write_series(tmp_path / "ct", WHO, ct_hu, SPACING_MM)
+    write_xray(tmp_path / "dx", WHO)
+    (tmp_path / "LICENSE.txt").write_text("words")
+    assert list(find_series(tmp_path)) == ["1.2.3.4"]
+
+
+@pytest.mark.parametrize("layout", ["1.2.3/1.2.3.4", "01-01-2000-NA/3000000-NA"])
+def test_series_folder_is_found_in_both_layouts(tmp_path, ct_hu, layout):
+    write_xray(tmp_path / "01-01-2000-NA" / "1000000-NA", WHO)
+    write_series(tmp_path / layout, WHO, ct_hu, SPACING_MM)
+    assert find_series_folder(tmp_path, "1.2.3", "1.2.3.4") == tmp_path / layout
+    assert find_series_folder(tmp_path, "1.2.3", "9.9") is None
+
+
+def test_sagittal_slices_are_refused(tmp_path, ct_hu):
+    write_series(tmp_path, WHO, ct_hu, SPACING_MM, ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
+    with pytest.raises(LungError, match="not axial"):
+        open_folder(tmp_path)
+
+
+def test_missing_tags_are_named_with_their_file(tmp_path, ct_hu):
+    write_series(tmp_path, WHO, ct_hu, SPACING_MM)
+    ((path, header), *rest) = next(iter(find_series(tmp_path).values()))
+    del header.PixelSpacing
+    with pytest.raises(LungError, match=r"1-001\.dcm: no PixelSpacing"):
+        open_series([(path, header), *rest])
+
+
+def test_nifti_is_turned_to_our_orientation(tmp_path, ct_hu):
+    image = SimpleITK.GetImageFromArray(ct_hu)
+    image.SetSpacing((0.9, 0.7, 2.5))
+    SimpleITK.WriteImage(SimpleITK.DICOMOrient(image, "RAI"), str(tmp_path / "p.nii.gz"))
+    scan = open_nifti(tmp_path / "p.nii.gz")
+    np.testing.assert_array_equal(scan.read(), ct_hu)
+    np.testing.assert_allclose(scan.spacing_mm, SPACING_MM, rtol=1e-6)
+    np.testing.assert_allclose(np.diff(scan.z_mm), 2.5, rtol=1e-6)
+    assert scan.patient_id == "p"
+
+
+def test_nan_in_nifti_becomes_air(tmp_path):
+    volume = np.zeros((2, 8, 9), np.float32)
+    volume[0, 0, 0] = np.nan
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(volume), str(tmp_path / "p.nii"))
+    assert open_nifti(tmp_path / "p.nii").read()[0, 0, 0] == -1024
+
+
+def test_broken_nifti_is_told(tmp_path):
+    (tmp_path / "p.nii").write_bytes(b"no volume")
+    with pytest.raises(LungError, match=r"p\.nii: no readable volume"):
+        open_nifti(tmp_path / "p.nii")
