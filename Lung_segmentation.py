@@ -38,6 +38,7 @@ from lungct.predict import (
     pick_amp,
     pick_device,
     predict_slices,
+    read_torch,
     to_device,
 )
 from lungct.settings import TRAIN, parse_step, run_step
@@ -171,11 +172,11 @@ class Trainer:
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint. Raises LungError where it is damaged or of another network."""
         try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
+            state = read_torch(path, self.device)
             self.network.load_state_dict(state["network"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.progress = Progress(**state["progress"])
-        except (RuntimeError, ValueError, KeyError, EOFError, TypeError, AttributeError) as error:
+        except (LungError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error).splitlines()[0]
             raise LungError(
                 f"{path}: not a checkpoint of this training ({reason}); start again with --fresh"
@@ -280,8 +281,8 @@ def make_trainer(settings: SimpleNamespace, flags: argparse.Namespace) -> tuple[
 
 def print_start(trainer: Trainer, split: dict) -> None:
     """What is trained, on what, where; and the head of the table."""
-    train, val = (f"{len(split[part])} patients" for part in ("train", "val"))
-    print(f"{train} ({len(trainer.train_set)} slices) to train on, {val} ({len(trainer.val_set)}) to check on")
+    train, val = (len(split[part]) for part in ("train", "val"))
+    print(f"to train on: {train} patients, {len(trainer.train_set)} slices; to check on: {val}, {len(trainer.val_set)}")
     size = sum(p.numel() for p in trainer.network.parameters()) / 1e6
     precision = "bfloat16" if trainer.progress.amp else "float32"
     print(f"U-Net, {size:.2f} M parameters, {trainer.device}, {precision}; from epoch {trainer.progress.epoch + 1}")

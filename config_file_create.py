@@ -116,14 +116,12 @@ def main(argv: list[str] | None = None) -> None:
             print(f"  {BY_ATTRIBUTE[name].key}: {before[name]} -> {value}")
     if flags.install_home:
         print(f"wrote {install_home(dicom_path, flags.force)}")
-    print(f"{'rewrote' if existed else 'wrote'} {flags.conf} and {pylidc_conf}")
     faults = check_paths(now)
     for fault in faults:
         print(f"look: {fault}")
+    following = "put that right, then run" if faults else "next:"
     print(
-        "next: python prepare_lung_image.py"
-        if not faults
-        else "next: put that right, then python prepare_lung_image.py"
+        f"{'rewrote' if existed else 'wrote'} {flags.conf} and {pylidc_conf}; {following} python prepare_lung_image.py"
     )
 
 

@@ -167,7 +167,8 @@ def print_summary(scores: list[dict], nodules: list[dict]) -> None:
         worst = f"{row['worst_slice']} ({float(row['worst_slice_dice']):.3f})" if row["worst_slice"] else "-"
         known = row["seen_in_training"]
         note = "" if known == "no" else f"  in the training ({known}): no fair test"
-        print(f"{row['scan']:24s}" + "".join(f"{row[name]!s:>9s}" or "-" for name in names) + f"  {worst}{note}")
+        values = ["-" if row[name] == "" else str(row[name]) for name in names]
+        print(f"{row['scan']:24s}" + "".join(f"{value:>9s}" for value in values) + f"  {worst}{note}")
     scored = [float(row["dice"]) for row in scores if row["dice"] != ""]
     if scored:
         print(f"mean Dice {np.mean(scored):.4f} over {len(scored)} scans, worst {min(scored):.4f}")

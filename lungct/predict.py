@@ -5,6 +5,7 @@ B batch, Z slices, H rows, W columns.
 
 import hashlib
 import json
+import pickle
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -114,10 +115,18 @@ def load_weights(path: Path) -> tuple[UNet, Model, dict]:
         raise LungError(f"{path}: not the weights that {card_path.name} describes (checksum); train again")
     network = model.build()
     try:
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (RuntimeError, ValueError, EOFError, AttributeError, TypeError) as error:
+        network.load_state_dict(read_torch(path, torch.device("cpu")))
+    except (RuntimeError, TypeError, AttributeError) as error:
         raise LungError(f"{path}: no weights of this network ({str(error).splitlines()[0]})") from error
     return network.eval(), model, card
+
+
+def read_torch(path: Path, device: torch.device) -> dict:
+    """Tensors from a .pth file; code in it is not run. Raises LungError where it is damaged or holds more."""
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise LungError(f"{path}: damaged, or not a file of tensors alone ({type(error).__name__})") from error
 
 
 @torch.inference_mode()

@@ -33,7 +33,7 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def lidc_tree(tmp_path_factory) -> Path:
-    """LIDC-IDRI (5 patients), LIDC-IDRI_test (1) and reference below one folder; one in the old layout, one with an X-ray."""
+    """LIDC-IDRI (5 patients, one in the old layout), LIDC-IDRI_test (1) and reference below one folder."""
     root = tmp_path_factory.mktemp("lidc")
     (root / "reference").mkdir()
     for seed, who in enumerate(lidc.scans_without_nodules()[:6]):
@@ -48,11 +48,11 @@ def lidc_tree(tmp_path_factory) -> Path:
 
 
 def run(script: str, *flags: object, cwd: Path, status: int = 0) -> str:
-    """Run a script in a folder; returns what it printed; fails the test on another exit status."""
+    """Run a script in a folder; returns what it printed, errors first; fails the test on another exit status."""
     env = {**os.environ, "PYTHONPATH": "", "MPLBACKEND": "Agg"}
     command = [sys.executable, str(ROOT / script), *map(str, flags)]
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=500, check=False)
-    text = done.stdout + done.stderr
+    text = done.stderr + done.stdout
     assert done.returncode == status, text
     assert "Traceback" not in text, text
     return text

@@ -8,7 +8,14 @@ from lungct import LungError, lidc
 from lungct.settings import TABLE, TRAIN, load, parse_step, read_conf, write_conf, write_pylidc_conf
 
 DEFAULTS = {setting.attribute: setting.default for setting in TABLE}
-PATHS = [r"H:\LIDC-IDRI\new", "H:/LIDC-IDRI", "/data/50% of %(all)s/ü ß 肺", "~/my scans", r"\\server\share#1;x", "a = b: c"]
+PATHS = [
+    r"H:\LIDC-IDRI\new",
+    "H:/LIDC-IDRI",
+    "/data/50% of %(all)s/ü ß 肺",
+    "~/my scans",
+    r"\\server\share#1;x",
+    "a = b: c",
+]
 
 
 @pytest.mark.parametrize("path", PATHS)

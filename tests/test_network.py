@@ -1,0 +1,36 @@
+"""UNet_nn: shapes, sizes, and what the first version was."""
+
+import pytest
+import torch
+
+from UNet_nn import UNet
+
+
+@pytest.mark.parametrize("shape", [(512, 512), (130, 201), (64, 1), (33, 96)])
+def test_mask_is_as_large_as_the_slice(shape):
+    network = UNet(width=4, depth=3).eval()
+    assert network(torch.zeros(2, 1, *shape)).shape == (2, 1, *shape)
+
+
+def test_padding_is_air_and_changes_nothing_far_away():
+    torch.manual_seed(1)
+    network = UNet(width=4, depth=2, patch=2).eval()
+    image = torch.rand(1, 1, 61, 83) * 2 - 1
+    padded = torch.nn.functional.pad(image, (0, 1, 0, 3), value=-1.0)
+    torch.testing.assert_close(network(image), network(padded)[..., :61, :83])
+
+
+def test_default_has_about_two_million_parameters():
+    assert sum(p.numel() for p in UNet().parameters()) == pytest.approx(2e6, rel=0.05)
+
+
+def test_first_version_is_one_setting_of_it():
+    network = UNet(width=64, depth=5, patch=1, normalise=False)
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(31.1e6, rel=0.01)
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in network.modules())
+
+
+def test_every_parameter_learns():
+    network = UNet(n_channels=2, n_classes=3, width=4, depth=3)
+    network(torch.rand(2, 2, 48, 80)).square().mean().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())

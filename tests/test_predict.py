@@ -1,0 +1,125 @@
+"""Weights to lungs: the window, the clean-up, and files that are not what they should be."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from lungct import LungError
+from lungct.predict import (
+    Model,
+    checksum,
+    clean_volume,
+    load_weights,
+    model_card,
+    normalise,
+    pick_amp,
+    pick_device,
+    predict_slices,
+)
+
+CPU = torch.device("cpu")
+MODEL = Model(width=4, depth=2, patch=2, normalise=True, window_hu=(-1000, 600))
+
+
+def save(tmp_path, content: bytes | None = None, **card):
+    path = tmp_path / "unet_model.pth"
+    if content is None:
+        torch.save(MODEL.build().state_dict(), path)
+    else:
+        path.write_bytes(content)
+    card = {**model_card(MODEL, sha256=checksum(path)), **card}
+    path.with_suffix(".json").write_text(json.dumps(card))
+    return path
+
+
+def test_window_maps_its_ends_to_minus_one_and_one():
+    hu = torch.tensor([-3000, -1000, -200, 600, 3000], dtype=torch.int16)
+    assert normalise(hu, (-1000, 600)).tolist() == [-1, -1, 0, 1, 1]
+
+
+def test_weights_are_read_back(tmp_path):
+    path = save(tmp_path)
+    network, model, _ = load_weights(path)
+    assert model == MODEL
+    assert not network.training
+
+
+def test_missing_weights_say_what_to_run(tmp_path):
+    with pytest.raises(LungError, match=r"train first: python Lung_segmentation\.py"):
+        load_weights(tmp_path / "unet_model.pth")
+
+
+def test_weights_of_another_training_are_told(tmp_path):
+    path = save(tmp_path, sha256="0" * 64)
+    with pytest.raises(LungError, match="checksum"):
+        load_weights(path)
+
+
+def test_weights_of_another_network_are_told(tmp_path):
+    path = save(tmp_path, model={**model_card(MODEL)["model"], "width": 8})
+    with pytest.raises(LungError, match="no weights of this network"):
+        load_weights(path)
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("code ran",))
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("content", [b"", b"no zip", pickle.dumps(Evil())], ids=["empty", "text", "code"])
+def test_files_that_are_no_weights_are_told_and_not_run(tmp_path, content, capsys):
+    path = save(tmp_path, content)
+    with pytest.raises(LungError, match="damaged, or not a file of tensors alone"):
+        load_weights(path)
+    assert "code ran" not in capsys.readouterr().out
+
+
+def test_prediction_does_not_depend_on_the_batch_and_keeps_odd_shapes():
+    torch.manual_seed(1)
+    network = MODEL.build().eval()
+    ct_hu = np.random.default_rng(1).integers(-1024, 1000, (11, 37, 50)).astype(np.int16)
+    whole = predict_slices(network, ct_hu, MODEL.window_hu, CPU, amp=False)
+    single = np.concatenate([predict_slices(network, ct_hu[z : z + 1], MODEL.window_hu, CPU, False) for z in range(11)])
+    assert whole.shape == ct_hu.shape
+    assert (whole == single).mean() > 0.999
+
+
+def test_bfloat16_gives_nearly_the_same():
+    torch.manual_seed(2)
+    network = MODEL.build().eval()
+    ct_hu = np.random.default_rng(1).integers(-1024, 1000, (2, 40, 52)).astype(np.int16)
+    full, half = (predict_slices(network, ct_hu, MODEL.window_hu, CPU, amp) for amp in (False, True))
+    assert (full == half).mean() > 0.95
+
+
+def test_clean_up_keeps_both_lungs_and_drops_crumbs_and_gas():
+    lung = np.zeros((10, 40, 60), bool)
+    lung[2:8, 10:30, 5:20] = lung[2:8, 10:30, 40:55] = True
+    ct_hu = np.where(lung, -850, 40).astype(np.int16)
+    truth = lung.copy()
+    lung[4, 20, 12] = False  # a vessel
+    lung[0, 0:3, 0:3] = True  # a crumb
+    lung[0:2, 32:38, 25:35] = True  # gas
+    ct_hu[0:2, 32:38, 25:35] = -1000
+    np.testing.assert_array_equal(clean_volume(lung, ct_hu), truth)
+
+
+def test_clean_up_of_nothing_is_nothing():
+    nothing = np.zeros((3, 5, 7), bool)
+    assert not clean_volume(nothing, np.zeros((3, 5, 7), np.int16)).any()
+
+
+def test_devices_and_precision():
+    assert pick_device("cpu") == CPU
+    assert pick_device("auto").type in ("cpu", "cuda", "mps")
+    with pytest.raises(LungError, match="there is"):
+        pick_device("tpu")
+    assert pick_amp("on", CPU)
+    assert not pick_amp("off", CPU)
+    assert pick_amp("auto", CPU) in (True, False)
+    with pytest.raises(LungError, match="choose on, off or auto"):
+        pick_amp("perhaps", CPU)

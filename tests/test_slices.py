@@ -1,0 +1,110 @@
+"""Names, the manifest, and HU as stored."""
+
+import numpy as np
+import pytest
+
+from lungct import LungError
+from lungct.files import npy_bytes, read_npy, replace_file, replace_folder
+from lungct.slices import (
+    COLUMNS,
+    clip_ct,
+    is_lung,
+    lung_image,
+    middle_indices,
+    read_manifest,
+    read_stack,
+    safe_name,
+    slice_name,
+    write_manifest,
+)
+
+
+def row(scan: str = "A", z: int = 0) -> dict:
+    values = (scan, scan, "1.2", f"{scan}_slice{z:03d}", z, 2.5 * z, 2.5, 0.7, 0.9, 12, "segment_lung", "all")
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("LIDC-IDRI-0001", "LIDC-IDRI-0001"),
+        ("../../etc/passwd", "etc_passwd"),
+        ("C:\\x\ny\0z", "C_x_y_z"),
+        ("con", "_con"),
+        ("", "unknown"),
+        ("..", "unknown"),
+        ("肺" * 5, "unknown"),
+        ("a" * 300, "a" * 64),
+    ],
+)
+def test_names_are_safe(text, name):
+    assert safe_name(text) == name
+
+
+def test_slice_names():
+    assert slice_name("LIDC-IDRI-0001", 7) == "0001_slice007"
+    assert slice_name("LIDC-IDRI-0001_scan2", 7) == "0001_scan2_slice007"
+    assert slice_name("C3N-00247", 1234) == "C3N-00247_slice1234"
+
+
+@pytest.mark.parametrize(
+    ("total", "wanted", "indices"),
+    [(20, 10, range(5, 15)), (21, 10, range(5, 15)), (7, 10, range(7)), (1, 10, range(1))],
+)
+def test_middle_indices(total, wanted, indices):
+    assert middle_indices(total, wanted) == indices
+
+
+def test_lung_is_read_back_exactly_whatever_its_hu():
+    ct_hu = np.array([[-3024, -2048, -1024], [-850, 0, 4000]], np.int16)
+    lung = np.array([[True, False, True], [False, True, True]])
+    image = lung_image(ct_hu, lung)
+    np.testing.assert_array_equal(is_lung(image), lung)
+    np.testing.assert_array_equal(image, [[-1024, -2048, -1024], [-2048, 0, 3071]])
+    assert image.dtype == clip_ct(ct_hu).dtype == np.int16
+
+
+def test_manifest_is_typed_and_sorted(tmp_path):
+    write_manifest(tmp_path / "manifest.csv", [row("B", 1), row("A", 10), row("A", 9), row("B", 0)])
+    rows = read_manifest(tmp_path / "manifest.csv")
+    assert [(r["scan"], r["z_index"]) for r in rows] == [("A", 9), ("A", 10), ("B", 0), ("B", 1)]
+    assert rows[0] == row("A", 9)
+
+
+def test_missing_and_damaged_manifests_say_what_to_run(tmp_path):
+    path = tmp_path / "manifest.csv"
+    with pytest.raises(LungError, match=r"run first: python prepare_lung_image\.py"):
+        read_manifest(path)
+    path.write_text("scan,what\n1,2\n")
+    with pytest.raises(LungError, match="not those of this version"):
+        read_manifest(path)
+    path.write_text(",".join(COLUMNS) + "\nA,A,1.2,A_slice000,zero,0,1,1,1,1,x,all\n")
+    with pytest.raises(LungError, match="damaged"):
+        read_manifest(path)
+
+
+def test_stack_of_unequal_slices_is_told(tmp_path):
+    files = {"A_slice000.npy": npy_bytes(np.zeros((4, 5))), "A_slice001.npy": npy_bytes(np.zeros((5, 4)))}
+    replace_folder(tmp_path / "A", files)
+    with pytest.raises(LungError, match=r"A_slice001\.npy: shape \(5, 4\), its neighbours \(4, 5\)"):
+        read_stack(tmp_path, [row("A", 0), row("A", 1)])
+
+
+def test_pickles_are_not_read(tmp_path):
+    np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(LungError, match=r"x\.npy: no readable \.npy file"):
+        read_npy(tmp_path / "x.npy")
+
+
+def test_folder_is_replaced_whole(tmp_path):
+    replace_folder(tmp_path / "p", {"a": b"1", "b": b"2"})
+    replace_folder(tmp_path / "p", {"b": b"3"})
+    assert {p.name: p.read_bytes() for p in (tmp_path / "p").iterdir()} == {"b": b"3"}
+    assert [p.name for p in tmp_path.iterdir()] == ["p"]
+
+
+def test_file_that_cannot_be_written_is_told_and_nothing_is_left(tmp_path):
+    (tmp_path / "x").mkdir()
+    with pytest.raises(LungError, match="cannot write it"):
+        replace_file(tmp_path / "x", b"1")
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]

@@ -1,0 +1,217 @@
+"""What reaches the loss is the lung; patients do not leak; a training goes on where it was."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import small_patient
+
+import Lung_segmentation as step
+from lungct import LungError
+from lungct.files import npy_bytes, replace_folder
+from lungct.metrics import dice
+from lungct.settings import TABLE, write_conf
+from lungct.slices import COLUMNS, clip_ct, lung_image, write_manifest
+from lungct.training import SliceSet, augment, batches, dice_by_slice, learning_rate, lung_loss, split_patients
+from utils import segment_lung
+
+
+def save_patients(root, patients: dict[str, tuple]) -> list[dict]:
+    """Write (ct_hu, lung) stacks as step 2 does; returns the manifest's rows."""
+    rows = []
+    for name, (ct_hu, lung) in patients.items():
+        names = [f"{name}_slice{z:03d}" for z in range(len(ct_hu))]
+        replace_folder(
+            root / "ct" / name, {f"{n}.npy": npy_bytes(clip_ct(c)) for n, c in zip(names, ct_hu, strict=True)}
+        )
+        images = {f"{n}.npy": npy_bytes(lung_image(c, m)) for n, c, m in zip(names, ct_hu, lung, strict=True)}
+        replace_folder(root / "lung" / name, images)
+        for z, slice_name in enumerate(names):
+            values = (
+                name,
+                name,
+                "1.2",
+                slice_name,
+                z,
+                5.0 * z,
+                5.0,
+                2.0,
+                1.5,
+                int(lung[z].sum()),
+                "segment_lung",
+                "all",
+            )
+            rows.append(dict(zip(COLUMNS, values, strict=True)))
+    write_manifest(root / "manifest.csv", rows)
+    return rows
+
+
+@pytest.fixture(scope="module")
+def phantom_rows(tmp_path_factory):
+    root = tmp_path_factory.mktemp("slices")
+    patients = {}
+    for seed in range(4):
+        phantom = small_patient(seed)
+        middle = slice(len(phantom.lung) // 2 - 3, len(phantom.lung) // 2 + 3)
+        lung = segment_lung(phantom.ct_hu[middle], phantom.spacing_mm)
+        patients[f"P{seed}"] = (phantom.ct_hu[middle], lung)
+    return root, save_patients(root, patients)
+
+
+def write_settings(root, **changes) -> None:
+    values = {setting.attribute: setting.default for setting in TABLE}
+    values.update(lung_ct_path=str(root / "ct"), lung_image_path=str(root / "lung"), width=4, depth=3, device="cpu")
+    values.update(amp="off", epochs=3, batch_size=5, **changes)
+    write_conf(root / "lung.conf", values)
+
+
+def test_target_is_the_lung_and_not_the_ring_around_it(phantom_rows):
+    root, rows = phantom_rows
+    data = SliceSet(rows, root / "ct", root / "lung")
+    _, target = data.batch(np.arange(6), torch.device("cpu"))
+    phantom = small_patient(0)
+    truth = phantom.lung[len(phantom.lung) // 2 - 3 : len(phantom.lung) // 2 + 3]
+    target = target[:, 0].numpy() > 0.5
+    assert dice(target, truth) > 0.98
+    ring_and_vessels = (phantom.ct_hu > -300)[len(phantom.lung) // 2 - 3 : len(phantom.lung) // 2 + 3]
+    assert dice(target, ring_and_vessels) < 0.2
+
+
+def test_no_patient_is_on_both_sides_and_the_seed_decides():
+    rows = [{"patient_id": f"P{n // 3}"} for n in range(30)]
+    train, val = split_patients(rows, 0.2, seed=1)
+    assert {r["patient_id"] for r in train} & {r["patient_id"] for r in val} == set()
+    assert (len(train), len(val)) == (24, 6)
+    assert split_patients(rows, 0.2, seed=1) == (train, val)
+    assert split_patients(rows, 0.2, seed=2) != (train, val)
+
+
+def test_one_patient_is_too_few():
+    with pytest.raises(LungError, match="1 patient is too few"):
+        split_patients([{"patient_id": "A"}] * 9, 0.2, 1)
+
+
+def test_labels_of_another_shape_are_told(tmp_path):
+    lung = np.ones((2, 30, 40), bool)
+    rows = save_patients(tmp_path, {"A": (np.zeros((2, 30, 40), np.int16), lung)})
+    files = {f"A_slice00{z}.npy": npy_bytes(np.zeros((40, 30), np.int16)) for z in range(2)}
+    replace_folder(tmp_path / "lung" / "A", files)
+    with pytest.raises(LungError, match=r"shape \(2, 40, 30\), but its CT has \(2, 30, 40\)"):
+        SliceSet(rows, tmp_path / "ct", tmp_path / "lung")
+
+
+def test_slices_of_several_sizes_are_filled_up_with_air(tmp_path):
+    small, large = (np.full((1, *shape), 40, np.int16) for shape in ((20, 50), (30, 40)))
+    rows = save_patients(tmp_path, {"A": (small, small > 0), "B": (large, large > 0)})
+    data = SliceSet(rows, tmp_path / "ct", tmp_path / "lung")
+    assert data.ct.shape == (2, 30, 50)
+    assert (data.ct[0, 20:] == -1024).all()
+    assert data.lung.sum() == 20 * 50 + 30 * 40
+
+
+def test_augmentation_moves_ct_and_target_together():
+    target = torch.zeros(8, 1, 90, 120)
+    target[:, :, 30:60, 20:70] = 1
+    ct_hu = target * 1000 - 1000  # lung is 0 HU here, all else air: bubbles and noise cannot hide it
+    moved, moved_target = augment(ct_hu, target, torch.Generator().manual_seed(1))
+    assert set(moved_target.unique().tolist()) == {0.0, 1.0}
+    assert not torch.equal(moved_target, target)
+    scores = dice_by_slice(moved > -500, moved_target > 0.5)
+    assert scores.mean() > 0.95
+
+
+def test_augmentation_follows_its_seed():
+    batch = torch.rand(2, 1, 40, 50) * 100, torch.ones(2, 1, 40, 50)
+    first, again, other = (augment(*batch, torch.Generator().manual_seed(s))[0] for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_loss_is_near_zero_for_the_truth_and_large_for_its_opposite():
+    target = torch.zeros(2, 1, 8, 9)
+    target[:, :, 2:5, 3:8] = 1
+    assert lung_loss((target - 0.5) * 40, target) < 0.01
+    assert lung_loss((0.5 - target) * 40, target) > 10
+    assert torch.isfinite(lung_loss(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)))
+
+
+def test_dice_by_slice_of_empty_slices_is_one():
+    empty, full = torch.zeros(1, 1, 4, 5, dtype=bool), torch.ones(1, 1, 4, 5, dtype=bool)
+    assert dice_by_slice(torch.cat([empty, full, empty]), torch.cat([empty, full, full])).tolist() == [1, 1, 0]
+
+
+def test_learning_rate_rises_to_its_peak_and_falls():
+    rates = [learning_rate(step, 100, 2.0) for step in range(100)]
+    assert np.argmax(rates) == 15
+    assert rates[15] == 2.0
+    assert rates[0] < 0.03
+    assert rates[-1] < 0.03
+
+
+def test_batches_hold_every_slice_once():
+    parts = batches(23, 5, seed=1, epoch=2)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(23))
+    assert {len(part) for part in parts} == {4, 5}
+
+
+def test_interrupted_training_ends_like_an_undisturbed_one(phantom_rows, tmp_path, monkeypatch):
+    root, _ = phantom_rows
+    write_settings(root)
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+    flags = ["--conf", str(root / "lung.conf"), "--run-path"]
+    step.main([*flags, str(straight)])
+    epoch = step.Trainer.train_epoch
+
+    def interrupt(trainer):
+        if trainer.progress.epoch == 2:
+            raise KeyboardInterrupt
+        return epoch(trainer)
+
+    monkeypatch.setattr(step.Trainer, "train_epoch", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        step.main([*flags, str(broken)])
+    monkeypatch.undo()
+    step.main([*flags, str(broken)])
+    assert (straight / "unet_model.pth").read_bytes() == (broken / "unet_model.pth").read_bytes()
+
+    def history(run):
+        with (run / "history.csv").open() as file:
+            return [{**row, "seconds": ""} for row in csv.DictReader(file)]
+
+    assert len(history(straight)) == 3
+    assert history(straight) == history(broken)
+    card = json.loads((straight / "unet_model.json").read_text())
+    assert set(card["patients"]["train"]) | set(card["patients"]["val"]) == {"P0", "P1", "P2", "P3"}
+    assert sorted(p.name for p in straight.glob("*.png")) == [
+        *(f"pred_epoch_{n}.png" for n in (1, 2, 3)),
+        "target_epoch_1.png",
+        "training_and_validation_loss.png",
+    ]
+
+
+def test_damaged_checkpoint_is_told(phantom_rows, tmp_path):
+    root, _ = phantom_rows
+    write_settings(root)
+    (tmp_path / "checkpoint.pth").write_bytes(b"half a chec")
+    with pytest.raises(LungError, match="start again with --fresh"):
+        step.main(["--conf", str(root / "lung.conf"), "--run-path", str(tmp_path)])
+
+
+def test_loss_that_stays_not_finite_ends_with_a_sentence(phantom_rows, tmp_path, monkeypatch):
+    root, _ = phantom_rows
+    write_settings(root, augment=False)
+    monkeypatch.setattr(step, "lung_loss", lambda logits, target: (logits * torch.nan).sum())
+    with pytest.raises(LungError, match="not finite 10 times in a row"):
+        step.main(["--conf", str(root / "lung.conf"), "--run-path", str(tmp_path), "--epochs", "9"])
+
+
+def test_fine_tuning_takes_up_the_weights(phantom_rows, tmp_path, capsys):
+    root, _ = phantom_rows
+    write_settings(root)
+    flags = ["--conf", str(root / "lung.conf"), "--epochs", "1", "--run-path"]
+    step.main([*flags, str(tmp_path / "a")])
+    step.main([*flags, str(tmp_path / "b"), "--init", str(tmp_path / "a" / "unet_model.pth"), "--learning-rate", "0"])
+    first, second = (torch.load(tmp_path / n / "unet_model.pth", weights_only=True) for n in "ab")
+    torch.testing.assert_close(first["head.2.weight"], second["head.2.weight"])
