@@ -19,7 +19,8 @@ demo: .venv/installed
 	$(BIN)/python Lung_segmentation.py $(CONF)
 	$(BIN)/python prepare_lung_image.py --test --labels demo/reference $(CONF)
 	$(BIN)/python model_test.py $(CONF)
-	@echo "look at demo/runs/lung/*.png and demo/predictions/patient_*/*.png"
+	$(BIN)/python image_test.py demo/predictions/patient_LIDC-IDRI-0032 $(CONF) --save demo/look.png
+	@echo "look at demo/look.png, demo/runs/lung/*.png and demo/predictions/patient_*/*.png"
 
 test: .venv/installed
 	$(BIN)/python -m pytest
@@ -30,7 +31,7 @@ lint: .venv/installed
 
 # What the README shows, made by the scripts from what `make demo` left.
 pictures: demo
-	$(BIN)/python image_test.py demo/predictions/patient_LIDC-IDRI-0032 --save pictures/prediction.png
+	cp demo/look.png pictures/prediction.png
 	cp demo/runs/lung/pred_epoch_30.png pictures/epoch.png
 	cp demo/runs/lung/training_and_validation_loss.png pictures/curves.png
 	cp demo/mydata/Image/overview.png pictures/labels.png

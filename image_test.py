@@ -48,10 +48,9 @@ class Stack:
         return text
 
 
-def sister_folders(folder: Path) -> dict[str, Path]:
+def sister_folders(folder: Path, conf: Path) -> dict[str, Path]:
     """Where CT, reference and prediction of a patient's folder lie, by the roots in lung.conf and beside it."""
     scan = folder.name.removeprefix("patient_")
-    conf = Path(CONF_NAME)
     settings = load(conf) if conf.is_file() else {}
     test_ct = Path(settings.get("lung_ct_test_path", "mydata/Image_test/ct")).expanduser()
     train_ct = Path(settings.get("lung_ct_path", "mydata/Image/ct")).expanduser()
@@ -60,15 +59,15 @@ def sister_folders(folder: Path) -> dict[str, Path]:
         ct_roots = ct_roots[1:]
     ct = next((root / scan for root in ct_roots if (root / scan).is_dir()), None)
     if ct is None:
-        raise LungError(f"{folder}: no CT slices of {scan} beside it or in the folders of {CONF_NAME}")
+        raise LungError(f"{folder}: no CT slices of {scan} beside it or in the folders of {conf}")
     predictions = Path(settings.get("predictions_path", "predictions")).expanduser()
     found = {"ct": ct, "reference": ct.parent.parent / "lung" / scan, "predicted": predictions / f"patient_{scan}"}
     return {kind: path for kind, path in found.items() if path.is_dir()}
 
 
-def open_slices(folder: Path, only: str | None = None) -> Stack:
+def open_slices(folder: Path, conf: Path, only: str | None = None) -> Stack:
     """A patient's folder of .npy slices, or one slice of it, with all that belongs to it."""
-    folders = sister_folders(folder)
+    folders = sister_folders(folder, conf)
     names = sorted(p.stem for p in folders["ct"].glob("*.npy"))
     names = [name for name in names if only in (None, name)]
     if not names:
@@ -101,15 +100,15 @@ def open_dicom(path: Path) -> Stack:
     return Stack(scan.read(), [f"{scan.patient_id}  z {z:.1f} mm" for z in scan.z_mm])
 
 
-def open_path(path: Path) -> Stack:
+def open_path(path: Path, conf: Path) -> Stack:
     """Whatever PATH is. Raises LungError for what is none of these."""
     if path.name.endswith(NIFTI_ENDINGS):
         scan = open_nifti(path)
         return Stack(scan.read(), [f"{scan.patient_id}  z {z:.1f} mm" for z in scan.z_mm])
     if path.suffix == ".npy":
-        return open_slices(path.parent, path.stem)
+        return open_slices(path.parent, conf, path.stem)
     if path.is_dir() and any(path.glob("*.npy")):
-        return open_slices(path)
+        return open_slices(path, conf)
     if path.exists():
         return open_dicom(path)
     raise LungError(f"{path} does not exist")
@@ -185,11 +184,12 @@ def main(argv: list[str] | None = None) -> None:
     """Open what PATH is; show it, or save a picture of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", type=Path, help="slice .npy, patient folder, DICOM file or folder, NIfTI file")
+    parser.add_argument("--conf", type=Path, default=Path(CONF_NAME), help="settings file (default: %(default)s)")
     parser.add_argument("--save", type=Path, metavar="PNG", help="write a picture instead of opening a window")
     parser.add_argument("--window", choices=WINDOWS_HU, default="lung", help="grey scale (default: %(default)s)")
     parser.add_argument("--style", choices=STYLES, default="outline", help="how lungs are drawn (default: %(default)s)")
     flags = parser.parse_args(argv)
-    stack = open_path(flags.path)
+    stack = open_path(flags.path, flags.conf)
     if flags.save:
         save_picture(stack, flags.save, flags.window, flags.style)
         print(f"wrote {flags.save}")

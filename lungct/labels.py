@@ -1,5 +1,6 @@
 """Lung masks made elsewhere: NIfTI, NumPy or MetaImage files named by patient, scan or series UID."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -47,5 +48,5 @@ def read_npz(path: Path) -> np.ndarray:
             if "lung" not in names and len(names) != 1:
                 raise LungError(f"{path}: no array named lung; it holds {', '.join(names)}")
             return arrays["lung" if "lung" in names else names[0]]
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise LungError(f"{path}: no readable .npz file ({error})") from error
