@@ -9,11 +9,21 @@ Z slices, H rows, W columns; h and w are rows and columns of the coarse grid.
 from pathlib import Path
 
 import cc3d
-import edt
 import numpy as np
 from scipy import ndimage
 
 from lungct import LungError
+from lungct.masks import (
+    IN_SLICE,
+    IN_SLICE_8,
+    block_mean,
+    bounding_box,
+    close_slices,
+    distance_mm,
+    enlarge,
+    fill_slices,
+    middle,
+)
 
 AIR_HU = -400  # half-way between aerated lung (-850) and soft tissue (50): the wall where a reader draws it
 PADDING_HU = -1000  # outside the reconstruction circle scanners write a constant at or below air
@@ -30,6 +40,7 @@ BLOB_AREA_MM2 = (40, 1500)  # a trachea, a bronchus or a bowel loop cut across, 
 BLOB_HU = (-975, -900)  # the darker half of such a blob is BLOB_DARKER_HU below this patient's air as a whole,
 BLOB_EDGE_HU = -600
 BLOB_DARKER_HU = 70  # or in the middle of the trunk, where no lung lies alone, just below the upper limit
+LINE_HU = -850  # ... of a blob before or behind the middle: stomach, colon
 MIDDLE_MM = (45, 35)  # rows and columns from the trunk's centre
 AIRWAY_REACH_MM = 15  # how far the airway is followed into the lung from where it lay free in tissue
 AIRWAY_MIX = 0.35  # the airway is followed through air whose HU lies so far from lumen to lung
@@ -45,11 +56,12 @@ SMALL_SHARE = 0.05  # so small a pocket is lung only when it lies deep, and near
 NEAR_MM = 20
 HULL_MARGIN_MM = 20  # a thin chest wall does not count as trunk; the lung may reach so far beyond it
 VESSEL_MM = 6.0  # closing radius: takes in vessels and wall nodules of up to 12 mm
+PATCH_MM = 18.0  # closing radius for patchy consolidation,
+PATCH_HU = -200  # which is darker than this on average over 8 mm; fat is not
 HOLE_MM2 = 800  # a nodule or vessel of up to 32 mm, surrounded by lung
 
-IN_SLICE = np.pad(ndimage.generate_binary_structure(2, 1)[None], ((1, 1), (0, 0), (0, 0)))  # neighbours by edges
-IN_SLICE_8 = np.ones((1, 3, 3), bool)  # ... by corners too
 SQUARE = np.ones((1, 2, 2), bool)
+PATCH_OPENING = np.ones((1, 5, 5), bool)
 
 
 def is_dir_path(path: str | Path) -> Path:
@@ -95,7 +107,7 @@ def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray
     airway = find_airway(coarse_hu, air, hull, coarse_mm)
     pockets = label_pockets(air & ~airway)
     lungs = choose_lungs(pockets, coarse_hu, airway, outside, hull, coarse_mm)
-    aerated, closed = close_lungs(pockets, lungs, air & ~airway, hull, coarse_mm)
+    aerated, closed = close_lungs(coarse_hu, pockets, lungs, air & ~airway, hull, coarse_mm)
     closed &= ~airway
 
     fine = np.zeros(ct_hu.shape, bool)
@@ -103,16 +115,6 @@ def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray
     may_grow = ~airway & ~outside
     fine[fine_box] = refine(ct_hu[fine_box], aerated, closed, may_grow, steps)
     return fine
-
-
-def block_mean(image: np.ndarray, steps: tuple[int, int]) -> np.ndarray:
-    """Mean over blocks of rows and columns of (H, W), float32; the last block filled up by repeating the edge."""
-    rows, cols = steps
-    over = ((0, -image.shape[0] % rows), (0, -image.shape[1] % cols))
-    if any(after for _, after in over):
-        image = np.pad(image, over, mode="edge")
-    in_rows = sum(image[row::rows].astype(np.float32) for row in range(rows))
-    return sum(in_rows[:, col::cols] for col in range(cols)) / np.float32(rows * cols)
 
 
 def find_padding(coarse_hu: np.ndarray) -> np.ndarray:
@@ -200,7 +202,7 @@ def find_airway(coarse_hu: np.ndarray, air: np.ndarray, hull: np.ndarray, spacin
 def find_blobs(coarse_hu: np.ndarray, air: np.ndarray, hull: np.ndarray, spacing_mm: tuple) -> np.ndarray:
     """Patches of pure air, each surrounded by tissue in its slice, and no tip of a lung in its neighbours."""
     limit = np.clip(np.median(coarse_hu[air & hull]) - BLOB_DARKER_HU, *BLOB_HU)
-    centre = [index.mean() for index in np.nonzero(hull)[1:]]
+    centre = [middle(hull, axis) for axis in (1, 2)]
     thin = air & (coarse_hu < BLOB_EDGE_HU)
     label, count = ndimage.label(thin, IN_SLICE)
     area = np.bincount(label.ravel(), minlength=count + 1) * spacing_mm[1] * spacing_mm[2]
@@ -214,7 +216,8 @@ def find_blobs(coarse_hu: np.ndarray, air: np.ndarray, hull: np.ndarray, spacing
                 abs((b.start + b.stop) / 2 - c) * mm for b, c, mm in zip(box[1:], centre, spacing_mm[1:], strict=True)
             ]
             central[number] = off_mm[0] < MIDDLE_MM[0] and off_mm[1] < MIDDLE_MM[1] and core_hu < BLOB_HU[1]
-            lateral[number] = not central[number] and core_hu < limit
+            in_line = off_mm[1] < MIDDLE_MM[1] and core_hu < LINE_HU
+            lateral[number] = not central[number] and (core_hu < limit or in_line)
     pocket = cc3d.connected_components(thin, connectivity=6)
     share = np.bincount(pocket.ravel(), weights=lateral[label].ravel()) / np.bincount(pocket.ravel())
     return central[label] | (lateral[label] & (share > 0.5)[pocket])
@@ -263,7 +266,9 @@ def choose_lungs(
     return [n for n in lungs if n in large or n in well_placed]
 
 
-def close_lungs(pockets: np.ndarray, lungs: list[int], air: np.ndarray, hull: np.ndarray, spacing_mm: tuple):
+def close_lungs(
+    coarse_hu: np.ndarray, pockets: np.ndarray, lungs: list[int], air: np.ndarray, hull: np.ndarray, spacing_mm: tuple
+):
     """Each lung grown back to its edge (first result), then closed over vessels and filled (second).
 
     One side at a time, so that the closing never bridges the mediastinum.
@@ -271,38 +276,34 @@ def close_lungs(pockets: np.ndarray, lungs: list[int], air: np.ndarray, hull: np
     aerated = np.zeros(air.shape, bool)
     closed = np.zeros(air.shape, bool)
     pixel_mm2 = spacing_mm[1] * spacing_mm[2]
-    in_slice_mm = (1e6, *spacing_mm[1:])  # slices so far apart that each is closed alone
     for side in split_sides(pockets, lungs, hull):
         pocket = np.isin(pockets, side)
         box = bounding_box(pocket, spacing_mm, margin_mm=VESSEL_MM + 2 * COARSE_MM)
         lung = air[box] & ndimage.binary_dilation(pocket[box], IN_SLICE_8)
-        grown = distance_mm(~lung, in_slice_mm) <= VESSEL_MM
-        gained = ~lung & (distance_mm(grown, in_slice_mm) > VESSEL_MM)
+        gained = ~lung & close_slices(lung, spacing_mm, VESSEL_MM)
+        gained |= consolidated(coarse_hu[box], lung, spacing_mm)
         aerated[box] |= lung
-        closed[box] |= fill_slices(
-            lung | ndimage.binary_opening(gained, SQUARE), pixel_mm2
-        )  # no stairs at a smooth edge
+        gained = ndimage.binary_opening(gained, SQUARE)  # no stairs at a smooth edge
+        closed[box] |= fill_slices(lung | gained, HOLE_MM2, pixel_mm2)
     return aerated, closed
+
+
+def consolidated(coarse_hu: np.ndarray, lung: np.ndarray, spacing_mm: tuple) -> np.ndarray:
+    """What a much wider closing gains, as far as there is still air in it: patchy consolidation."""
+    patch = ~lung & (ndimage.uniform_filter(coarse_hu, (1, 5, 5)) < PATCH_HU)
+    patch &= close_slices(lung, spacing_mm, PATCH_MM)
+    many = np.count_nonzero(patch, axis=(1, 2)) >= PATCH_OPENING.sum()
+    patch[many] = ndimage.binary_opening(patch[many], PATCH_OPENING)
+    patch[~many] = False
+    return patch
 
 
 def split_sides(pockets: np.ndarray, lungs: list[int], hull: np.ndarray) -> list[list[int]]:
     """The pockets right and left of the middle of the trunk; lungs that touch each other are one pocket."""
     boxes = ndimage.find_objects(pockets)
-    middle = np.nonzero(hull)[2].mean()
-    is_right = [boxes[n - 1][2].start + boxes[n - 1][2].stop < 2 * middle for n in lungs]
+    is_right = [boxes[n - 1][2].start + boxes[n - 1][2].stop < 2 * middle(hull, 2) for n in lungs]
     sides = [[n for n, r in zip(lungs, is_right, strict=True) if r == side] for side in (True, False)]
     return [side for side in sides if side]
-
-
-def fill_slices(mask: np.ndarray, pixel_mm2: float) -> np.ndarray:
-    """Fill what a slice of the mask surrounds, but for the dome of the diaphragm, which is too large."""
-    label, count = ndimage.label(~mask, IN_SLICE)
-    fill = np.bincount(label.ravel(), minlength=count + 1) * pixel_mm2 < HOLE_MM2
-    frame = np.ones(mask.shape, bool)
-    frame[:, 1:-1, 1:-1] = False
-    fill[label[frame]] = False
-    fill[0] = False
-    return mask | fill[label]
 
 
 def refine(
@@ -314,23 +315,3 @@ def refine(
     rows, cols = ct_hu.shape[1:]
     sure, rim = (enlarge(mask, steps)[:, :rows, :cols] for mask in (sure, rim))
     return sure | (rim & (ct_hu < AIR_HU))
-
-
-def enlarge(mask: np.ndarray, steps: tuple[int, int]) -> np.ndarray:
-    """Repeat rows and columns: coarse grid to fine grid."""
-    return mask.repeat(steps[0], axis=1).repeat(steps[1], axis=2)
-
-
-def distance_mm(mask: np.ndarray, spacing_mm: tuple) -> np.ndarray:
-    """Distance of each True voxel to the nearest False one; the volume's own faces do not count."""
-    return edt.edt(mask, anisotropy=spacing_mm, parallel=2)
-
-
-def bounding_box(mask: np.ndarray, spacing_mm: tuple, margin_mm: float) -> tuple[slice, slice, slice]:
-    """The box around a mask, enlarged by a margin as far as the volume goes."""
-    box = []
-    for axis, mm in enumerate(spacing_mm):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        margin = int(np.ceil(margin_mm / mm)) + 1
-        box.append(slice(max(0, int(hit[0]) - margin), min(mask.shape[axis], int(hit[-1]) + margin + 1)))
-    return tuple(box)

@@ -33,7 +33,7 @@ def surface_distances_mm(a: np.ndarray, b: np.ndarray, spacing_mm: tuple) -> tup
         for hit in (np.flatnonzero(union.any(axis=tuple(o for o in range(3) if o != axis))) for axis in range(3))
     )
     surfaces = [surface(mask)[box] for mask in (a, b)]
-    to_a, to_b = (edt.edt(~s, anisotropy=spacing_mm, parallel=2) for s in surfaces)
+    to_a, to_b = (edt.edt(~s, anisotropy=spacing_mm) for s in surfaces)
     return to_b[surfaces[0]], to_a[surfaces[1]]
 
 

@@ -1,0 +1,67 @@
+"""Volumes of air and tissue: coarser and finer grids, distances, closing, filling, boxes.
+
+Z slices, H rows, W columns; masks are bool (Z, H, W), spacing is slice, row and column in mm.
+"""
+
+import edt
+import numpy as np
+from scipy import ndimage
+
+IN_SLICE = np.pad(ndimage.generate_binary_structure(2, 1)[None], ((1, 1), (0, 0), (0, 0)))  # neighbours by edges
+IN_SLICE_8 = np.ones((1, 3, 3), bool)  # ... by corners too
+
+
+def block_mean(image: np.ndarray, steps: tuple[int, int]) -> np.ndarray:
+    """Mean over blocks of rows and columns of (H, W), float32; the last block filled up by repeating the edge."""
+    rows, cols = steps
+    over = ((0, -image.shape[0] % rows), (0, -image.shape[1] % cols))
+    if any(after for _, after in over):
+        image = np.pad(image, over, mode="edge")
+    in_rows = sum(image[row::rows].astype(np.float32) for row in range(rows))
+    return sum(in_rows[:, col::cols] for col in range(cols)) / np.float32(rows * cols)
+
+
+def enlarge(mask: np.ndarray, steps: tuple[int, int]) -> np.ndarray:
+    """Repeat rows and columns: coarse grid to fine grid."""
+    return mask.repeat(steps[0], axis=1).repeat(steps[1], axis=2)
+
+
+def distance_mm(mask: np.ndarray, spacing_mm: tuple) -> np.ndarray:
+    """Distance of each True voxel to the nearest False one; the volume's own faces do not count."""
+    return edt.edt(mask, anisotropy=spacing_mm)  # one thread is faster than two on a volume of this size
+
+
+def close_slices(mask: np.ndarray, spacing_mm: tuple, radius_mm: float) -> np.ndarray:
+    """Close each slice by a disc; what lies between two pieces nearer than its diameter becomes mask."""
+    closed = np.empty(mask.shape, bool)
+    for z, slice_ in enumerate(mask):
+        grown = edt.edt(~slice_, anisotropy=spacing_mm[1:]) <= radius_mm
+        closed[z] = edt.edt(grown, anisotropy=spacing_mm[1:]) > radius_mm
+    return closed
+
+
+def fill_slices(mask: np.ndarray, most_mm2: float, pixel_mm2: float) -> np.ndarray:
+    """Fill the holes of each slice that are smaller than `most_mm2`."""
+    label, count = ndimage.label(~mask, IN_SLICE)
+    fill = np.bincount(label.ravel(), minlength=count + 1) * pixel_mm2 < most_mm2
+    frame = np.ones(mask.shape, bool)
+    frame[:, 1:-1, 1:-1] = False
+    fill[label[frame]] = False
+    fill[0] = False
+    return mask | fill[label]
+
+
+def middle(mask: np.ndarray, axis: int) -> float:
+    """Centre of mass of a mask along one axis, in voxels."""
+    weight = np.count_nonzero(mask, axis=tuple(a for a in range(3) if a != axis))
+    return float(np.average(np.arange(mask.shape[axis]), weights=weight))
+
+
+def bounding_box(mask: np.ndarray, spacing_mm: tuple, margin_mm: float) -> tuple[slice, slice, slice]:
+    """The box around a mask, enlarged by a margin as far as the volume goes."""
+    box = []
+    for axis, mm in enumerate(spacing_mm):
+        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        margin = int(np.ceil(margin_mm / mm)) + 1
+        box.append(slice(max(0, int(hit[0]) - margin), min(mask.shape[axis], int(hit[-1]) + margin + 1)))
+    return tuple(box)
