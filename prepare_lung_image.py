@@ -38,6 +38,7 @@ from lungct.scans import (
 )
 from lungct.settings import PREPARE, parse_step, run_step
 from lungct.slices import (
+    COLUMNS,
     by_scan,
     clip_ct,
     is_lung,
@@ -178,23 +179,13 @@ def prepare_scan(job: Job, wish: Wish) -> tuple[list[dict], tuple[str, ...]]:
         wish.ct_root / job.scan, {f"{n}.npy": npy_bytes(clip_ct(ct)) for n, ct in zip(names, ct_hu, strict=True)}
     )
     slice_mm, row_mm, col_mm = scan.spacing_mm
-    return [
-        {
-            "patient_id": job.patient_id,
-            "scan": job.scan,
-            "series_uid": scan.series_uid,
-            "slice_name": name,
-            "z_index": z,
-            "z_mm": round(float(scan.z_mm[z]), 4),
-            "slice_mm": round(slice_mm, 6),
-            "row_mm": row_mm,
-            "col_mm": col_mm,
-            "lung_px": -1 if lung is None else int(np.count_nonzero(lung[n])),
-            "label_source": source,
-            "selection": wish.selection,
-        }
-        for n, (z, name) in enumerate(zip(wanted, names, strict=True))
-    ], remarks
+    rows = []
+    for n, (z, name) in enumerate(zip(wanted, names, strict=True)):
+        place = (name, z, round(float(scan.z_mm[z]), 4), round(slice_mm, 6), row_mm, col_mm)
+        lung_px = -1 if lung is None else int(np.count_nonzero(lung[n]))
+        values = (job.patient_id, job.scan, scan.series_uid, *place, lung_px, source, wish.selection)
+        rows.append(dict(zip(COLUMNS, values, strict=True)))
+    return rows, remarks
 
 
 def is_done(rows: list[dict], wish: Wish) -> bool:

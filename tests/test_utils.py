@@ -39,6 +39,34 @@ def test_vessel_and_wall_nodule_stay_inside_the_lung():
     assert segment_lung(ct_hu, SPACING_MM)[lung].mean() > 0.999
 
 
+def test_dome_of_the_diaphragm_that_the_lung_surrounds_is_no_lung():
+    ct_hu, lung = box_chest()
+    ct_hu[:, 60:90, 40:64] = 60  # 45 by 48 mm
+    lung[:, 60:90, 40:64] = False
+    found = segment_lung(ct_hu, SPACING_MM)
+    assert not found[:, 64:86, 44:60].any()
+    assert dice(found, lung) > 0.99  # the closing rounds the corners
+
+
+def test_patchy_consolidation_between_aerated_parts_is_lung():
+    ct_hu, lung = box_chest()
+    ct_hu[:, 66:82, 30:75] = np.where(np.indices((6, 16, 45)).sum(0) % 2, -600, -100)  # 24 mm, still some air
+    assert segment_lung(ct_hu, SPACING_MM)[lung].mean() > 0.97
+
+
+def test_solid_tissue_between_aerated_parts_is_no_lung():
+    ct_hu, lung = box_chest()
+    ct_hu[:, 66:82, 30:75] = 40
+    lung[:, 66:82, 30:75] = False
+    np.testing.assert_array_equal(segment_lung(ct_hu, SPACING_MM), lung)
+
+
+def test_bubble_before_the_middle_of_a_single_slice_is_no_lung():
+    ct_hu, lung = box_chest(1)
+    ct_hu[:, 25:35, 84:98] = -880  # 15 by 28 mm of stomach gas, blurred
+    np.testing.assert_array_equal(segment_lung(ct_hu[0], SPACING_MM[1:]), lung[0])
+
+
 def test_trachea_is_no_lung():
     ct_hu, lung = box_chest()
     ct_hu[:, 65:76, 86:94] = -1000  # 16.5 by 16 mm, between the lungs
