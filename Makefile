@@ -34,4 +34,3 @@ pictures: demo
 	cp demo/look.png pictures/prediction.png
 	cp demo/runs/lung/pred_epoch_30.png pictures/epoch.png
 	cp demo/runs/lung/training_and_validation_loss.png pictures/curves.png
-	cp demo/mydata/Image/overview.png pictures/labels.png

@@ -86,7 +86,8 @@ class Wish:
 def lidc_jobs(root: Path) -> tuple[list[Job], list[tuple[str, str]]]:
     """A job for each CT scan that pylidc knows of the patients below `root`, and the strangers."""
     jobs, skipped = [], []
-    for folder in lidc.patient_folders(lidc.check_root(root)):
+    folders = lidc.patient_folders(lidc.check_root(root))
+    for folder in tqdm(folders, desc="patients", unit="patient", leave=False):
         scans = lidc.find_scans(folder.name)
         if not scans:
             skipped.append((folder.name, "pylidc knows no such patient; use --dicom for CT that is not LIDC"))
@@ -103,7 +104,9 @@ def dicom_jobs(folder: Path) -> tuple[list[Job], list[tuple[str, str]]]:
     """Of each patient in any DICOM tree, the CT series with most slices."""
     largest: dict[str, DicomScan] = {}
     skipped = []
-    for uid, files in find_series(folder, tqdm(desc="headers", unit="file", leave=False)).items():
+    with tqdm(desc="headers", unit="file", leave=False) as progress:
+        series = find_series(folder, progress)
+    for uid, files in series.items():
         try:
             scan = open_series(files)
         except LungError as error:

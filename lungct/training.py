@@ -10,8 +10,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm import tqdm
 
 from lungct import LungError
+from lungct.files import read_npy
 from lungct.slices import CT_RANGE_HU, by_scan, is_lung, read_stack, slice_path
 
 AIR_HU = CT_RANGE_HU[0]
@@ -28,21 +30,19 @@ class SliceSet:
     """Slices in memory: ct int16 HU and lung bool, each (N, H, W), smaller ones filled up with air."""
 
     def __init__(self, rows: list[dict], ct_root: Path, lung_root: Path):
-        stacks = []
-        for scan in by_scan(rows).values():
+        scans = by_scan(rows).values()
+        shapes = [read_npy(slice_path(ct_root, scan[0]), on_disk=True).shape for scan in scans]
+        shape = tuple(max(sides) for sides in zip(*shapes, strict=True))
+        self.ct = np.full((len(rows), *shape), AIR_HU, np.int16)
+        self.lung = np.zeros((len(rows), *shape), bool)
+        start = 0
+        for scan in tqdm(scans, desc="reading", unit="scan", leave=False):
             ct, lung = read_stack(ct_root, scan), is_lung(read_stack(lung_root, scan))
             if ct.shape != lung.shape:
                 where = slice_path(lung_root, scan[0]).parent
                 raise LungError(
                     f"{where}: shape {lung.shape}, but its CT has {ct.shape}; run: python prepare_lung_image.py"
                 )
-            stacks.append((ct, lung))
-        shape = [max(ct.shape[axis] for ct, _ in stacks) for axis in (1, 2)]
-        total = sum(len(ct) for ct, _ in stacks)
-        self.ct = np.full((total, *shape), AIR_HU, np.int16)
-        self.lung = np.zeros((total, *shape), bool)
-        start = 0
-        for ct, lung in stacks:
             place = slice(start, start + len(ct)), slice(ct.shape[1]), slice(ct.shape[2])
             self.ct[place], self.lung[place] = ct, lung
             start += len(ct)
