@@ -43,7 +43,7 @@ from lungct.predict import (
 )
 from lungct.settings import TRAIN, parse_step, run_step
 from lungct.slices import manifest_path, read_manifest
-from lungct.training import SliceSet, augment, batches, dice_by_slice, learning_rate, lung_loss, split_patients
+from lungct.training import SliceSet, augment, batches, count_overlap, learning_rate, lung_loss, split_patients
 
 COLUMNS = ("epoch", "train_loss", "val_loss", "val_dice", "val_worst_dice", "learning_rate", "skipped", "seconds")
 MOST_BAD_STEPS = 10  # non-finite losses in a row
@@ -148,18 +148,24 @@ class Trainer:
 
     @torch.inference_mode()
     def validate(self) -> tuple[float, float, float]:
-        """(loss, mean Dice, worst Dice) over the validation slices, not varied."""
+        """(loss, Dice, Dice of the worst slice with lung) over the validation slices, not varied.
+
+        Dice is of all slices together: of an empty slice alone it would be 0 or 1 by a single pixel.
+        """
         self.network.eval()
-        losses, scores = [], []
+        losses, counts, with_lung = [], [], []
         for numbers in np.array_split(np.arange(len(self.val_set)), -(-len(self.val_set) // self.settings.batch_size)):
             ct_hu, target = self.val_set.batch(numbers, self.device)
             image = normalise(ct_hu, self.model.window_hu).contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.progress.amp):
                 logits = self.network(image)
             losses.append(float(lung_loss(logits, target)) * len(numbers))
-            scores.append(dice_by_slice(logits > 0, target > 0.5).cpu())
-        scores = torch.cat(scores)
-        return sum(losses) / len(self.val_set), float(scores.mean()), float(scores.min())
+            counts.append(count_overlap(logits > 0, target > 0.5).cpu())
+            with_lung.append((target > 0.5).flatten(1).any(1).cpu())
+        both, sizes = torch.cat(counts).double().T
+        by_slice = (2 * both / sizes.clamp(min=1))[torch.cat(with_lung)]
+        dice = float(2 * both.sum() / sizes.sum().clamp(min=1))
+        return sum(losses) / len(self.val_set), dice, float(by_slice.min()) if len(by_slice) else math.nan
 
     def state(self) -> dict:
         """All that a checkpoint holds."""

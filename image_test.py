@@ -61,7 +61,8 @@ def sister_folders(folder: Path, conf: Path) -> dict[str, Path]:
     if ct is None:
         raise LungError(f"{folder}: no CT slices of {scan} beside it or in the folders of {conf}")
     predictions = Path(settings.get("predictions_path", "predictions")).expanduser()
-    found = {"ct": ct, "reference": ct.parent.parent / "lung" / scan, "predicted": predictions / f"patient_{scan}"}
+    predicted = folder if folder.name.startswith("patient_") else predictions / f"patient_{scan}"
+    found = {"ct": ct, "reference": ct.parent.parent / "lung" / scan, "predicted": predicted}
     return {kind: path for kind, path in found.items() if path.is_dir()}
 
 

@@ -29,7 +29,6 @@ from lungct.slices import by_scan, is_lung, lung_root, manifest_path, read_manif
 SCORES = ("dice", "iou", "hd95_mm", "surface_dice_1mm", "surface_dice_2mm", "worst_slice", "worst_slice_dice")
 COLUMNS = ("scan", "patient_id", "slices", "litres", *SCORES, "seen_in_training", "weights", "png")
 NODULE_COLUMNS = ("scan", "nodule", "readers", "voxels", "slices", "slices_predicted", "coverage")
-SHIPPED = Path(__file__).parent / "weights" / "lung_unet.pth"
 PNG_EVERY = {"all": 1, "some": 10, "none": None}
 
 
@@ -44,27 +43,20 @@ class Predictor:
     device: torch.device
     amp: bool
 
-    def predict(self, ct_hu: np.ndarray) -> np.ndarray:
-        """(Z, H, W) int16 HU to lungs, cleaned in three dimensions: (Z, H, W) bool."""
-        return clean_volume(predict_slices(self.network, ct_hu, self.model.window_hu, self.device, self.amp), ct_hu)
+    def predict(self, ct_hu: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+        """(Z, H, W) int16 HU and its spacing in mm to lungs, cleaned in three dimensions: (Z, H, W) bool."""
+        lung = predict_slices(self.network, ct_hu, self.model.window_hu, self.device, self.amp)
+        return clean_volume(lung, ct_hu, spacing)
 
     def seen(self, patient_id: str) -> str:
         """Whether the network knows a patient: no, train or val."""
         return next((part for part, names in self.patients.items() if patient_id in names), "no")
 
 
-def choose_weights(path: Path) -> Path:
-    """The user's weights, or the shipped ones where the user has trained none."""
-    if path.is_file() or not SHIPPED.is_file():
-        return path
-    print(f"no {path} yet: predicting with the shipped weights, {SHIPPED.name}; see weights/MODEL_CARD.md")
-    return SHIPPED
-
-
 def make_predictor(settings: SimpleNamespace) -> Predictor:
     """The network of the settings, ready on its device."""
     device = pick_device(settings.device)
-    network, model, card = load_weights(choose_weights(Path(settings.weights_path).expanduser()))
+    network, model, card = load_weights(Path(settings.weights_path).expanduser())
     amp = pick_amp(settings.amp, device)
     return Predictor(to_device(network, device), model, card.get("patients", {}), card["sha256"][:12], device, amp)
 
@@ -122,7 +114,7 @@ def predict_scan(
 ) -> tuple[dict, list[dict]]:
     """Predict and write one scan; returns its row of scores.csv and its rows of nodules.csv. Raises LungError."""
     ct_hu = read_stack(ct_root, rows)
-    lung = predictor.predict(ct_hu)
+    lung = predictor.predict(ct_hu, spacing_mm(rows[0]))
     truth = None
     score = dict.fromkeys(SCORES, "")
     if rows[0]["lung_px"] >= 0:

@@ -91,11 +91,7 @@ def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray
     if ct_hu.ndim == 2:
         return segment_lung(ct_hu[None], (SINGLE_SLICE_MM, *spacing_mm))[0]
 
-    steps = tuple(max(1, round(COARSE_MM / mm)) for mm in spacing_mm[1:])
-    coarse_mm = (spacing_mm[0], spacing_mm[1] * steps[0], spacing_mm[2] * steps[1])
-    coarse_hu = np.stack([block_mean(np.clip(ct, *HU_RANGE), steps) for ct in ct_hu])  # (Z, h, w)
-    padding = find_padding(coarse_hu)
-    coarse_hu[padding] = 0
+    coarse_hu, padding, steps, coarse_mm = coarsen(ct_hu, spacing_mm)
     outside = find_outside(coarse_hu, padding, coarse_mm)
     air = (coarse_hu < AIR_HU) & ~outside
     hull = trunk_hull((coarse_hu >= AIR_HU) & ~padding, coarse_mm)
@@ -115,6 +111,25 @@ def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray
     may_grow = ~airway & ~outside
     fine[fine_box] = refine(ct_hu[fine_box], aerated, closed, may_grow, steps)
     return fine
+
+
+def find_body(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """(open air around the body, the trunk and what it surrounds), each bool like ct_hu (Z, H, W)."""
+    coarse_hu, padding, steps, coarse_mm = coarsen(ct_hu, spacing_mm)
+    outside = find_outside(coarse_hu, padding, coarse_mm)
+    hull = trunk_hull((coarse_hu >= AIR_HU) & ~padding, coarse_mm)
+    rows, cols = ct_hu.shape[1:]
+    return enlarge(outside, steps)[:, :rows, :cols], enlarge(hull, steps)[:, :rows, :cols]
+
+
+def coarsen(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray, tuple, tuple]:
+    """(coarse HU (Z, h, w) with padding as tissue, padding, rows and columns a block, coarse spacing)."""
+    steps = tuple(max(1, round(COARSE_MM / mm)) for mm in spacing_mm[1:])
+    coarse_mm = (spacing_mm[0], spacing_mm[1] * steps[0], spacing_mm[2] * steps[1])
+    coarse_hu = np.stack([block_mean(np.clip(ct, *HU_RANGE), steps) for ct in ct_hu])
+    padding = find_padding(coarse_hu)
+    coarse_hu[padding] = 0
+    return coarse_hu, padding, steps, coarse_mm
 
 
 def find_padding(coarse_hu: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lungct import LungError
 from UNet_nn import UNet
+from utils import find_body
 
 PROBABILITY = 0.5
 BATCH = 8
@@ -142,17 +143,20 @@ def predict_slices(network: nn.Module, ct_hu: np.ndarray, window_hu: tuple[int, 
     return lung
 
 
-def clean_volume(lung: np.ndarray, ct_hu: np.ndarray) -> np.ndarray:
-    """Keep the pieces of a volume (Z, H, W) that can be lung, and fill what they enclose on all sides.
+def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+    """Keep what can be lung of a predicted volume (Z, H, W), and fill what it encloses on all sides.
 
-    Out: small pieces, and those of pure air that are much smaller than a lung (stomach and bowel).
+    Out: open air, small pieces, pieces beside the trunk (table, blanket), and pieces of pure air that are much
+    smaller than a lung (stomach and bowel).
     """
-    label, pieces = cc3d.connected_components(lung, connectivity=6, return_N=True)
-    if not pieces:
+    if not lung.any():
         return lung
+    open_air, hull = find_body(ct_hu, spacing_mm)
+    label = cc3d.connected_components(lung & ~open_air, connectivity=6)
     size = np.bincount(label.ravel())
-    size[0] = 0
-    keep = size >= SMALLEST_SHARE * size.max()
+    inside = np.bincount(label.ravel(), weights=hull.ravel())
+    size[0], size[inside < size / 2] = 0, 0
+    keep = size >= max(1, SMALLEST_SHARE * size.max())
     for number in np.flatnonzero(keep & (size < GAS_SHARE * size.max())):
         keep[number] = np.median(ct_hu[label == number]) > PURE_AIR_HU
     return fill_voids.fill(keep[label])

@@ -136,8 +136,7 @@ def lung_loss(logits: Tensor, target: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, target) + 1 - dice
 
 
-def dice_by_slice(predicted: Tensor, target: Tensor) -> Tensor:
-    """Dice of each slice (B,); 1 where both are empty."""
-    overlap = (predicted & target).sum((1, 2, 3)).float()
-    total = (predicted.sum((1, 2, 3)) + target.sum((1, 2, 3))).float()
-    return torch.where(total > 0, 2 * overlap / total.clamp(min=1), torch.ones_like(total))
+def count_overlap(predicted: Tensor, target: Tensor) -> Tensor:
+    """For each slice of two masks (B, 1, H, W): pixels in both, and the sum of their sizes: (B, 2) int64."""
+    both = (predicted & target).sum((1, 2, 3))
+    return torch.stack([both, predicted.sum((1, 2, 3)) + target.sum((1, 2, 3))], 1)

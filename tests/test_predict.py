@@ -96,21 +96,27 @@ def test_bfloat16_gives_nearly_the_same():
     assert (full == half).mean() > 0.95
 
 
-def test_clean_up_keeps_both_lungs_and_drops_crumbs_and_gas():
-    lung = np.zeros((10, 40, 60), bool)
-    lung[2:8, 10:30, 5:20] = lung[2:8, 10:30, 40:55] = True
-    ct_hu = np.where(lung, -850, 40).astype(np.int16)
+def test_clean_up_keeps_both_lungs_and_drops_the_rest():
+    ct_hu = np.full((10, 80, 100), -1000, np.int16)
+    ct_hu[:, 8:62, 6:94] = 40
+    lung = np.zeros(ct_hu.shape, bool)
+    lung[2:8, 20:50, 12:42] = lung[2:8, 20:50, 58:88] = True
+    ct_hu[lung] = -850
     truth = lung.copy()
-    lung[4, 20, 12] = False  # a vessel
-    lung[0, 0:3, 0:3] = True  # a crumb
-    lung[0:2, 32:38, 25:35] = True  # gas
-    ct_hu[0:2, 32:38, 25:35] = -1000
-    np.testing.assert_array_equal(clean_volume(lung, ct_hu), truth)
+    lung[4, 30, 25] = False  # a vessel
+    lung[0, 12:15, 12:15] = True  # a crumb
+    lung[0:3, 52:60, 40:60] = True  # gas
+    ct_hu[0:3, 52:60, 40:60] = -1000
+    lung[:, :6] = True  # open air
+    ct_hu[:, 66:68, 4:96] = ct_hu[:, 76:78, 4:96] = ct_hu[:, 66:78, 4:6] = ct_hu[:, 66:78, 94:96] = 150
+    ct_hu[:, 68:76, 6:94], lung[:, 68:76, 6:94] = -900, True  # the foam of the table
+    np.testing.assert_array_equal(clean_volume(lung, ct_hu, (5.0, 3.0, 4.0)), truth)
 
 
 def test_clean_up_of_nothing_is_nothing():
     nothing = np.zeros((3, 5, 7), bool)
-    assert not clean_volume(nothing, np.zeros((3, 5, 7), np.int16)).any()
+    assert not clean_volume(nothing, np.zeros((3, 5, 7), np.int16), (5.0, 3.0, 4.0)).any()
+    assert not clean_volume(~nothing, np.full((3, 5, 7), -1000, np.int16), (5.0, 3.0, 4.0)).any()
 
 
 def test_devices_and_precision():

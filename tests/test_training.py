@@ -14,7 +14,7 @@ from lungct.files import npy_bytes, replace_folder
 from lungct.metrics import dice
 from lungct.settings import TABLE, write_conf
 from lungct.slices import COLUMNS, clip_ct, lung_image, write_manifest
-from lungct.training import SliceSet, augment, batches, dice_by_slice, learning_rate, lung_loss, split_patients
+from lungct.training import SliceSet, augment, batches, count_overlap, learning_rate, lung_loss, split_patients
 from utils import segment_lung
 
 
@@ -118,8 +118,8 @@ def test_augmentation_moves_ct_and_target_together():
     moved, moved_target = augment(ct_hu, target, torch.Generator().manual_seed(1))
     assert set(moved_target.unique().tolist()) == {0.0, 1.0}
     assert not torch.equal(moved_target, target)
-    scores = dice_by_slice(moved > -500, moved_target > 0.5)
-    assert scores.mean() > 0.95
+    both, sizes = count_overlap(moved > -500, moved_target > 0.5).sum(0)
+    assert 2 * both / sizes > 0.95
 
 
 def test_augmentation_follows_its_seed():
@@ -137,9 +137,10 @@ def test_loss_is_near_zero_for_the_truth_and_large_for_its_opposite():
     assert torch.isfinite(lung_loss(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)))
 
 
-def test_dice_by_slice_of_empty_slices_is_one():
+def test_overlap_is_counted_by_slice():
     empty, full = torch.zeros(1, 1, 4, 5, dtype=bool), torch.ones(1, 1, 4, 5, dtype=bool)
-    assert dice_by_slice(torch.cat([empty, full, empty]), torch.cat([empty, full, full])).tolist() == [1, 1, 0]
+    counts = count_overlap(torch.cat([empty, full, empty]), torch.cat([empty, full, full]))
+    assert counts.tolist() == [[0, 0], [20, 40], [0, 20]]
 
 
 def test_learning_rate_rises_to_its_peak_and_falls():
