@@ -29,6 +29,7 @@ from lungct.slices import by_scan, is_lung, lung_root, manifest_path, read_manif
 SCORES = ("dice", "iou", "hd95_mm", "surface_dice_1mm", "surface_dice_2mm", "worst_slice", "worst_slice_dice")
 COLUMNS = ("scan", "patient_id", "slices", "litres", *SCORES, "seen_in_training", "weights", "png")
 NODULE_COLUMNS = ("scan", "nodule", "readers", "voxels", "slices", "slices_predicted", "coverage")
+SHIPPED = Path(__file__).parent / "weights" / "lung_unet.pth"
 PNG_EVERY = {"all": 1, "some": 10, "none": None}
 
 
@@ -53,10 +54,18 @@ class Predictor:
         return next((part for part, names in self.patients.items() if patient_id in names), "no")
 
 
+def choose_weights(path: Path) -> Path:
+    """The user's weights, or the shipped ones where the user has trained none."""
+    if path.is_file() or not SHIPPED.is_file():
+        return path
+    print(f"no {path} yet: predicting with the shipped weights/{SHIPPED.name}; see weights/MODEL_CARD.md")
+    return SHIPPED
+
+
 def make_predictor(settings: SimpleNamespace) -> Predictor:
     """The network of the settings, ready on its device."""
     device = pick_device(settings.device)
-    network, model, card = load_weights(Path(settings.weights_path).expanduser())
+    network, model, card = load_weights(choose_weights(Path(settings.weights_path).expanduser()))
     amp = pick_amp(settings.amp, device)
     return Predictor(to_device(network, device), model, card.get("patients", {}), card["sha256"][:12], device, amp)
 

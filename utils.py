@@ -60,8 +60,7 @@ PATCH_MM = 18.0  # closing radius for patchy consolidation,
 PATCH_HU = -200  # which is darker than this on average over 8 mm; fat is not
 HOLE_MM2 = 800  # a nodule or vessel of up to 32 mm, surrounded by lung
 
-SQUARE = np.ones((1, 2, 2), bool)
-PATCH_OPENING = np.ones((1, 5, 5), bool)
+SQUARE, PATCH_OPENING = np.ones((1, 2, 2), bool), np.ones((1, 5, 5), bool)
 
 
 def is_dir_path(path: str | Path) -> Path:
@@ -118,8 +117,7 @@ def find_body(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> tupl
     coarse_hu, padding, steps, coarse_mm = coarsen(ct_hu, spacing_mm)
     outside = find_outside(coarse_hu, padding, coarse_mm)
     hull = trunk_hull((coarse_hu >= AIR_HU) & ~padding, coarse_mm)
-    rows, cols = ct_hu.shape[1:]
-    return enlarge(outside, steps)[:, :rows, :cols], enlarge(hull, steps)[:, :rows, :cols]
+    return tuple(enlarge(mask, steps)[:, : ct_hu.shape[1], : ct_hu.shape[2]] for mask in (outside, hull))
 
 
 def coarsen(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray, tuple, tuple]:

@@ -183,7 +183,17 @@ def test_steps_in_the_wrong_order_say_what_to_run(tmp_path):
     run("config_file_create.py", cwd=tmp_path)
     assert "does not exist" in run("prepare_lung_image.py", cwd=tmp_path, status=1)
     assert "python prepare_lung_image.py" in run("Lung_segmentation.py", cwd=tmp_path, status=1)
-    assert "python Lung_segmentation.py" in run("model_test.py", cwd=tmp_path, status=1)
+    assert "python prepare_lung_image.py --test" in run("model_test.py", cwd=tmp_path, status=1)
+
+
+def test_shipped_weights_find_lungs_where_the_user_has_trained_none(home, lidc_tree, tmp_path):
+    folder, _ = home
+    shutil.copy(folder / "lung.conf", tmp_path)
+    run("prepare_lung_image.py", "--test", "--labels", lidc_tree / "reference", cwd=tmp_path)
+    text = run("model_test.py", cwd=tmp_path)
+    assert "predicting with the shipped weights" in text
+    (score,) = table(tmp_path / "predictions" / "scores.csv")
+    assert float(score["dice"]) > 0.95
 
 
 def test_a_bad_scan_is_skipped_with_its_reason_and_the_others_are_done(lidc_tree, tmp_path):
