@@ -20,7 +20,6 @@ from lungct import LungError
 from UNet_nn import UNet
 from utils import find_body
 
-PROBABILITY = 0.5
 BATCH = 8
 SMALLEST_SHARE = 0.05  # of the largest piece of lung; smaller pieces are bowel gas, noise and the like
 GAS_SHARE = 0.3
@@ -139,7 +138,7 @@ def predict_slices(network: nn.Module, ct_hu: np.ndarray, window_hu: tuple[int, 
         image = normalise(batch, window_hu)[:, None].to(memory_format=torch.channels_last)  # (B, 1, H, W)
         with torch.autocast(device.type, torch.bfloat16, enabled=amp):
             logits = network(image)
-        lung[start : start + BATCH] = (logits[:, 0] > 0).cpu().numpy()  # logit 0 is PROBABILITY
+        lung[start : start + BATCH] = (logits[:, 0] > 0).cpu().numpy()  # logit 0 is a probability of one half
     return lung
 
 
