@@ -149,8 +149,8 @@ def find_outside(coarse_hu: np.ndarray, padding: np.ndarray, spacing_mm: tuple) 
     label, count = ndimage.label(coarse_hu < AIR_HU, IN_SLICE)
     frame = np.ones(coarse_hu.shape, bool)
     frame[:, 1:-1, 1:-1] = False
-    if padding.any():
-        frame |= ndimage.binary_dilation(padding, IN_SLICE_8)
+    if padding.any():  # a circle, the same in every slice
+        frame |= ndimage.binary_dilation(padding.any(axis=0), IN_SLICE_8[0])
     rim = label[frame]
     height = np.nonzero(frame)[1] / coarse_hu.shape[1]  # 0 front, 1 back
     length = np.bincount(rim, minlength=count + 1)
