@@ -32,5 +32,5 @@ lint: .venv/installed
 # What the README shows, made by the scripts from what `make demo` left.
 pictures: demo
 	cp demo/look.png pictures/prediction.png
-	cp demo/runs/lung/pred_epoch_30.png pictures/epoch.png
+	cp demo/runs/lung/pred_epoch_40.png pictures/epoch.png
 	cp demo/runs/lung/training_and_validation_loss.png pictures/curves.png

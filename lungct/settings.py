@@ -67,7 +67,7 @@ TABLE = (
     Setting(PYLIDC, "confidence_level", 0.5, "a voxel is nodule when this share of the radiologists marked it"),
     Setting(PYLIDC, "padding_size", 0, "voxels by which each nodule's box is widened in the audit"),
     Setting(TRAIN, "run_path", "./runs/lung", "where weights, pictures and curves go"),
-    Setting(TRAIN, "epochs", 30, "rounds over the training slices; fewer where early stopping sees no gain"),
+    Setting(TRAIN, "epochs", 40, "rounds over the training slices; fewer where early stopping sees no gain"),
     Setting(TRAIN, "patience", 10, "epochs without a better validation Dice before the training stops"),
     Setting(TRAIN, "batch_size", 4, "slices a step"),
     Setting(TRAIN, "learning_rate", 3e-3, "peak of the one-cycle schedule (AdamW)"),

@@ -234,11 +234,11 @@ def test_workers_make_the_same_files_as_one_process(home, tmp_path):
 def test_settings_that_were_changed_by_hand_stay(tmp_path):
     run("config_file_create.py", cwd=tmp_path)
     conf = tmp_path / "lung.conf"
-    conf.write_text(conf.read_text().replace("epochs = 30", "epochs = 7"))
+    conf.write_text(conf.read_text().replace("epochs = 40", "epochs = 7"))
     assert "seed: 1 -> 5" in run("config_file_create.py", "--seed", 5, cwd=tmp_path)
     assert "epochs = 7" in conf.read_text()
     run("config_file_create.py", "--reset", cwd=tmp_path)
-    assert "epochs = 30" in conf.read_text()
+    assert "epochs = 40" in conf.read_text()
 
 
 def test_home_file_is_not_replaced_without_force(tmp_path, monkeypatch):
