@@ -277,10 +277,10 @@ def make_trainer(settings: SimpleNamespace, flags: argparse.Namespace) -> tuple[
         settings.width, settings.depth, settings.patch, True, (settings.window_low_hu, settings.window_high_hu)
     )
     if flags.init:
-        model = load_weights(flags.init)[1]
+        start, model, _ = load_weights(flags.init)
     trainer = Trainer(settings, model, train, val, device, team)
     if flags.init:
-        trainer.network.load_state_dict(load_weights(flags.init)[0].state_dict())
+        trainer.network.load_state_dict(start.state_dict())
     trainer.progress.amp = pick_amp(settings.amp, device)
     return trainer, split
 
