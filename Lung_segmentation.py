@@ -27,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from lungct import LungError
+from lungct.augment import augment
 from lungct.files import csv_bytes, replace_file
 from lungct.pictures import contact_sheet, difference, overlay, save_curves, save_png
 from lungct.predict import (
@@ -42,8 +43,8 @@ from lungct.predict import (
     to_device,
 )
 from lungct.settings import TRAIN, parse_step, run_step
-from lungct.slices import manifest_path, read_manifest
-from lungct.training import SliceSet, augment, batches, count_overlap, learning_rate, lung_loss, split_patients
+from lungct.slices import manifest_path, pixel_mm, read_manifest, spacing_mm
+from lungct.training import THICK, SliceSet, batches, count_overlap, learning_rate, lung_loss, split_patients
 
 COLUMNS = ("epoch", "train_loss", "val_loss", "val_dice", "val_worst_dice", "learning_rate", "skipped", "seconds")
 MOST_BAD_STEPS = 10  # non-finite losses in a row
@@ -102,10 +103,13 @@ class Trainer:
 
     def prepare(self, numbers: np.ndarray, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """A batch as it reaches the network and the loss: CT in [-1, 1] and target 0 or 1, (B, 1, H, W)."""
-        ct_hu, target = self.train_set.batch(numbers, self.device)
         if self.settings.augment:
-            generator = torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-            ct_hu, target = augment(ct_hu, target, generator)
+            rng = np.random.default_rng(seed)
+            thick = rng.random(len(numbers)) < THICK
+            ct_hu, target = self.train_set.batch(numbers, self.device, thick)
+            ct_hu, target = augment(ct_hu, target, torch.Generator().manual_seed(int(rng.integers(2**63))))
+        else:
+            ct_hu, target = self.train_set.batch(numbers, self.device)
         return normalise(ct_hu, self.model.window_hu).contiguous(memory_format=torch.channels_last), target
 
     def step(self, image: Tensor, target: Tensor, number: int) -> Tensor:
@@ -218,7 +222,7 @@ def save_prediction(run: Path, trainer: Trainer) -> None:
     """CT, reference, prediction and where they differ, for a few validation slices."""
     numbers = np.linspace(0, len(trainer.val_set) - 1, PICTURE_SLICES).astype(int)
     ct, lung = trainer.val_set.ct[numbers], trainer.val_set.lung[numbers]
-    predicted = predict_slices(trainer.network, ct, trainer.model.window_hu, trainer.device, trainer.progress.amp)
+    predicted = predict_slices(trainer.network, ct, trainer.model.window_hu)
     tiles, labels = [], []
     for image, truth, guess in zip(ct, lung, predicted, strict=True):
         tiles += [overlay(image), overlay(image, truth), overlay(image, guess), difference(image, truth, guess)]
@@ -273,9 +277,9 @@ def make_trainer(settings: SimpleNamespace, flags: argparse.Namespace) -> tuple[
         name: sorted({row["patient_id"] for row in part}) for name, part in (("train", train_rows), ("val", val_rows))
     }
     train, val = SliceSet(train_rows, ct_root, lung_root), SliceSet(val_rows, ct_root, lung_root)
-    model = Model(
-        settings.width, settings.depth, settings.patch, True, (settings.window_low_hu, settings.window_high_hu)
-    )
+    window_hu = (settings.window_low_hu, settings.window_high_hu)
+    usual_mm = round(float(np.median([pixel_mm(spacing_mm(row)) for row in train_rows])), 4)
+    model = Model(settings.width, settings.depth, settings.patch, True, window_hu, usual_mm)
     if flags.init:
         start, model, _ = load_weights(flags.init)
     trainer = Trainer(settings, model, train, val, device, team)

@@ -3,11 +3,13 @@
 B batch, C channels, H rows, W columns.
 """
 
+import copy
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class DoubleConv(nn.Sequential):
@@ -53,12 +55,13 @@ class UNet(nn.Module):
         pairs = list(pairwise(widths))[::-1]
         self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairs)
         self.merge = nn.ModuleList(DoubleConv(2 * a, a, normalise) for a, _ in pairs)
-        pixels = n_channels * patch**2
-        self.head = nn.Sequential(  # sees the pixels again, to draw the edge where they say
-            nn.Conv2d(width + pixels, 2 * width, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(2 * width, n_classes * patch**2, 1),
-        )
+        self.head = nn.Conv2d(width, n_classes, 1)
+        if patch > 1:  # sees the pixels again, to draw the edge where they say
+            self.head = nn.Sequential(
+                nn.Conv2d(width + n_channels * patch**2, 2 * width, 3, padding=1),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(2 * width, n_classes * patch**2, 1),
+            )
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, n_channels, H, W) float, normalised, to logits (B, n_classes, H, W)."""
@@ -73,5 +76,15 @@ class UNet(nn.Module):
             level = down(F.max_pool2d(level, 2))
         for up, merge, skip in zip(self.up, self.merge, reversed(skips), strict=True):
             level = merge(torch.cat([skip, up(level)], dim=1))
-        logits = self.head(torch.cat([level, pixels], dim=1))
+        logits = self.head(torch.cat([level, pixels], dim=1) if self.patch > 1 else level)
         return F.pixel_shuffle(logits, self.patch)[..., :rows, :cols]
+
+
+def fold_norms(network: UNet) -> UNet:
+    """A copy for prediction in which each batch normalisation is part of the convolution before it: the same answer."""
+    folded = copy.deepcopy(network).eval()
+    for block in [module for module in folded.modules() if isinstance(module, DoubleConv)]:
+        for at, layer in enumerate(block):
+            if isinstance(layer, nn.BatchNorm2d):
+                block[at - 1], block[at] = fuse_conv_bn_eval(block[at - 1], layer), nn.Identity()
+    return folded

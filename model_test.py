@@ -22,9 +22,25 @@ from lungct import LungError, lidc
 from lungct.files import csv_bytes, npy_bytes, replace_file, replace_folder
 from lungct.metrics import compare, litres
 from lungct.pictures import overlay_png
-from lungct.predict import Model, clean_volume, load_weights, pick_amp, pick_device, predict_slices, to_device
+from lungct.predict import (
+    Model,
+    for_prediction,
+    load_weights,
+    pick_amp,
+    pick_device,
+    segment,
+)
 from lungct.settings import PYLIDC, TEST, parse_step, run_step
-from lungct.slices import by_scan, is_lung, lung_root, manifest_path, read_manifest, read_stack, safe_name, spacing_mm
+from lungct.slices import (
+    by_scan,
+    is_lung,
+    lung_root,
+    manifest_path,
+    read_manifest,
+    read_stack,
+    safe_name,
+    spacing_mm,
+)
 
 SCORES = ("dice", "iou", "hd95_mm", "surface_dice_1mm", "surface_dice_2mm", "worst_slice", "worst_slice_dice")
 COLUMNS = ("scan", "patient_id", "slices", "litres", *SCORES, "seen_in_training", "weights", "png")
@@ -46,8 +62,7 @@ class Predictor:
 
     def predict(self, ct_hu: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
         """(Z, H, W) int16 HU and its spacing in mm to lungs, cleaned in three dimensions: (Z, H, W) bool."""
-        lung = predict_slices(self.network, ct_hu, self.model.window_hu, self.device, self.amp)
-        return clean_volume(lung, ct_hu, spacing)
+        return segment(self.network, self.model, ct_hu, spacing)
 
     def seen(self, patient_id: str) -> str:
         """Whether the network knows a patient: no, train or val."""
@@ -67,7 +82,9 @@ def make_predictor(settings: SimpleNamespace) -> Predictor:
     device = pick_device(settings.device)
     network, model, card = load_weights(choose_weights(Path(settings.weights_path).expanduser()))
     amp = pick_amp(settings.amp, device)
-    return Predictor(to_device(network, device), model, card.get("patients", {}), card["sha256"][:12], device, amp)
+    return Predictor(
+        for_prediction(network, device, amp), model, card.get("patients", {}), card["sha256"][:12], device, amp
+    )
 
 
 def result_files(

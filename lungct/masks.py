@@ -4,6 +4,7 @@ Z slices, H rows, W columns; masks are bool (Z, H, W), spacing is slice, row and
 """
 
 import edt
+import fill_voids
 import numpy as np
 from scipy import ndimage
 
@@ -21,9 +22,9 @@ def block_mean(image: np.ndarray, steps: tuple[int, int]) -> np.ndarray:
     return sum(in_rows[:, col::cols] for col in range(cols)) / np.float32(rows * cols)
 
 
-def enlarge(mask: np.ndarray, steps: tuple[int, int]) -> np.ndarray:
-    """Repeat rows and columns: coarse grid to fine grid."""
-    return mask.repeat(steps[0], axis=1).repeat(steps[1], axis=2)
+def enlarge(mask: np.ndarray, steps: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
+    """Repeat rows and columns: coarse grid to fine grid, of which `shape` tells where it ends."""
+    return mask.repeat(steps[0], axis=1).repeat(steps[1], axis=2)[:, : shape[1], : shape[2]]
 
 
 def distance_mm(mask: np.ndarray, spacing_mm: tuple) -> np.ndarray:
@@ -42,13 +43,34 @@ def close_slices(mask: np.ndarray, spacing_mm: tuple, radius_mm: float) -> np.nd
 
 def fill_slices(mask: np.ndarray, most_mm2: float, pixel_mm2: float) -> np.ndarray:
     """Fill the holes of each slice that are smaller than `most_mm2`."""
-    label, count = ndimage.label(~mask, IN_SLICE)
-    fill = np.bincount(label.ravel(), minlength=count + 1) * pixel_mm2 < most_mm2
-    frame = np.ones(mask.shape, bool)
-    frame[:, 1:-1, 1:-1] = False
-    fill[label[frame]] = False
-    fill[0] = False
-    return mask | fill[label]
+    filled = mask.copy()
+    for z, slice_ in enumerate(mask):
+        holes = fill_voids.fill(slice_) & ~slice_
+        if holes.any():
+            label, _ = ndimage.label(holes)
+            small = np.bincount(label.ravel()) * pixel_mm2 < most_mm2
+            small[0] = False
+            filled[z] |= small[label]
+    return filled
+
+
+def fill_volume(mask: np.ndarray) -> np.ndarray:
+    """Fill what a mask encloses on all sides, but for holes of a few pixels.
+
+    Looks for such holes where every block of 2x2 pixels with mask in it counts as mask, and goes to the whole
+    volume only where there is one.
+    """
+    coarse = mask[:, : mask.shape[1] // 2 * 2, : mask.shape[2] // 2 * 2]
+    coarse = coarse[:, ::2] | coarse[:, 1::2]
+    coarse = coarse[:, :, ::2] | coarse[:, :, 1::2]
+    has_holes = np.count_nonzero(fill_voids.fill(coarse)) > np.count_nonzero(coarse)
+    return fill_voids.fill(mask) if has_holes else mask
+
+
+def count_labels(label: np.ndarray) -> np.ndarray:
+    """Voxels of each number in a volume of labels (Z, H, W); slice by slice, which spares a copy of the volume."""
+    most = int(label.max()) + 1
+    return sum(np.bincount(slice_.ravel(), minlength=most) for slice_ in label)
 
 
 def middle(mask: np.ndarray, axis: int) -> float:
@@ -65,3 +87,8 @@ def bounding_box(mask: np.ndarray, spacing_mm: tuple, margin_mm: float) -> tuple
         margin = int(np.ceil(margin_mm / mm)) + 1
         box.append(slice(max(0, int(hit[0]) - margin), min(mask.shape[axis], int(hit[-1]) + margin + 1)))
     return tuple(box)
+
+
+def fine_box(box: tuple[slice, slice, slice], steps: tuple[int, int]) -> tuple[slice, slice, slice]:
+    """A box on the coarse grid, on the fine one."""
+    return box[0], *(slice(b.start * n, b.stop * n) for b, n in zip(box[1:], steps, strict=True))

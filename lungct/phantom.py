@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lungct.slices import middle_indices
 from lungct.tubes import Tube, airway_tubes, bone_tubes, bowel_gas, cover, draw_tube, vessel_tubes, wall_nodules
 
 GRID_MM = 3.0
@@ -92,13 +93,18 @@ def draw_build(seed: int) -> Build:
 
 
 def make_patient(
-    seed: int, matrix: tuple[int, int] = (512, 512), slice_mm: float = 5.0, build: Build | None = None
+    seed: int,
+    matrix: tuple[int, int] = (512, 512),
+    slice_mm: float = 5.0,
+    build: Build | None = None,
+    middle: int | None = None,
 ) -> Patient:
     """Scan the patient of this seed, from the upper belly to the neck.
 
     matrix:   rows and columns; the field of view is square in mm along the columns
     slice_mm: distance and thickness of the slices
     build:    a patient of your own making instead of a random one
+    middle:   only so many slices from the middle of the scan
     """
     build = build or draw_build(seed)
     rng = np.random.default_rng((build.seed, 1))
@@ -108,6 +114,8 @@ def make_patient(
     z = np.arange(-BELOW_MM, build.height + ABOVE_MM, slice_mm)
 
     organs = Organs(build, x, y, z, rng)
+    if middle is not None:
+        z = z[[*middle_indices(len(z), middle)]]
     tubes = [*airway_tubes(build, rng), *bone_tubes(build), *bowel_gas(build, rng)]
     tubes += [*vessel_tubes(build, organs.depth_in_lung, rng), *wall_nodules(build, organs.depth_in_lung, rng)]
     ct_hu = np.empty((len(z), *matrix), np.int16)

@@ -11,18 +11,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cc3d
-import fill_voids
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lungct import LungError
-from UNet_nn import UNet
-from utils import find_body
+from lungct.body import Body, find_body
+from lungct.masks import bounding_box, count_labels, enlarge, fill_slices, fill_volume, fine_box
+from lungct.slices import pixel_mm
+from UNet_nn import UNet, fold_norms
+from utils import HOLE_MM2
 
 BATCH = 8
 SMALLEST_SHARE = 0.05  # of the largest piece of lung; smaller pieces are bowel gas, noise and the like
 GAS_SHARE = 0.3
+TRUNK_MARGIN_MM = 20  # around the trunk; a lung that the field of view cuts may reach so far beyond it
+GRID_MM = 3.2  # coarse enough to be quick, and fine enough to tell the trunk from what lies around it
 PURE_AIR_HU = -950  # no lung has a median like this
 TRIAL_RUNS = 5
 
@@ -36,6 +41,7 @@ class Model:
     patch: int
     normalise: bool
     window_hu: tuple[int, int]
+    pixel_mm: float  # median pixel of the training slices; slices of much finer or coarser ones are resized to it
 
     def build(self) -> UNet:
         return UNet(width=self.width, depth=self.depth, patch=self.patch, normalise=self.normalise)
@@ -129,33 +135,74 @@ def read_torch(path: Path, device: torch.device) -> dict:
         raise LungError(f"{path}: damaged, or not a file of tensors alone ({type(error).__name__})") from error
 
 
+def for_prediction(network: UNet, device: torch.device, amp: bool) -> UNet:
+    """A copy of a network that only predicts, on its device, in bfloat16 where `amp`."""
+    return to_device(fold_norms(network), device).to(torch.bfloat16 if amp else torch.float32)
+
+
+def whole_zoom(pixel_mm: float, model_mm: float) -> float:
+    """The factor 1, 2, 3... or 1/2, 1/3... that brings pixels nearest to those that a network was trained with."""
+    ratio = pixel_mm / model_mm
+    return float(round(ratio)) if ratio > 1 else 1 / round(1 / ratio)
+
+
 @torch.inference_mode()
-def predict_slices(network: nn.Module, ct_hu: np.ndarray, window_hu: tuple[int, int], device: torch.device, amp: bool):
-    """The network's own answer, slice by slice: (Z, H, W) int16 HU to (Z, H, W) bool."""
+def predict_slices(network: nn.Module, ct_hu: np.ndarray, window_hu: tuple[int, int], zoom: float = 1.0) -> np.ndarray:
+    """The network's own answer, slice by slice, in its own precision: (Z, H, W) int16 HU to (Z, H, W) bool.
+
+    zoom: the network sees slices with so many times the rows and columns
+    """
+    weight = next(network.parameters())
+    shape = ct_hu.shape[1:]
+    seen = [round(zoom * n) for n in shape]
     lung = np.empty(ct_hu.shape, bool)
     for start in range(0, len(ct_hu), BATCH):
-        batch = torch.from_numpy(np.ascontiguousarray(ct_hu[start : start + BATCH])).to(device)
-        image = normalise(batch, window_hu)[:, None].to(memory_format=torch.channels_last)  # (B, 1, H, W)
-        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
-            logits = network(image)
+        batch = torch.from_numpy(np.ascontiguousarray(ct_hu[start : start + BATCH])).to(weight.device)
+        image = normalise(batch, window_hu)[:, None]  # (B, 1, H, W)
+        if zoom != 1:
+            image = F.interpolate(image, seen, mode="bilinear", antialias=True)
+        logits = network(image.to(weight.dtype, memory_format=torch.channels_last))
+        if zoom != 1:
+            logits = F.interpolate(logits.float(), shape, mode="bilinear", antialias=True)
         lung[start : start + BATCH] = (logits[:, 0] > 0).cpu().numpy()  # logit 0 is a probability of one half
     return lung
 
 
-def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
-    """Keep what can be lung of a predicted volume (Z, H, W), and fill what it encloses on all sides.
+def segment(network: nn.Module, model: Model, ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+    """The lungs of a volume, cleaned in three dimensions: (Z, H, W) int16 HU, spacing in mm, to (Z, H, W) bool.
+
+    The network sees the rows and columns of the trunk alone: there is no lung elsewhere.
+    """
+    body = find_body(ct_hu, spacing_mm, GRID_MM)
+    trunk = (slice(None), *fine_box(bounding_box(body.hull, body.spacing_mm, TRUNK_MARGIN_MM), body.steps)[1:])
+    zoom = whole_zoom(pixel_mm(spacing_mm), model.pixel_mm)
+    lung = np.zeros(ct_hu.shape, bool)
+    lung[trunk] = predict_slices(network, ct_hu[trunk], model.window_hu, zoom)
+    return clean_volume(lung, ct_hu, spacing_mm, body)
+
+
+def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], body: Body) -> np.ndarray:
+    """Keep what can be lung of a predicted volume (Z, H, W), and fill what it encloses.
 
     Out: open air, small pieces, pieces beside the trunk (table, blanket), and pieces of pure air that are much
-    smaller than a lung (stomach and bowel).
+    smaller than a lung (stomach and bowel). In: a hole in a slice as small as a nodule, and any hole on all sides.
     """
-    if not lung.any():
-        return lung
-    open_air, hull = find_body(ct_hu, spacing_mm)
-    label = cc3d.connected_components(lung & ~open_air, connectivity=6)
-    size = np.bincount(label.ravel())
-    inside = np.bincount(label.ravel(), weights=hull.ravel())
-    size[0], size[inside < size / 2] = 0, 0
+    rows, cols = body.steps
+    clean = np.zeros(lung.shape, bool)
+    sample = lung[:, ::rows, ::cols]  # a pixel of each block tells well enough where a piece lies
+    if not sample.any():
+        return clean
+    coarse = bounding_box(sample, body.spacing_mm, margin_mm=0)
+    fine = fine_box(coarse, body.steps)
+    lung, ct_hu = lung[fine], ct_hu[fine]
+    label = cc3d.connected_components(lung & ~enlarge(body.open_air[coarse], body.steps, lung.shape), connectivity=6)
+    size = count_labels(label)
+    size[0] = 0
+    sample = label[:, ::rows, ::cols]
+    inside, sampled = (np.bincount(part.ravel(), minlength=len(size)) for part in (sample[body.hull[coarse]], sample))
+    size[2 * inside < sampled] = 0
     keep = size >= max(1, SMALLEST_SHARE * size.max())
     for number in np.flatnonzero(keep & (size < GAS_SHARE * size.max())):
         keep[number] = np.median(ct_hu[label == number]) > PURE_AIR_HU
-    return fill_voids.fill(keep[label])
+    clean[fine] = fill_volume(fill_slices(keep[label], HOLE_MM2, spacing_mm[1] * spacing_mm[2]))
+    return clean

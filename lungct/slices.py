@@ -5,6 +5,7 @@ same; `<root>/manifest.csv` has a row for each. Steps read the manifest, never a
 """
 
 import csv
+import math
 import re
 from pathlib import Path
 
@@ -108,13 +109,23 @@ def slice_path(root: Path, row: dict) -> Path:
 
 def read_stack(root: Path, rows: list[dict]) -> np.ndarray:
     """The slices of some rows of one scan: (Z, H, W). Raises LungError where they do not go together."""
-    stack = [read_npy(slice_path(root, row)) for row in rows]
-    odd = next((n for n, image in enumerate(stack) if image.ndim != 2 or image.shape != stack[0].shape), None)
-    if odd is not None:
-        raise LungError(f"{slice_path(root, rows[odd])}: shape {stack[odd].shape}, its neighbours {stack[0].shape}")
-    return np.stack(stack)
+    first = read_npy(slice_path(root, rows[0]))
+    stack = np.empty((len(rows), *first.shape), first.dtype)
+    for place, row in zip(stack, rows, strict=True):
+        image = read_npy(slice_path(root, row))
+        if image.ndim != 2 or image.shape != first.shape or image.dtype != first.dtype:
+            raise LungError(
+                f"{slice_path(root, row)}: {image.dtype} {image.shape}, its neighbours {first.dtype} {first.shape}"
+            )
+        place[:] = image
+    return stack
 
 
 def spacing_mm(row: dict) -> tuple[float, float, float]:
     """Slice, row and column spacing of a manifest row."""
     return row["slice_mm"], row["row_mm"], row["col_mm"]
+
+
+def pixel_mm(spacing: tuple[float, ...]) -> float:
+    """Side of the square that is as large as a pixel."""
+    return math.sqrt(spacing[-2] * spacing[-1])

@@ -1,4 +1,4 @@
-"""What a training step is made of: the data, how it is varied, the loss.
+"""What a training step is made of: the data, the schedule, the loss.
 
 B batch, H rows, W columns. Everything works on the device where the batch lies.
 """
@@ -17,11 +17,7 @@ from lungct.files import read_npy
 from lungct.slices import CT_RANGE_HU, by_scan, is_lung, read_stack, slice_path
 
 AIR_HU = CT_RANGE_HU[0]
-TURN_DEG, ZOOM, SHIFT = 15, (0.6, 1.4), 0.1  # rotation, size, and shift as a share of the slice
-LEVEL_HU, SLOPE, NOISE_HU = 60, 0.1, 60  # calibration of the scanner, and its noise
-MIRROR, LOW_RESOLUTION, BUBBLES = 0.5, 0.25, 0.7  # chances
-BUBBLE_SHARE = (0.01, 0.1)  # radius as a share of the slice
-SOFT_TISSUE_HU = -200
+THICK, THICK_MM = 0.2, 8.0  # chance that three slices are averaged to one, where it gets no thicker than that
 WARM_UP = 0.15  # share of the steps before the learning rate is at its peak
 LAST_RATE = 0.01  # of the peak, at the end
 
@@ -35,6 +31,7 @@ class SliceSet:
         shape = tuple(max(sides) for sides in zip(*shapes, strict=True))
         self.ct = np.full((len(rows), *shape), AIR_HU, np.int16)
         self.lung = np.zeros((len(rows), *shape), bool)
+        self.has_thin_neighbours = np.zeros(len(rows), bool)
         start = 0
         for scan in tqdm(scans, desc="reading", unit="scan", leave=False):
             ct, lung = read_stack(ct_root, scan), is_lung(read_stack(lung_root, scan))
@@ -45,15 +42,23 @@ class SliceSet:
                 )
             place = slice(start, start + len(ct)), slice(ct.shape[1]), slice(ct.shape[2])
             self.ct[place], self.lung[place] = ct, lung
+            z_mm = np.array([row["z_mm"] for row in scan])
+            self.has_thin_neighbours[start + 1 : start + len(ct) - 1] = 1.5 * (z_mm[2:] - z_mm[:-2]) <= THICK_MM
             start += len(ct)
 
     def __len__(self) -> int:
         return len(self.ct)
 
-    def batch(self, numbers: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor]:
-        """(HU, target), float32 (B, 1, H, W) on the device."""
-        ct = torch.from_numpy(self.ct[numbers])[:, None].to(device, non_blocking=True).float()
-        return ct, torch.from_numpy(self.lung[numbers])[:, None].to(device, non_blocking=True).float()
+    def batch(
+        self, numbers: np.ndarray, device: torch.device, thick: np.ndarray | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(HU, target), float32 (B, 1, H, W) on the device; where `thick` says so, CT averaged with its neighbours'."""
+        ct = self.ct[numbers]
+        if thick is not None:
+            for place in np.flatnonzero(thick & self.has_thin_neighbours[numbers]):
+                ct[place] = self.ct[numbers[place] - 1 : numbers[place] + 2].mean(0)
+        ct, lung = (torch.from_numpy(part)[:, None] for part in (ct, self.lung[numbers]))
+        return ct.to(device, non_blocking=True).float(), lung.to(device, non_blocking=True).float()
 
 
 def split_patients(rows: list[dict], share: float, seed: int) -> tuple[list[dict], list[dict]]:
@@ -79,52 +84,6 @@ def batches(total: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:
     """The slices of each step of an epoch, shuffled by seed and epoch; a last batch of one joins its neighbour."""
     order = np.random.default_rng((seed, epoch)).permutation(total)
     return np.array_split(order, max(1, round(total / size)))
-
-
-def augment(ct_hu: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Vary a batch as scanners, postures and bodies do: HU and target (B, 1, H, W), target stays 0 or 1.
-
-    The generator is on the CPU, so that a seed gives the same variations on every device.
-    """
-    size, device = len(ct_hu), ct_hu.device
-
-    def draw(low: float, high: float, *shape: int) -> Tensor:
-        return (torch.rand(size, *shape, generator=generator) * (high - low) + low).to(device)
-
-    def chance(share: float) -> Tensor:
-        return draw(0, 1, 1, 1, 1) < share
-
-    ct_hu, target = move(ct_hu, target, draw)
-    ct_hu = torch.where(chance(BUBBLES), add_bubble(ct_hu, target, draw), ct_hu)
-    coarse = F.interpolate(F.avg_pool2d(ct_hu, 4, ceil_mode=True), ct_hu.shape[-2:], mode="bilinear")
-    ct_hu = torch.where(chance(LOW_RESOLUTION), coarse, ct_hu)
-    ct_hu = ct_hu * (1 + draw(-SLOPE, SLOPE, 1, 1, 1)) + draw(-LEVEL_HU, LEVEL_HU, 1, 1, 1)
-    noise = torch.randn(ct_hu.shape, generator=generator).to(device)
-    return ct_hu + noise * draw(0, NOISE_HU, 1, 1, 1), target
-
-
-def move(ct_hu: Tensor, target: Tensor, draw) -> tuple[Tensor, Tensor]:
-    """Turn, zoom, shift and mirror; what comes in from outside is air."""
-    angle = torch.deg2rad(draw(-TURN_DEG, TURN_DEG))
-    zoom = 1 / draw(*ZOOM)
-    mirror = torch.where(draw(0, 1, 2) < MIRROR, -1.0, 1.0)  # columns, rows: a prone or feet-first patient
-    cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
-    across = torch.stack([cos * mirror[:, 0], -sin * mirror[:, 1], draw(-SHIFT, SHIFT)], 1)
-    along = torch.stack([sin * mirror[:, 0], cos * mirror[:, 1], draw(-SHIFT, SHIFT)], 1)
-    grid = F.affine_grid(torch.stack([across, along], 1), list(ct_hu.shape), align_corners=False)
-    both = torch.cat([ct_hu - AIR_HU, target], 1)  # air is 0, which is what grid_sample fills in
-    moved = F.grid_sample(both, grid, align_corners=False)
-    return moved[:, :1] + AIR_HU, (moved[:, 1:] > 0.5).float()
-
-
-def add_bubble(ct_hu: Tensor, target: Tensor, draw) -> Tensor:
-    """A ball of air somewhere in soft tissue, like gas in the bowel: not lung, and the target says so."""
-    rows, cols = ct_hu.shape[-2:]
-    y = torch.linspace(0, 1, rows, device=ct_hu.device)[:, None]
-    x = torch.linspace(0, 1, cols, device=ct_hu.device)[None]
-    far = (y - draw(0.2, 0.8, 1, 1, 1)) ** 2 + ((x - draw(0.2, 0.8, 1, 1, 1)) * draw(0.5, 1, 1, 1, 1)) ** 2
-    inside = (far < draw(*BUBBLE_SHARE, 1, 1, 1) ** 2) & (target < 0.5) & (ct_hu > SOFT_TISSUE_HU)
-    return torch.where(inside, torch.full_like(ct_hu, AIR_HU + 24), ct_hu)
 
 
 def lung_loss(logits: Tensor, target: Tensor) -> Tensor:

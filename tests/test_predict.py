@@ -8,20 +8,24 @@ import pytest
 import torch
 
 from lungct import LungError
+from lungct.body import find_body
 from lungct.predict import (
     Model,
     checksum,
     clean_volume,
+    for_prediction,
     load_weights,
     model_card,
     normalise,
     pick_amp,
     pick_device,
     predict_slices,
+    whole_zoom,
 )
 
 CPU = torch.device("cpu")
-MODEL = Model(width=4, depth=2, patch=2, normalise=True, window_hu=(-1000, 600))
+SPACING_MM = (5.0, 3.0, 4.0)
+MODEL = Model(width=4, depth=2, patch=2, normalise=True, window_hu=(-1000, 600), pixel_mm=0.8)
 
 
 def save(tmp_path, content: bytes | None = None, **card):
@@ -82,8 +86,8 @@ def test_prediction_does_not_depend_on_the_batch_and_keeps_odd_shapes():
     torch.manual_seed(1)
     network = MODEL.build().eval()
     ct_hu = np.random.default_rng(1).integers(-1024, 1000, (11, 37, 50)).astype(np.int16)
-    whole = predict_slices(network, ct_hu, MODEL.window_hu, CPU, amp=False)
-    single = np.concatenate([predict_slices(network, ct_hu[z : z + 1], MODEL.window_hu, CPU, False) for z in range(11)])
+    whole = predict_slices(network, ct_hu, MODEL.window_hu)
+    single = np.concatenate([predict_slices(network, ct_hu[z : z + 1], MODEL.window_hu) for z in range(11)])
     assert whole.shape == ct_hu.shape
     assert (whole == single).mean() > 0.999
 
@@ -92,8 +96,42 @@ def test_bfloat16_gives_nearly_the_same():
     torch.manual_seed(2)
     network = MODEL.build().eval()
     ct_hu = np.random.default_rng(1).integers(-1024, 1000, (2, 40, 52)).astype(np.int16)
-    full, half = (predict_slices(network, ct_hu, MODEL.window_hu, CPU, amp) for amp in (False, True))
+    full, half = (predict_slices(for_prediction(network, CPU, amp), ct_hu, MODEL.window_hu) for amp in (False, True))
     assert (full == half).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("ct_mm", "zoom"), [(0.8, 1), (0.6, 1), (1.1, 1), (1.6, 2), (3.0, 4), (0.4, 1 / 2), (0.25, 1 / 3)]
+)
+def test_pixels_of_another_size_are_brought_near_the_trained_one_by_whole_factors(ct_mm, zoom):
+    assert whole_zoom(ct_mm, 0.8) == zoom
+
+
+class Threshold(torch.nn.Module):
+    """Stands for a network: air is lung. Notes how large the slices are that it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.level = torch.nn.Parameter(torch.tensor(-0.256))  # -405 HU, half-way
+        self.seen = []
+
+    def forward(self, image):
+        self.seen.append(tuple(image.shape[-2:]))
+        return self.level - image
+
+
+@pytest.mark.parametrize(("zoom", "seen"), [(1, (36, 54)), (2, (72, 108)), (1 / 3, (12, 18))])
+def test_a_resized_slice_gives_the_mask_of_the_slice(zoom, seen):
+    ct_hu = np.full((3, 36, 54), 40, np.int16)
+    ct_hu[:, 9:27, 12:36] = -850
+    network = Threshold()
+    lung = predict_slices(network, ct_hu, MODEL.window_hu, zoom)
+    assert np.count_nonzero(lung != (ct_hu < -405)) <= 4 * len(ct_hu)  # the four corners
+    assert network.seen == [seen]
+
+
+def clean(lung, ct_hu):
+    return clean_volume(lung, ct_hu, SPACING_MM, find_body(ct_hu, SPACING_MM))
 
 
 def test_clean_up_keeps_both_lungs_and_drops_the_rest():
@@ -104,19 +142,20 @@ def test_clean_up_keeps_both_lungs_and_drops_the_rest():
     ct_hu[lung] = -850
     truth = lung.copy()
     lung[4, 30, 25] = False  # a vessel
+    lung[3:8, 40:43, 20:23] = False  # one that reaches the end of the lung, and so is open in three dimensions
     lung[0, 12:15, 12:15] = True  # a crumb
     lung[0:3, 52:60, 40:60] = True  # gas
     ct_hu[0:3, 52:60, 40:60] = -1000
     lung[:, :6] = True  # open air
     ct_hu[:, 66:68, 4:96] = ct_hu[:, 76:78, 4:96] = ct_hu[:, 66:78, 4:6] = ct_hu[:, 66:78, 94:96] = 150
     ct_hu[:, 68:76, 6:94], lung[:, 68:76, 6:94] = -900, True  # the foam of the table
-    np.testing.assert_array_equal(clean_volume(lung, ct_hu, (5.0, 3.0, 4.0)), truth)
+    np.testing.assert_array_equal(clean(lung, ct_hu), truth)
 
 
 def test_clean_up_of_nothing_is_nothing():
     nothing = np.zeros((3, 5, 7), bool)
-    assert not clean_volume(nothing, np.zeros((3, 5, 7), np.int16), (5.0, 3.0, 4.0)).any()
-    assert not clean_volume(~nothing, np.full((3, 5, 7), -1000, np.int16), (5.0, 3.0, 4.0)).any()
+    assert not clean(nothing, np.zeros((3, 5, 7), np.int16)).any()
+    assert not clean(~nothing, np.full((3, 5, 7), -1000, np.int16)).any()
 
 
 def test_devices_and_precision():

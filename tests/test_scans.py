@@ -1,13 +1,15 @@
 """Scans from DICOM and NIfTI: order, HU, orientation, and what is odd about them."""
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from lungct import LungError
 from lungct.demo import write_series, write_xray
 from lungct.lidc import LidcScan
-from lungct.scans import contiguous_runs, find_series, find_series_folder, open_nifti, open_series, to_hu
+from lungct.scans import contiguous_runs, find_series, find_series_folder, open_nifti, open_series, stored_values, to_hu
 
 WHO = LidcScan("LIDC-IDRI-0001", "1.2.3", "1.2.3.4")
 SPACING_MM = (2.5, 0.7, 0.9)
@@ -34,6 +36,26 @@ def test_series_is_sorted_and_in_hu(tmp_path, ct_hu):
 
 def test_fractional_slope_is_rounded_to_the_nearest_hu():
     np.testing.assert_array_equal(to_hu(np.array([0, 1, 3]), 1.6, -1024.0), [-1024, -1022, -1019])
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize(("signed", "bits"), [(0, 12), (0, 16), (1, 12), (1, 16)])
+def test_pixels_taken_as_they_lie_are_those_that_pydicom_decodes(tmp_path, syntax, signed, bits):
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1)) if signed else (0, 2**bits)
+    stored = np.random.default_rng(2).integers(low, high, (1, 24, 32))
+    tags = {
+        "PixelRepresentation": signed,
+        "BitsStored": bits,
+        "HighBit": bits - 1,
+        "PixelData": stored.astype("<i4").astype("<i2").tobytes(),
+    }
+    write_series(tmp_path, WHO, stored.astype(np.int16), SPACING_MM, **tags)
+    dataset = pydicom.dcmread(tmp_path / "1-001.dcm")
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.save_as(tmp_path / "again.dcm", implicit_vr=syntax == ImplicitVRLittleEndian)
+    dataset = pydicom.dcmread(tmp_path / "again.dcm")
+    np.testing.assert_array_equal(stored_values(dataset), stored[0])
+    np.testing.assert_array_equal(dataset.pixel_array, stored[0])
 
 
 def test_prone_slices_are_turned(tmp_path, ct_hu):

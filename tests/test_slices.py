@@ -86,7 +86,7 @@ def test_missing_and_damaged_manifests_say_what_to_run(tmp_path):
 def test_stack_of_unequal_slices_is_told(tmp_path):
     files = {"A_slice000.npy": npy_bytes(np.zeros((4, 5))), "A_slice001.npy": npy_bytes(np.zeros((5, 4)))}
     replace_folder(tmp_path / "A", files)
-    with pytest.raises(LungError, match=r"A_slice001\.npy: shape \(5, 4\), its neighbours \(4, 5\)"):
+    with pytest.raises(LungError, match=r"A_slice001\.npy: float64 \(5, 4\), its neighbours float64 \(4, 5\)"):
         read_stack(tmp_path, [row("A", 0), row("A", 1)])
 
 

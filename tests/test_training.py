@@ -14,7 +14,7 @@ from lungct.files import npy_bytes, replace_folder
 from lungct.metrics import dice
 from lungct.settings import TABLE, write_conf
 from lungct.slices import COLUMNS, clip_ct, lung_image, write_manifest
-from lungct.training import SliceSet, augment, batches, count_overlap, learning_rate, lung_loss, split_patients
+from lungct.training import SliceSet, batches, count_overlap, learning_rate, lung_loss, split_patients
 from utils import segment_lung
 
 
@@ -111,22 +111,17 @@ def test_slices_of_several_sizes_are_filled_up_with_air(tmp_path):
     assert data.lung.sum() == 20 * 50 + 30 * 40
 
 
-def test_augmentation_moves_ct_and_target_together():
-    target = torch.zeros(8, 1, 90, 120)
-    target[:, :, 30:60, 20:70] = 1
-    ct_hu = target * 1000 - 1000  # lung is 0 HU here, all else air: bubbles and noise cannot hide it
-    moved, moved_target = augment(ct_hu, target, torch.Generator().manual_seed(1))
-    assert set(moved_target.unique().tolist()) == {0.0, 1.0}
-    assert not torch.equal(moved_target, target)
-    both, sizes = count_overlap(moved > -500, moved_target > 0.5).sum(0)
-    assert 2 * both / sizes > 0.95
-
-
-def test_augmentation_follows_its_seed():
-    batch = torch.rand(2, 1, 40, 50) * 100, torch.ones(2, 1, 40, 50)
-    first, again, other = (augment(*batch, torch.Generator().manual_seed(s))[0] for s in (1, 1, 2))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
+def test_a_thick_slice_is_the_mean_of_three_neighbours_of_one_scan(tmp_path):
+    thin = np.arange(4, dtype=np.int16)[:, None, None] ** 2 * np.ones((4, 6, 9), np.int16) * 30
+    rows = save_patients(tmp_path, {"A": (thin, thin > 0), "B": (thin, thin > 0)})
+    for row in rows:
+        row["z_mm"] = row["z_index"] * (2.5 if row["patient_id"] == "A" else 5.0)
+    data = SliceSet(rows, tmp_path / "ct", tmp_path / "lung")
+    wanted = np.ones(8, bool)
+    ct_hu, _ = data.batch(np.arange(8), torch.device("cpu"), wanted)
+    assert ct_hu[:, 0, 0, 0].tolist() == [0, 50, 140, 270, 0, 30, 120, 270]  # A: (0 + 30 + 120) / 3; B is thick enough
+    ct_hu, _ = data.batch(np.arange(8), torch.device("cpu"), ~wanted)
+    assert ct_hu[1, 0, 0, 0] == 30
 
 
 def test_loss_is_near_zero_for_the_truth_and_large_for_its_opposite():

@@ -1,0 +1,45 @@
+"""Scans for the benchmarks: synthetic patients as DICOM."""
+
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from pydicom.uid import generate_uid
+from tqdm import tqdm
+
+from lungct.demo import write_series
+from lungct.lidc import LidcScan, scans_without_nodules
+from lungct.phantom import draw_build, make_patient
+
+MIDDLE_TEN = 10
+
+
+def whole_scan(root: Path, slices: int) -> LidcScan:
+    """A synthetic scan of so many slices, in the folders that pylidc knows; what is there is kept."""
+    who = scans_without_nodules()[0]
+    folder = root / who.patient_id / who.study_uid / who.series_uid
+    done = root.with_suffix(".done")
+    if not done.is_file():
+        height_mm = draw_build(0).height + 75
+        phantom = make_patient(0, slice_mm=height_mm / (slices + 1), middle=slices)
+        write_series(folder, who, phantom.ct_hu, phantom.spacing_mm)
+        done.touch()
+    return who
+
+
+def training_scans(root: Path, patients: int) -> None:
+    """The middle ten slices of so many synthetic patients; what is there is kept."""
+    todo = [seed for seed in range(patients) if not (root / f"SYNTHETIC-{seed:04d}.done").is_file()]
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        jobs = pool.map(_write_middle, [root] * len(todo), todo)
+        list(tqdm(jobs, total=len(todo), desc="phantoms", unit="patient"))
+
+
+def _write_middle(root: Path, seed: int) -> None:
+    uid = generate_uid(entropy_srcs=["benchmark", str(seed)])
+    who = LidcScan(f"SYNTHETIC-{seed:04d}", uid, f"{uid}.1")
+    phantom = make_patient(1000 + seed, middle=MIDDLE_TEN)
+    write_series(root / who.patient_id, who, phantom.ct_hu, phantom.spacing_mm)
+    (root / f"{who.patient_id}.done").touch()

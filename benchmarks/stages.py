@@ -1,0 +1,190 @@
+"""Each stage against the peers, side by side on this machine: prepare, train, predict.
+
+Run     python -m benchmarks.stages
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from benchmarks.data import whole_scan
+from benchmarks.peers import first_label, first_network, first_step, r231_network
+from benchmarks.report import WORK, medians_s, multiply_adds, multiply_adds_g_s, table, write_section
+from Lung_segmentation import Team, Trainer
+from lungct import lidc
+from lungct.files import npy_bytes, replace_file
+from lungct.predict import Model, for_prediction, pick_amp, predict_slices
+from lungct.settings import TABLE, write_pylidc_conf
+from prepare_lung_image import Job, Wish, prepare_scan
+from UNet_nn import UNet
+
+ROUNDS = 3
+SLICES = 250
+CPU = torch.device("cpu")
+
+
+class Noise:
+    """Stands for a SliceSet of 512x512 slices: what is in them does not change the time of a step."""
+
+    def __init__(self, slices: int):
+        rng = np.random.default_rng(1)
+        self.ct = rng.integers(-1024, 400, (slices, 512, 512)).astype(np.int16)
+        self.lung = self.ct < -600
+
+    def __len__(self) -> int:
+        return len(self.ct)
+
+    def batch(self, numbers: np.ndarray, device: torch.device, thick: np.ndarray | None = None) -> tuple:
+        ct, lung = (torch.from_numpy(part[numbers])[:, None].float() for part in (self.ct, self.lung))
+        return ct.to(device), lung.to(device)
+
+
+def prepare_patient(rounds: int) -> tuple[float, float]:
+    """Seconds for ten slices and their lungs from a scan of 250: (first version, ours)."""
+    root = WORK / "scan"
+    who = whole_scan(root, SLICES)
+    write_pylidc_conf(WORK / "pylidc.conf", str(root))
+    lidc.point_to(WORK / "pylidc.conf")
+    pylidc = lidc.load_pylidc()
+    out = WORK / "prepared"
+
+    def first() -> None:
+        scan = pylidc.query(pylidc.Scan).filter(pylidc.Scan.series_instance_uid == who.series_uid).first()
+        volume = scan.to_volume(verbose=False)
+        start = (volume.shape[2] - 10) // 2
+        for k in range(start, start + 10):
+            ct_hu = volume[:, :, k].astype(np.float64)
+            replace_file(out / "first" / f"{k}_ct.npy", npy_bytes(ct_hu))
+            replace_file(out / "first" / f"{k}_lung.npy", npy_bytes(ct_hu * first_label(ct_hu)))
+
+    def ours() -> None:
+        job = Job(who.patient_id, who.patient_id, (root / who.patient_id, who))
+        prepare_scan(job, Wish(out / "ct", out / "lung", labels=None, slices=10))
+
+    times = medians_s({"first": first, "ours": ours}, rounds)
+    return times["first"], times["ours"]
+
+
+def train_slice(rounds: int) -> dict[str, float]:
+    """Seconds a slice of 512x512 for forward, backward and update, batches of four."""
+    settings = SimpleNamespace(**{setting.attribute: setting.default for setting in TABLE})
+    model = Model(settings.width, settings.depth, settings.patch, True, (-1024, 600), 0.75)
+    size, data = settings.batch_size, Noise(8)
+    trainer = Trainer(settings, model, data, data, CPU, Team(0, 1))
+    first = first_network()
+    adam = torch.optim.Adam(first.parameters(), lr=1e-4)
+    numbers = np.arange(size)
+    image, target = trainer.prepare(numbers, (1, 2))
+    plain = image.contiguous()
+
+    def ours(amp: bool, whole: bool) -> None:
+        trainer.progress.amp = amp
+        trainer.step(*(trainer.prepare(numbers, (1, 2)) if whole else (image, target)), 0)
+
+    functions = {
+        "first": lambda: first_step(first, adam, plain[:4], target[:4]),
+        "float32": lambda: ours(False, False),
+        "bfloat16": lambda: ours(True, False),
+        "whole": lambda: ours(pick_amp("auto", CPU), True),
+    }
+    for name in ("float32", "bfloat16", "whole"):
+        functions[name]()
+    times = medians_s(functions, rounds)
+    return {name: seconds / (4 if name == "first" else size) for name, seconds in times.items()}
+
+
+def predict_slice(rounds: int) -> dict[str, float]:
+    """Seconds a slice for the network alone, in the batches that each uses."""
+    ct_hu = Noise(24).ct
+    window = (-1024, 600)
+    ours = {name: for_prediction(UNet(), CPU, amp) for name, amp in (("float32", False), ("bfloat16", True))}
+    first, r231 = first_network().eval(), r231_network().eval()
+    large, small = torch.rand(4, 1, 512, 512) * 2 - 1, torch.rand(20, 1, 256, 256)
+
+    @torch.inference_mode()
+    def peer(network: torch.nn.Module, image: torch.Tensor) -> None:
+        network(image)
+
+    functions = {
+        "first": (4, lambda: peer(first, large)),
+        "R231": (20, lambda: peer(r231, small)),
+        "float32": (24, lambda: predict_slices(ours["float32"], ct_hu, window)),
+        "bfloat16": (24, lambda: predict_slices(ours["bfloat16"], ct_hu, window)),
+    }
+    predict_slices(ours["bfloat16"], ct_hu, window)
+    times = medians_s({name: function for name, (_, function) in functions.items()}, rounds)
+    return {name: seconds / functions[name][0] for name, seconds in times.items()}
+
+
+def compare_rows(peer_s: dict[str, float], ours_s: dict[str, float]) -> list[tuple]:
+    """A row for each target: what, peer, ours, times faster, wanted."""
+    named = (
+        ("a patient prepared: ten slices with lungs of a scan of 250", "prepare", "prepare", 15),
+        ("a slice trained: forward, backward, update; batches of 4", "train", "train", 400),
+        ("... the same with our augmentation", "train", "train with augmentation", ""),
+        ("a slice predicted, network alone", "predict", "predict", 300),
+        ("... against R231's shape", "predict R231", "predict", 80),
+    )
+    rows = []
+    for name, peer, own, wanted in named:
+        rows.append((name, ms(peer_s[peer]), ms(ours_s[own]), f"**{peer_s[peer] / ours_s[own]:.0f}**", wanted))
+    return rows
+
+
+def ms(seconds: float) -> str:
+    return f"{seconds * 1e3:,.1f} ms" if seconds < 0.1 else f"{seconds * 1e3:,.0f} ms"
+
+
+def limits(train: dict[str, float], predict: dict[str, float]) -> list[str]:
+    """How far the network's time is from what its multiply-adds need, in both precisions."""
+    image = torch.zeros(1, 1, 512, 512)
+    peers = first_network().eval(), r231_network().eval()
+    counts = multiply_adds(peers[0], image), multiply_adds(peers[1], image[..., :256, :256])
+    ours = multiply_adds(UNet().eval(), image)
+    rows = []
+    for kind in ("float32", "bfloat16"):
+        rate = multiply_adds_g_s(getattr(torch, kind))
+        least_s = ours / rate / 1e9
+        cells = f"{rate:.0f}", ms(least_s), ms(predict[kind]), ms(3 * least_s), ms(train[kind])
+        rows.append((kind, *cells))
+    head = ("precision", "1e9 multiply-adds a second", "forward: least", "measured", "step: least", "measured")
+    told = f"Multiply-adds a slice: first version {counts[0] / 1e9:.0f}e9, R231's shape {counts[1] / 1e9:.0f}e9,"
+    return [f"{told} ours {ours / 1e9:.2f}e9.", "", *table(head, rows)]
+
+
+def main() -> None:
+    """Measure all, write the section."""
+    WORK.mkdir(parents=True, exist_ok=True)
+    prepare, train, predict = prepare_patient(ROUNDS), train_slice(ROUNDS), predict_slice(ROUNDS)
+    peer_s = {
+        "prepare": prepare[0],
+        "train": train["first"],
+        "predict": predict["first"],
+        "predict R231": predict["R231"],
+    }
+    ours_s = {
+        "prepare": prepare[1],
+        "train": min(train["float32"], train["bfloat16"]),
+        "train with augmentation": train["whole"],
+        "predict": min(predict["float32"], predict["bfloat16"]),
+    }
+    lines = table(("what", "peer", "ours", "times faster", "wanted"), compare_rows(peer_s, ours_s))
+    lines += [
+        "",
+        f"Medians of {ROUNDS} rounds in which all took turns; the peer is the first version where no other is named,",
+    ]
+    lines += [
+        "in float32 and PyTorch's usual memory order, as it was used. `amp = auto` takes the quicker precision.",
+        "",
+    ]
+    lines += limits(train, predict)
+    lines += [
+        "",
+        "Least: the time of the multiply-adds at the rate of a large convolution, three times that for a step.",
+    ]
+    write_section("Stages, against the first version and R231's shape", lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What a batch may become, and what it must stay."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lungct.augment import Chance, add_bubble, add_cloud, augment, blur, coarsen, cut_circle, grain, move
+from lungct.training import count_overlap
+
+
+@pytest.fixture
+def chance():
+    return Chance(torch.Generator().manual_seed(1), torch.device("cpu"))
+
+
+def body(size: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
+    """Soft tissue with a lung in it: HU and target, (B, 1, 90, 120)."""
+    target = torch.zeros(size, 1, 90, 120)
+    target[:, :, 30:60, 20:70] = 1
+    return 40 - 890 * target, target
+
+
+def test_ct_and_target_move_together():
+    target = body()[1]
+    ct_hu = target * 1000 - 1000  # lung is 0 HU here, all else air: bubbles and noise cannot hide it
+    moved, moved_target = augment(ct_hu, target, torch.Generator().manual_seed(1))
+    assert set(moved_target.unique().tolist()) == {0.0, 1.0}
+    assert not torch.equal(moved_target, target)
+    both, sizes = count_overlap(moved > -500, moved_target > 0.5).sum(0)
+    assert 2 * both / sizes > 0.93
+
+
+def test_augmentation_follows_its_seed():
+    first, again, other = (augment(*body(2), torch.Generator().manual_seed(s))[0] for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_a_turned_disc_stays_round_where_rows_and_columns_differ(chance):
+    y, x = torch.arange(160.0)[:, None] - 80, torch.arange(100.0) - 50
+    disc = (y**2 + x**2 < 20**2).float().expand(16, 1, 160, 100).contiguous()
+    moved = move(disc * 1000 - 1000, disc, chance)[1][:, 0] > 0.5
+    extents = torch.tensor([[m.any(1).sum(), m.any(0).sum()] for m in moved if m.any()], dtype=torch.float)
+    stretch = extents[:, 0] / extents[:, 1]
+    assert stretch.min() > 0.85
+    assert stretch.max() < 1.15
+
+
+def test_clouds_make_lung_denser_and_leave_the_rest(chance):
+    ct_hu, target = body()
+    cloudy = add_cloud(ct_hu, target, chance)
+    assert torch.equal(cloudy[target == 0], ct_hu[target == 0])
+    assert (cloudy >= ct_hu).all()
+    assert (cloudy > -500).logical_and(target > 0).any()
+
+
+def test_bubbles_are_air_outside_the_lung(chance):
+    ct_hu, target = body()
+    bubbly = add_bubble(ct_hu, target, chance)
+    assert torch.equal(bubbly[target == 1], ct_hu[target == 1])
+    assert ((bubbly == -1000) & (target == 0)).any()
+
+
+def test_grain_is_as_strong_as_said_and_differs_by_slice(chance):
+    noise = grain(torch.zeros(6, 1, 90, 120), chance)
+    deviation = noise.std((1, 2, 3))
+    assert deviation.max() <= 85
+    assert len(set(deviation.tolist())) == 6
+    scaled = noise / deviation[:, None, None, None]
+    assert not torch.allclose(scaled[0], scaled[1], atol=0.1)
+
+
+def test_blur_is_the_mean_of_nine():
+    ct_hu = torch.rand(2, 1, 7, 9)
+    expected = F.avg_pool2d(ct_hu, 3, stride=1)
+    torch.testing.assert_close(blur(ct_hu)[..., 1:-1, 1:-1], expected)
+
+
+def test_coarse_slices_keep_their_mean(chance):
+    ct_hu = torch.randn(2, 1, 48, 96, generator=torch.Generator().manual_seed(4))
+    rough = coarsen(ct_hu, chance)
+    assert rough.std() < 0.6 * ct_hu.std()
+    assert abs(rough.mean() - ct_hu.mean()) < 0.02
+
+
+def test_the_circle_cuts_ct_and_target_alike(chance):
+    ct_hu, target = cut_circle(torch.zeros(4, 1, 60, 80), torch.ones(4, 1, 60, 80), chance)
+    assert torch.equal(ct_hu == 0, target == 1)
+    assert (target[:, :, 0, 0] == 0).all()
+    assert (target[:, :, 30, 40] == 1).all()
