@@ -96,10 +96,10 @@ class Trainer:
         self.device, self.team, self.progress = device, team, Progress()
         torch.manual_seed(settings.seed)
         self.network = to_device(model.build(), device)
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), fused=device.type in ("cpu", "cuda"))
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), fused=True)
         self.wrapped: nn.Module = DistributedDataParallel(self.network) if team.size > 1 else self.network
         self.steps_per_epoch = len(batches(len(train), settings.batch_size, 0, 0))
-        self.bad_steps = 0
+        self.bad_steps = torch.zeros((), device=device)  # in a row
 
     def prepare(self, numbers: np.ndarray, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """A batch as it reaches the network and the loss: CT in [-1, 1] and target 0 or 1, (B, 1, H, W)."""
@@ -113,39 +113,35 @@ class Trainer:
         return normalise(ct_hu, self.model.window_hu).contiguous(memory_format=torch.channels_last), target
 
     def step(self, image: Tensor, target: Tensor, number: int) -> Tensor:
-        """One update; returns the loss, not finite where the step was skipped."""
+        """One update; returns the loss, NaN where the step was skipped. Nothing here waits for the device."""
+        steps = self.settings.epochs * self.steps_per_epoch
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(
-                number, self.settings.epochs * self.steps_per_epoch, self.settings.learning_rate
-            )
+            group["lr"] = learning_rate(number, steps, self.settings.learning_rate)
         self.optimiser.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.progress.amp):
             logits = self.wrapped(image)
         loss = lung_loss(logits, target)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
-        if torch.isfinite(loss) and torch.isfinite(norm):
-            self.optimiser.step()
-            self.bad_steps = 0
-        else:
-            self.bad_steps += 1
-            if self.bad_steps >= MOST_BAD_STEPS:
-                raise LungError(
-                    f"the loss was not finite {MOST_BAD_STEPS} times in a row; lower --learning-rate or --amp off"
-                )
-        return loss.detach()
+        bad = ~torch.isfinite(norm)
+        self.optimiser.found_inf = bad.float()  # as a GradScaler does: a fused optimiser leaves all as it is at 1
+        self.optimiser.step()
+        self.bad_steps = torch.where(bad, self.bad_steps + 1, 0)
+        return torch.where(bad, torch.nan, loss.detach())
 
     def train_epoch(self) -> tuple[float, int]:
         """(mean loss, steps skipped) over the training slices."""
         self.wrapped.train()
         epoch, losses = self.progress.epoch, []
         todo = batches(len(self.train_set), self.settings.batch_size, self.settings.seed, epoch)
-        for number, numbers in enumerate(
-            tqdm(todo, desc=f"epoch {epoch + 1}", leave=False, disable=not self.team.leads)
-        ):
+        bar = tqdm(todo, desc=f"epoch {epoch + 1}", leave=False, disable=not self.team.leads)
+        for number, numbers in enumerate(bar):
             seed = (self.settings.seed, epoch, number, self.team.rank)
             image, target = self.prepare(self.team.share(numbers), seed)
-            losses.append(self.step(image, target, epoch * self.steps_per_epoch + number))
+            total = epoch * self.steps_per_epoch + number
+            losses.append(self.step(image, target, total))
+            if total % MOST_BAD_STEPS == 0 and self.bad_steps >= MOST_BAD_STEPS:
+                raise LungError(f"{MOST_BAD_STEPS} losses in a row were not finite; lower --learning-rate or --amp off")
         losses = torch.stack(losses).cpu()
         good = torch.isfinite(losses)
         return float(losses[good].mean()) if good.any() else math.nan, int((~good).sum())
@@ -273,9 +269,8 @@ def make_trainer(settings: SimpleNamespace, flags: argparse.Namespace) -> tuple[
     ct_root, lung_root = (Path(p).expanduser() for p in (settings.lung_ct_path, settings.lung_image_path))
     rows = [row for row in read_manifest(manifest_path(ct_root)) if row["lung_px"] >= 0]
     train_rows, val_rows = split_patients(rows, settings.validation_share, settings.seed)
-    split = {
-        name: sorted({row["patient_id"] for row in part}) for name, part in (("train", train_rows), ("val", val_rows))
-    }
+    parts = (("train", train_rows), ("val", val_rows))
+    split = {name: sorted({row["patient_id"] for row in part}) for name, part in parts}
     train, val = SliceSet(train_rows, ct_root, lung_root), SliceSet(val_rows, ct_root, lung_root)
     window_hu = (settings.window_low_hu, settings.window_high_hu)
     usual_mm = round(float(np.median([pixel_mm(spacing_mm(row)) for row in train_rows])), 4)

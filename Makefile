@@ -1,12 +1,17 @@
 # make demo   install, then run all five steps on synthetic patients
 # make test   install, then run the tests
 # make lint   check style
+# make bench  measure against the peers, write benchmarks/RESULTS.md (an hour)
+# make weights REAL=DIR   train the weights that ship again (a quarter of an hour)
 PYTHON ?= python3
 BIN = .venv/bin
 CONF = --conf demo/lung.conf
 PATIENTS ?= 16
 
-.PHONY: demo test lint pictures
+REAL ?= ../shared/data
+PEER = benchmarks/work/lungmask
+
+.PHONY: demo test lint bench weights pictures
 
 .venv/installed: requirements.txt tests/requirements.txt
 	$(PYTHON) -m venv .venv
@@ -28,6 +33,20 @@ test: .venv/installed
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# lungmask gets an environment of its own; where it cannot be installed, its rows say so.
+$(PEER)/installed:
+	$(PYTHON) -m venv $(PEER)
+	-$(PEER)/bin/python -m pip install --quiet "torch<2.14" lungmask && touch $@
+
+bench: .venv/installed $(PEER)/installed
+	$(BIN)/python -m benchmarks.stages
+	$(BIN)/python -m benchmarks.whole_scan $$(test -f $(PEER)/installed && echo --lungmask $(abspath $(PEER))/bin/python)
+	$(BIN)/python -m benchmarks.time_to_dice --real $(REAL)
+	$(BIN)/python -m benchmarks.accuracy --real $(REAL)
+
+weights: .venv/installed
+	$(BIN)/python -m benchmarks.recipe --real $(REAL)
 
 # What the README shows, made by the scripts from what `make demo` left.
 pictures: demo

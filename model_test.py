@@ -218,7 +218,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Load the network; for each scan predict, clean, write, score; print the table and where the result is."""
-    settings, _ = parse_step(__doc__, [PYLIDC, TEST], argv, add_flags)
+    settings, _ = parse_step(__doc__, [PYLIDC, TEST], argv, add_flags, lambda flags: True)
     check_png(settings)
     predictor = make_predictor(settings)
     ct_root, out = Path(settings.lung_ct_test_path).expanduser(), Path(settings.predictions_path).expanduser()

@@ -306,7 +306,7 @@ def find_jobs(settings: SimpleNamespace, flags: argparse.Namespace) -> tuple[lis
 
 def main(argv: list[str] | None = None) -> None:
     """Find the scans; for each, read, cut, save; say what was skipped and why, and where the result is."""
-    settings, flags = parse_step(__doc__, [PREPARE], argv, add_flags)
+    settings, flags = parse_step(__doc__, [PREPARE], argv, add_flags, lambda flags: flags.dicom or flags.nifti)
     ct_root = Path(settings.lung_ct_test_path if flags.test else settings.lung_ct_path).expanduser()
     lungs = lung_root(ct_root) if flags.test else Path(settings.lung_image_path).expanduser()
     wish = Wish(

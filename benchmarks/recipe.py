@@ -16,13 +16,13 @@ SOURCES = (
     "ct/CPTAC-LSCC-C3N-00247",
     "ct/LungFCP-01-0001",
 )
-PATIENTS, SLICES, EPOCHS, BATCH = 24, 48, 16, 8
+PATIENTS, SLICES, EPOCHS = 24, 48, 16
 
 
 def train(folder: Path, real: Path, leave_out: str | None = None) -> float:
     """Steps 1 to 3 in a folder, with every real source but one; returns the seconds of step 3."""
     folder.mkdir(parents=True, exist_ok=True)
-    flags = ("--slices-per-patient", SLICES, "--epochs", EPOCHS, "--batch-size", BATCH)
+    flags = ("--slices-per-patient", SLICES, "--epochs", EPOCHS)
     step("config_file_create.py", "--demo", PATIENTS, *flags, cwd=folder)
     step("prepare_lung_image.py", cwd=folder)
     for source in SOURCES:

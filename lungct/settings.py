@@ -116,19 +116,27 @@ def in_sections(*sections: str) -> list[Setting]:
 
 
 def parse_step(
-    doc: str, sections: Iterable[str], argv: list[str] | None, more: Callable | None = None
+    doc: str,
+    sections: Iterable[str],
+    argv: list[str] | None,
+    more: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
+    does_without_conf: Callable[[argparse.Namespace], bool] = lambda flags: False,
 ) -> tuple[SimpleNamespace, argparse.Namespace]:
     """What a step's `main` starts with: (settings, flags). `more(parser)` adds the step's own flags.
 
-    Raises LungError where lung.conf is missing or wrong.
+    Raises LungError where lung.conf is wrong, or missing and `does_without_conf(flags)` is not true.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--conf", default=CONF_NAME, help="settings file (default: %(default)s)")
     add_flags(parser, in_sections(*sections))
-    if more:
-        more(parser)
+    more(parser)
     flags = parser.parse_args(argv)
-    values = load(Path(flags.conf))
+    conf = Path(flags.conf)
+    if not conf.is_file() and conf == Path(CONF_NAME) and does_without_conf(flags):
+        print(f"no {CONF_NAME} here: the defaults hold; python config_file_create.py writes one to change")
+        values = {setting.attribute: setting.default for setting in TABLE}
+    else:
+        values = load(conf)
     for name in BY_ATTRIBUTE:
         if getattr(flags, name, None) is not None:
             values[name] = getattr(flags, name)

@@ -57,8 +57,10 @@ class SliceSet:
         if thick is not None:
             for place in np.flatnonzero(thick & self.has_thin_neighbours[numbers]):
                 ct[place] = self.ct[numbers[place] - 1 : numbers[place] + 2].mean(0)
-        ct, lung = (torch.from_numpy(part)[:, None] for part in (ct, self.lung[numbers]))
-        return ct.to(device, non_blocking=True).float(), lung.to(device, non_blocking=True).float()
+        pair = [torch.from_numpy(part)[:, None] for part in (ct, self.lung[numbers])]
+        if device.type == "cuda":  # from pinned memory the copy does not hold up the next step
+            pair = [part.pin_memory() for part in pair]
+        return tuple(part.to(device, non_blocking=True).float() for part in pair)
 
 
 def split_patients(rows: list[dict], share: float, seed: int) -> tuple[list[dict], list[dict]]:

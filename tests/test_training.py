@@ -199,8 +199,27 @@ def test_loss_that_stays_not_finite_ends_with_a_sentence(phantom_rows, tmp_path,
     root, _ = phantom_rows
     write_settings(root, augment=False)
     monkeypatch.setattr(step, "lung_loss", lambda logits, target: (logits * torch.nan).sum())
-    with pytest.raises(LungError, match="not finite 10 times in a row"):
+    with pytest.raises(LungError, match="10 losses in a row were not finite"):
         step.main(["--conf", str(root / "lung.conf"), "--run-path", str(tmp_path), "--epochs", "9"])
+
+
+def test_a_loss_that_is_not_finite_once_is_skipped_and_counted(phantom_rows, tmp_path, monkeypatch):
+    root, _ = phantom_rows
+    write_settings(root)
+    calls = []
+
+    def fails_at_first(logits, target):
+        calls.append(1)
+        return lung_loss(logits, target) * (torch.nan if len(calls) == 1 else 1)
+
+    monkeypatch.setattr(step, "lung_loss", fails_at_first)
+    step.main(["--conf", str(root / "lung.conf"), "--run-path", str(tmp_path), "--epochs", "1"])
+    with (tmp_path / "history.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert row["skipped"] == "1"
+    assert np.isfinite(float(row["train_loss"]))
+    weights = torch.load(tmp_path / "unet_model.pth", weights_only=True)
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
 
 
 def test_fine_tuning_takes_up_the_weights(phantom_rows, tmp_path, capsys):

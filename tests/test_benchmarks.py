@@ -1,0 +1,68 @@
+"""The benchmarks' own arithmetic, and the peers that they stand for."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import small_patient
+
+from benchmarks import report
+from benchmarks.accuracy import shrink, turn, variants
+from benchmarks.peers import first_label, first_network, r231_network
+from lungct.metrics import dice
+
+
+def test_multiply_adds_of_a_convolution_and_its_transpose():
+    convolution = torch.nn.Conv2d(3, 5, 3, padding=1)
+    assert report.multiply_adds(convolution, torch.zeros(2, 3, 8, 10)) == 8 * 10 * 5 * 3 * 9
+    transposed = torch.nn.ConvTranspose2d(3, 5, 2, stride=2)
+    assert report.multiply_adds(transposed, torch.zeros(2, 3, 8, 10)) == 8 * 10 * 3 * 5 * 4
+
+
+def test_peers_have_the_sizes_that_are_told_of_them():
+    for network in (first_network(), r231_network()):
+        assert sum(p.numel() for p in network.parameters()) == pytest.approx(31.04e6, rel=0.001)
+
+
+def test_first_version_labels_lung_where_lung_is():
+    patient = small_patient(1)
+    middle = len(patient.ct_hu) // 2
+    ct_hu = np.pad(patient.ct_hu[middle], ((168, 168), (152, 152)), constant_values=-1000).astype(float)
+    lung = np.pad(patient.lung[middle], ((168, 168), (152, 152)))
+    assert dice(first_label(ct_hu), lung) > 0.5
+
+
+def test_a_section_is_replaced_and_the_others_stay(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "RESULTS.md")
+    for title, line in (("Speed", "slow"), ("By hand", "kept"), ("Speed", "quick")):
+        report.write_section(title, [line])
+    text = report.RESULTS.read_text()
+    assert text.startswith("# ")
+    assert text.index("## Speed") < text.index("quick") < text.index("## By hand") < text.index("kept")
+    assert "slow" not in text
+
+
+def test_shrunk_scans_keep_their_size_in_mm_and_their_means():
+    ct_hu = np.arange(5 * 9 * 13, dtype=np.int16).reshape(5, 9, 13)
+    small, lung, spacing = shrink(ct_hu, ct_hu > 300, (3.0, 0.7, 0.9), (2, 4, 3))
+    assert small.shape == lung.shape == (2, 2, 4)
+    assert spacing == (6.0, 2.8, 2.7)
+    assert small[0, 0, 0] == int(ct_hu[:2, :4, :3].mean())
+
+
+def test_turning_back_gives_the_slice():
+    lung = np.zeros((1, 60, 60), np.uint8)
+    lung[0, 20:45, 15:40] = 1
+    again = turn(turn(lung, 15, 0, 0), -15, 0, 0)
+    assert dice(again > 0, lung > 0) > 0.93
+
+
+def test_every_variant_keeps_ct_and_lung_together():
+    patient = small_patient(2, noise_hu=10.0)
+    names = set()
+    for name, ct_hu, lung, spacing in variants(patient.ct_hu, patient.lung, patient.spacing_mm):
+        names.add(name)
+        assert ct_hu.shape == lung.shape
+        assert len(spacing) == 3
+        inside, outside = np.median(ct_hu[lung]), np.median(ct_hu[~lung & (ct_hu > -300)])
+        assert inside < -550 < -150 < outside, name
+    assert len(names) == 14
