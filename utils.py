@@ -26,6 +26,7 @@ from lungct.masks import (
     middle,
 )
 
+EDGE_HU = -450  # where the edge is drawn: of -400, -450 and -500 the best on phantoms whose lungs are known
 SINGLE_SLICE_MM = 5.0  # thickness assumed for a slice that comes alone
 
 BLOB_AREA_MM2 = (40, 1500)  # a trachea, a bronchus or a bowel loop cut across, surrounded by tissue
@@ -243,4 +244,4 @@ def refine(
     sure = closed & (ndimage.binary_erosion(closed, IN_SLICE_8, border_value=1) | ~aerated)
     rim = ndimage.binary_dilation(closed, IN_SLICE_8) & may_grow
     sure, rim = (enlarge(mask, steps, ct_hu.shape) for mask in (sure, rim))
-    return sure | (rim & (ct_hu < AIR_HU))
+    return sure | (rim & (ct_hu < EDGE_HU))

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lungct import LungError
-from lungct.body import Body, find_body
+from lungct.body import AIR_HU, Body, find_body
 from lungct.masks import bounding_box, count_labels, enlarge, fill_slices, fill_volume, fine_box
 from lungct.slices import pixel_mm
 from UNet_nn import UNet, fold_norms
@@ -184,8 +184,8 @@ def segment(network: nn.Module, model: Model, ct_hu: np.ndarray, spacing_mm: tup
 def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], body: Body) -> np.ndarray:
     """Keep what can be lung of a predicted volume (Z, H, W), and fill what it encloses.
 
-    Out: open air, small pieces, pieces beside the trunk (table, blanket), and pieces of pure air that are much
-    smaller than a lung (stomach and bowel). In: a hole in a slice as small as a nodule, and any hole on all sides.
+    Out: the air of the room, small pieces, pieces beside the trunk (table, blanket), and pieces of pure air that are
+    much smaller than a lung (stomach and bowel). In: a hole in a slice as small as a nodule, any hole on all sides.
     """
     rows, cols = body.steps
     clean = np.zeros(lung.shape, bool)
@@ -195,7 +195,9 @@ def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, f
     coarse = bounding_box(sample, body.spacing_mm, margin_mm=0)
     fine = fine_box(coarse, body.steps)
     lung, ct_hu = lung[fine], ct_hu[fine]
-    label = cc3d.connected_components(lung & ~enlarge(body.open_air[coarse], body.steps, lung.shape), connectivity=6)
+    like_lung = (body.coarse_hu[coarse] > PURE_AIR_HU) & (body.coarse_hu[coarse] < AIR_HU)
+    room = body.open_air[coarse] & ~like_lung  # a lung that the field of view cuts is open to its frame, too
+    label = cc3d.connected_components(lung & ~enlarge(room, body.steps, lung.shape), connectivity=6)
     size = count_labels(label)
     size[0] = 0
     sample = label[:, ::rows, ::cols]

@@ -152,6 +152,14 @@ def test_clean_up_keeps_both_lungs_and_drops_the_rest():
     np.testing.assert_array_equal(clean(lung, ct_hu), truth)
 
 
+def test_a_lung_that_the_field_of_view_cuts_stays():
+    ct_hu = np.full((8, 80, 100), 40, np.int16)
+    lung = np.zeros(ct_hu.shape, bool)
+    lung[:, 5:75, :40] = lung[:, 20:70, 60:90] = True  # one touches most of the left edge
+    ct_hu[lung] = -850
+    np.testing.assert_array_equal(clean(lung, ct_hu), lung)
+
+
 def test_clean_up_of_nothing_is_nothing():
     nothing = np.zeros((3, 5, 7), bool)
     assert not clean(nothing, np.zeros((3, 5, 7), np.int16)).any()
