@@ -26,7 +26,7 @@ from lungct.masks import (
     middle,
 )
 
-EDGE_HU = -450  # where the edge is drawn: of -400, -450 and -500 the best on phantoms whose lungs are known
+EDGE_HU = -430  # where the edge is drawn: on phantoms whose lungs are known better than -400, -450 and -500
 SINGLE_SLICE_MM = 5.0  # thickness assumed for a slice that comes alone
 
 BLOB_AREA_MM2 = (40, 1500)  # a trachea, a bronchus or a bowel loop cut across, surrounded by tissue
