@@ -11,12 +11,13 @@ import torch
 from benchmarks.data import whole_scan
 from benchmarks.peers import first_label, first_network, first_step, r231_network
 from benchmarks.report import WORK, medians_s, multiply_adds, multiply_adds_g_s, table, write_section
-from Lung_segmentation import Team, Trainer
 from lungct import lidc
 from lungct.files import npy_bytes, replace_file
+from lungct.jobs import Job
 from lungct.predict import Model, for_prediction, pick_amp, predict_slices
 from lungct.settings import TABLE, write_pylidc_conf
-from prepare_lung_image import Job, Wish, prepare_scan
+from lungct.trainer import Team, Trainer
+from prepare_lung_image import Wish, prepare_scan
 from UNet_nn import UNet
 
 ROUNDS = 3
@@ -60,7 +61,7 @@ def prepare_patient(rounds: int) -> tuple[float, float]:
 
     def ours() -> None:
         job = Job(who.patient_id, who.patient_id, (root / who.patient_id, who))
-        prepare_scan(job, Wish(out / "ct", out / "lung", labels=None, slices=10))
+        prepare_scan(job, Wish(out / "ct", out / "lung", labels=None, slices=10, any_values=False))
 
     times = medians_s({"first": first, "ours": ours}, rounds)
     return times["first"], times["ours"]
