@@ -20,7 +20,7 @@ from lungct.trainer import Team, Trainer
 from prepare_lung_image import Wish, prepare_scan
 from UNet_nn import UNet
 
-ROUNDS = 5
+ROUNDS = 3
 SLICES = 250
 CPU = torch.device("cpu")
 
