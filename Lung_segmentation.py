@@ -11,23 +11,15 @@ Run     python Lung_segmentation.py                 goes on where it was interru
 import argparse
 import io
 import json
-import math
-import os
 import platform
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-from tqdm import tqdm
 
-from lungct import LungError
-from lungct.augment import augment
 from lungct.files import csv_bytes, replace_file
 from lungct.pictures import contact_sheet, difference, overlay, save_curves, save_png
 from lungct.predict import (
@@ -35,158 +27,17 @@ from lungct.predict import (
     checksum,
     load_weights,
     model_card,
-    normalise,
     pick_amp,
     pick_device,
     predict_slices,
-    read_torch,
-    to_device,
 )
 from lungct.settings import TRAIN, parse_step, run_step
 from lungct.slices import manifest_path, pixel_mm, read_manifest, spacing_mm
-from lungct.training import THICK, SliceSet, batches, count_overlap, learning_rate, lung_loss, split_patients
+from lungct.trainer import Trainer, join_team
+from lungct.training import SliceSet, batches, split_patients
 
 COLUMNS = ("epoch", "train_loss", "val_loss", "val_dice", "val_worst_dice", "learning_rate", "skipped", "seconds")
-MOST_BAD_STEPS = 10  # non-finite losses in a row
 PICTURE_SLICES = 4
-
-
-@dataclass
-class Progress:
-    """What a resumed training must know besides weights and optimiser."""
-
-    epoch: int = 0
-    best_dice: float = -1.0
-    best_epoch: int = 0
-    amp: bool = False
-    history: list[dict] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Team:
-    """The processes of a torchrun; alone, there is one."""
-
-    rank: int
-    size: int
-
-    @property
-    def leads(self) -> bool:
-        return self.rank == 0
-
-    def share(self, numbers: np.ndarray) -> np.ndarray:
-        """This process's part of a batch."""
-        return numbers[self.rank :: self.size]
-
-
-def join_team(device: torch.device) -> Team:
-    """Meet the other processes that torchrun started."""
-    size = int(os.environ.get("WORLD_SIZE", 1))
-    if size > 1:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return Team(int(os.environ.get("RANK", 0)), size)
-
-
-class Trainer:
-    """Network, optimiser and data of one training."""
-
-    def __init__(
-        self, settings: SimpleNamespace, model: Model, train: SliceSet, val: SliceSet, device: torch.device, team: Team
-    ):
-        self.settings, self.model, self.train_set, self.val_set = settings, model, train, val
-        self.device, self.team, self.progress = device, team, Progress()
-        torch.manual_seed(settings.seed)
-        self.network = to_device(model.build(), device)
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), fused=True)
-        self.wrapped: nn.Module = DistributedDataParallel(self.network) if team.size > 1 else self.network
-        self.steps_per_epoch = len(batches(len(train), settings.batch_size, 0, 0))
-        self.bad_steps = torch.zeros((), device=device)  # in a row
-
-    def prepare(self, numbers: np.ndarray, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """A batch as it reaches the network and the loss: CT in [-1, 1] and target 0 or 1, (B, 1, H, W)."""
-        if self.settings.augment:
-            rng = np.random.default_rng(seed)
-            thick = rng.random(len(numbers)) < THICK
-            ct_hu, target = self.train_set.batch(numbers, self.device, thick)
-            ct_hu, target = augment(ct_hu, target, torch.Generator().manual_seed(int(rng.integers(2**63))))
-        else:
-            ct_hu, target = self.train_set.batch(numbers, self.device)
-        return normalise(ct_hu, self.model.window_hu).contiguous(memory_format=torch.channels_last), target
-
-    def step(self, image: Tensor, target: Tensor, number: int) -> Tensor:
-        """One update; returns the loss, NaN where the step was skipped. Nothing here waits for the device."""
-        steps = self.settings.epochs * self.steps_per_epoch
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(number, steps, self.settings.learning_rate)
-        self.optimiser.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.progress.amp):
-            logits = self.wrapped(image)
-        loss = lung_loss(logits, target)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
-        bad = ~torch.isfinite(norm)
-        self.optimiser.found_inf = bad.float()  # as a GradScaler does: a fused optimiser leaves all as it is at 1
-        self.optimiser.step()
-        self.bad_steps = torch.where(bad, self.bad_steps + 1, 0)
-        return torch.where(bad, torch.nan, loss.detach())
-
-    def train_epoch(self) -> tuple[float, int]:
-        """(mean loss, steps skipped) over the training slices."""
-        self.wrapped.train()
-        epoch, losses = self.progress.epoch, []
-        todo = batches(len(self.train_set), self.settings.batch_size, self.settings.seed, epoch)
-        bar = tqdm(todo, desc=f"epoch {epoch + 1}", leave=False, disable=not self.team.leads)
-        for number, numbers in enumerate(bar):
-            seed = (self.settings.seed, epoch, number, self.team.rank)
-            image, target = self.prepare(self.team.share(numbers), seed)
-            total = epoch * self.steps_per_epoch + number
-            losses.append(self.step(image, target, total))
-            if total % MOST_BAD_STEPS == 0 and self.bad_steps >= MOST_BAD_STEPS:
-                raise LungError(f"{MOST_BAD_STEPS} losses in a row were not finite; lower --learning-rate or --amp off")
-        losses = torch.stack(losses).cpu()
-        good = torch.isfinite(losses)
-        return float(losses[good].mean()) if good.any() else math.nan, int((~good).sum())
-
-    @torch.inference_mode()
-    def validate(self) -> tuple[float, float, float]:
-        """(loss, Dice, Dice of the worst slice with lung) over the validation slices, not varied.
-
-        Dice is of all slices together: of an empty slice alone it would be 0 or 1 by a single pixel.
-        """
-        self.network.eval()
-        losses, counts, with_lung = [], [], []
-        for numbers in np.array_split(np.arange(len(self.val_set)), -(-len(self.val_set) // self.settings.batch_size)):
-            ct_hu, target = self.val_set.batch(numbers, self.device)
-            image = normalise(ct_hu, self.model.window_hu).contiguous(memory_format=torch.channels_last)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.progress.amp):
-                logits = self.network(image)
-            losses.append(float(lung_loss(logits, target)) * len(numbers))
-            counts.append(count_overlap(logits > 0, target > 0.5).cpu())
-            with_lung.append((target > 0.5).flatten(1).any(1).cpu())
-        both, sizes = torch.cat(counts).double().T
-        by_slice = (2 * both / sizes.clamp(min=1))[torch.cat(with_lung)]
-        dice = float(2 * both.sum() / sizes.sum().clamp(min=1))
-        return sum(losses) / len(self.val_set), dice, float(by_slice.min()) if len(by_slice) else math.nan
-
-    def state(self) -> dict:
-        """All that a checkpoint holds."""
-        return {
-            "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "progress": vars(self.progress),
-        }
-
-    def resume(self, path: Path) -> None:
-        """Go on from a checkpoint. Raises LungError where it is damaged or of another network."""
-        try:
-            state = read_torch(path, self.device)
-            self.network.load_state_dict(state["network"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.progress = Progress(**state["progress"])
-        except (LungError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = str(error).splitlines()[0]
-            raise LungError(
-                f"{path}: not a checkpoint of this training ({reason}); start again with --fresh"
-            ) from error
 
 
 def torch_bytes(state: dict) -> bytes:
@@ -316,7 +167,11 @@ def main(argv: list[str] | None = None) -> None:
     done = progress.epoch - progress.best_epoch >= settings.patience
     while progress.epoch < settings.epochs and not done:
         start = time.perf_counter()
-        loss, skipped = trainer.train_epoch()
+        try:
+            loss, skipped = trainer.train_epoch()
+        except torch.OutOfMemoryError:
+            trainer.halve_batch()
+            continue
         done = finish_epoch(run, trainer, split, start, loss, skipped)
     if trainer.team.leads:
         print(f"best validation Dice {progress.best_dice:.4f} at epoch {progress.best_epoch}")

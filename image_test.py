@@ -17,9 +17,10 @@ from lungct import LungError
 from lungct.files import read_npy
 from lungct.metrics import dice
 from lungct.pictures import GREEN, RED, WINDOWS_HU, contact_sheet, overlay, save_png
-from lungct.scans import NIFTI_ENDINGS, find_series, open_nifti, open_series, read_header
+from lungct.scans import find_series, open_series, read_header
 from lungct.settings import CONF_NAME, load, run_step
 from lungct.slices import is_lung
+from lungct.volumes import NIFTI_ENDINGS, open_nifti
 
 SHEET_SLICES = 20
 SHEET_COLUMNS = 5

@@ -11,10 +11,11 @@ Run     python prepare_lung_image.py                     training slices: the mi
 import argparse
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,20 +23,12 @@ from types import SimpleNamespace
 import numpy as np
 from tqdm import tqdm
 
-from lungct import LungError, labels, lidc
+from lungct import LungError, labels
 from lungct.files import npy_bytes, read_npy, replace_folder
+from lungct.jobs import Job, choose_patients, dicom_jobs, lidc_jobs, nifti_jobs, open_job
 from lungct.pictures import contact_sheet, overlay, save_png
-from lungct.scans import (
-    NIFTI_ENDINGS,
-    DicomScan,
-    Scan,
-    contiguous_runs,
-    find_series,
-    find_series_folder,
-    open_nifti,
-    open_series,
-    stem,
-)
+from lungct.sanity import why_not_hu
+from lungct.scans import Scan, contiguous_runs
 from lungct.settings import PREPARE, parse_step, run_step
 from lungct.slices import (
     COLUMNS,
@@ -47,7 +40,6 @@ from lungct.slices import (
     manifest_path,
     middle_indices,
     read_manifest,
-    safe_name,
     slice_name,
     slice_path,
     write_manifest,
@@ -61,15 +53,6 @@ OVERVIEW_PATIENTS = 60
 
 
 @dataclass(frozen=True)
-class Job:
-    """One scan to prepare; `source` is what opens it: (LIDC folder, row), a DicomScan, or a NIfTI file."""
-
-    patient_id: str
-    scan: str
-    source: tuple[Path, lidc.LidcScan] | DicomScan | Path
-
-
-@dataclass(frozen=True)
 class Wish:
     """What to do with every scan."""
 
@@ -77,78 +60,11 @@ class Wish:
     lung_root: Path | None
     labels: Path | None
     slices: int | None  # None: all
+    any_values: bool  # also values that cannot be HU
 
     @property
     def selection(self) -> str:
         return "all" if self.slices is None else f"middle {self.slices}"
-
-
-def lidc_jobs(root: Path) -> tuple[list[Job], list[tuple[str, str]]]:
-    """A job for each CT scan that pylidc knows of the patients below `root`, and the strangers."""
-    jobs, skipped = [], []
-    folders = lidc.patient_folders(lidc.check_root(root))
-    for folder in tqdm(folders, desc="patients", unit="patient", leave=False):
-        scans = lidc.find_scans(folder.name)
-        if not scans:
-            skipped.append((folder.name, "pylidc knows no such patient; use --dicom for CT that is not LIDC"))
-        on_disk = [s for s in scans if find_series_folder(folder, s.study_uid, s.series_uid)]
-        if scans and not on_disk:
-            skipped.append((folder.name, "the CT series that pylidc names is not in the folder; download it again"))
-        for number, scan in enumerate(on_disk, start=1):
-            name = folder.name if number == 1 else f"{folder.name}_scan{number}"
-            jobs.append(Job(folder.name, name, (folder, scan)))
-    return jobs, skipped
-
-
-def dicom_jobs(folder: Path) -> tuple[list[Job], list[tuple[str, str]]]:
-    """Of each patient in any DICOM tree, the CT series with most slices."""
-    largest: dict[str, DicomScan] = {}
-    skipped = []
-    with tqdm(desc="headers", unit="file", leave=False) as progress:
-        series = find_series(folder, progress)
-    for uid, files in series.items():
-        try:
-            scan = open_series(files)
-        except LungError as error:
-            skipped.append((f"series {uid}", str(error)))
-            continue
-        if scan.patient_id not in largest or len(scan) > len(largest[scan.patient_id]):
-            largest[scan.patient_id] = scan
-    if not largest and not skipped:
-        raise LungError(f"{folder} holds no CT in DICOM; give the folder that holds the .dcm files")
-    return [Job(patient, safe_name(patient), scan) for patient, scan in sorted(largest.items())], skipped
-
-
-def nifti_jobs(path: Path) -> tuple[list[Job], list[tuple[str, str]]]:
-    """One NIfTI file, or every one in a folder."""
-    files = [path] if path.is_file() else sorted(is_dir_path(path).glob("*.nii*"))
-    files = [file for file in files if file.name.endswith(NIFTI_ENDINGS)]
-    if not files:
-        raise LungError(f"{path} holds no .nii or .nii.gz file")
-    return [Job(stem(file), safe_name(stem(file)), file) for file in files], []
-
-
-def choose_patients(jobs: list[Job], wanted: str | None) -> list[Job]:
-    """The first N patients, or those of a comma-separated list; all when None."""
-    if wanted is None:
-        return jobs
-    names = list(dict.fromkeys(job.patient_id for job in jobs))
-    chosen = names[: int(wanted)] if wanted.isdigit() else wanted.split(",")
-    missing = sorted(set(chosen) - set(names))
-    if missing:
-        raise LungError(f"--patients: not among the {len(names)} patients found: {', '.join(missing)}")
-    return [job for job in jobs if job.patient_id in chosen]
-
-
-def open_job(job: Job) -> Scan:
-    """The scan of a job, headers only for DICOM."""
-    if isinstance(job.source, Path):
-        return open_nifti(job.source)
-    if isinstance(job.source, DicomScan):
-        return job.source
-    folder, row = job.source
-    series = find_series(find_series_folder(folder, row.study_uid, row.series_uid))
-    return open_series(series[row.series_uid])
 
 
 def make_lung(scan: Scan, wanted: range, ct_hu: np.ndarray) -> np.ndarray:
@@ -168,6 +84,9 @@ def prepare_scan(job: Job, wish: Wish) -> tuple[list[dict], tuple[str, ...]]:
         remarks = (*remarks, f"only {len(wanted)} of {wish.slices} slices")
     label_file = labels.find_label(wish.labels, (job.patient_id, job.scan, scan.series_uid)) if wish.labels else None
     ct_hu = scan.read(wanted)
+    fault = why_not_hu(ct_hu)
+    if fault and not wish.any_values:
+        raise LungError(f"{scan.files[0].parent}: looks like {fault}, not HU; if it is right, add --any-values")
     lung, source = None, NO_LABEL
     if wish.labels:
         lung = labels.read_label(label_file, (len(scan), *scan.shape))[wanted.start : wanted.stop]
@@ -201,27 +120,48 @@ def is_done(rows: list[dict], wish: Wish) -> bool:
     return same_source and rows[0]["selection"] == wish.selection and there
 
 
-def run_jobs(jobs: list[Job], wish: Wish, workers: int) -> Iterator[tuple[Job, list[dict] | None, tuple[str, ...]]]:
-    """Prepare the scans side by side: (job, rows, remarks), or (job, None, (reason,)) for a scan that failed."""
+Result = tuple[Job, list[dict] | None, tuple[str, ...]]  # rows and remarks, or None and the reason
+
+
+def try_job(job: Job, prepare: Callable[[], tuple]) -> Result:
+    """What `prepare` makes of a scan; one that fails gives its reason."""
+    try:
+        return job, *prepare()
+    except LungError as error:
+        return job, None, (str(error),)
+
+
+def run_jobs(jobs: list[Job], wish: Wish, workers: int) -> Iterator[Result]:
+    """Prepare the scans side by side.
+
+    Where a worker dies, nobody knows of which scan: those that were not done get a process each.
+    """
     if workers == 1 or len(jobs) == 1:
         for job in jobs:
-            try:
-                yield job, *prepare_scan(job, wish)
-            except LungError as error:
-                yield job, None, (str(error),)
+            yield try_job(job, partial(prepare_scan, job, wish))
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    lost = []
+    with start_pool(workers) as pool:
         futures = {pool.submit(prepare_scan, job, wish): job for job in jobs}
         try:
             for future in as_completed(futures):
                 try:
-                    yield futures[future], *future.result()
-                except LungError as error:
-                    yield futures[future], None, (str(error),)
+                    yield try_job(futures[future], future.result)
                 except BrokenProcessPool:
-                    yield futures[future], None, ("a worker died (out of memory?); run again with --workers 1",)
+                    lost.append(futures[future])
         finally:
             pool.shutdown(cancel_futures=True)
+    for job in lost:
+        with start_pool(1) as pool:
+            try:
+                yield try_job(job, pool.submit(prepare_scan, job, wish).result)
+            except BrokenProcessPool:
+                yield job, None, ("the process that prepared it died (out of memory?)",)
+
+
+def start_pool(workers: int) -> ProcessPoolExecutor:
+    """Processes that start afresh on every system, so that all systems behave alike."""
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
 
 
 def prepare_all(
@@ -286,6 +226,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """This step's own flags."""
     parser.add_argument("--test", action="store_true", help="step 4: every slice of the test scans, CT only")
     parser.add_argument("--all-slices", action="store_true", help="every slice, not the middle ones")
+    parser.add_argument("--any-values", action="store_true", help="go on where the values cannot be HU")
     parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by name: A,B,C")
     parser.add_argument(
         "--labels", type=is_dir_path, metavar="DIR", help="masks (.nii, .nii.gz, .npy, .npz, .mhd) instead of ours"
@@ -314,6 +255,7 @@ def main(argv: list[str] | None = None) -> None:
         lung_root=lungs if flags.labels or not flags.test else None,
         labels=flags.labels,
         slices=None if flags.test or flags.all_slices else settings.slices_per_patient,
+        any_values=flags.any_values,
     )
     jobs, skipped = find_jobs(settings, flags)
     jobs = choose_patients(jobs, flags.patients)

@@ -18,6 +18,7 @@ from torch import nn
 
 from lungct.files import replace_file
 
+LEAST_S = 0.3
 ROOT = Path(__file__).parent.parent
 WORK = ROOT / "benchmarks" / "work"  # scans, slices and runs of the benchmarks; kept, so that a second run is quicker
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
@@ -25,13 +26,18 @@ REAL = ROOT.parent / "shared" / "data"
 
 
 def medians_s(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median time of each function, all of them called in turn, so that a slow spell of the machine meets all."""
+    """Median time of each function, all of them called in turn, so that a slow spell of the machine meets all.
+
+    A quick function is called several times in its turn, and its mean counts.
+    """
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(rounds):
         for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            times[name].append(time.perf_counter() - start)
+            start, calls = time.perf_counter(), 0
+            while not calls or time.perf_counter() - start < LEAST_S:
+                function()
+                calls += 1
+            times[name].append((time.perf_counter() - start) / calls)
     return {name: statistics.median(values) for name, values in times.items()}
 
 

@@ -4,12 +4,17 @@ import csv
 import io
 import os
 import shutil
+import tokenize
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from lungct import LungError
+
+UNREADABLE = (  # what NumPy raises over a damaged .npy file, whose header is Python text
+    *(EOFError, KeyError, MemoryError, OSError, OverflowError, SyntaxError, TypeError, ValueError, tokenize.TokenError),
+)
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -50,7 +55,7 @@ def read_npy(path: Path, on_disk: bool = False) -> np.ndarray:
     """An array from a .npy file, never a pickle; with `on_disk` its pixels stay there. Raises LungError."""
     try:
         return np.load(path, mmap_mode="r" if on_disk else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except UNREADABLE as error:
         raise LungError(f"{path}: no readable .npy file ({error})") from error
 
 

@@ -7,9 +7,11 @@ import numpy as np
 
 from lungct import LungError
 from lungct.files import read_npy
-from lungct.scans import read_volume
+from lungct.scans import MOST_VOXELS
+from lungct.volumes import read_volume
 
 ENDINGS = (".nii.gz", ".nii", ".npz", ".npy", ".mhd")
+MOST_BYTES = MOST_VOXELS  # unpacked
 LUNA16_LUNGS, LUNA16_TRACHEA = (3, 4), 5  # codes of LUNA16's seg-lungs-LUNA16
 
 
@@ -43,10 +45,16 @@ def read_label(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
 def read_npz(path: Path) -> np.ndarray:
     """The array `lung` of an .npz, or its only array. Raises LungError."""
     try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(part.file_size for part in archive.infolist()) > MOST_BYTES:
+                raise LungError(f"{path}: more than {MOST_BYTES / 1e9:.0f} GB when unpacked; that is no lung mask")
         with np.load(path, allow_pickle=False) as arrays:
             names = arrays.files
             if "lung" not in names and len(names) != 1:
                 raise LungError(f"{path}: no array named lung; it holds {', '.join(names)}")
-            return arrays["lung" if "lung" in names else names[0]]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            mask = arrays["lung" if "lung" in names else names[0]]
+        if not isinstance(mask, np.ndarray):
+            raise LungError(f"{path}: holds no array")
+        return mask
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise LungError(f"{path}: no readable .npz file ({error})") from error

@@ -131,7 +131,7 @@ def read_torch(path: Path, device: torch.device) -> dict:
     """Tensors from a .pth file; code in it is not run. Raises LungError where it is damaged or holds more."""
     try:
         return torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
         raise LungError(f"{path}: damaged, or not a file of tensors alone ({type(error).__name__})") from error
 
 

@@ -1,47 +1,45 @@
-"""One CT scan from DICOM or NIfTI: headers first, pixels only when asked for, always in HU.
+"""One CT scan from DICOM: headers first, pixels only when asked for, always in HU.
 
 Every array leaves here in one orientation (LPS): slices in ascending z (feet first), rows from
 anterior to posterior, columns from the patient's right to the left, however the patient lay.
 Z slices, H rows, W columns.
 """
 
+import math
+import struct
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from tqdm import tqdm
 
 from lungct import LungError
 
+NEEDED_TAGS = (
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"),
+    *("Rows", "Columns"),
+)
 HEADER_TAGS = [
-    "PatientID",
-    "Modality",
-    "ImageType",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "SOPInstanceUID",
-    "InstanceNumber",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "PixelSpacing",
-    "SliceThickness",
-    "Rows",
-    "Columns",
-    "RescaleSlope",
-    "RescaleIntercept",
+    *NEEDED_TAGS,
+    *("PatientID", "Modality", "ImageType", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"),
+    *("InstanceNumber", "SliceThickness", "NumberOfFrames"),
 ]
-NEEDED_TAGS = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept")
 AXIAL_COSINE = 0.8  # a gantry tilts by up to 30 degrees; anything steeper is no axial slice
+DAMAGE = (  # what pydicom raises over files whose bytes make no sense
+    *(ArithmeticError, AttributeError, BytesLengthException, EOFError, LookupError, MemoryError, NotImplementedError),
+    *(OSError, RuntimeError, TypeError, ValueError, struct.error, zlib.error),
+)
 SAME_PLACE_MM = 0.01
 GAP_FACTOR = 1.5  # a step this much longer than the usual one means that a slice is missing
-NIFTI_ENDINGS = (".nii", ".nii.gz")
-NOT_A_NUMBER_HU = -1024  # what some tools write outside the field of view as NaN
+UNEQUAL = 0.1  # of the usual step; less is rounding
+MOST_VOXELS = 2**31  # 2,048 slices of 1,024 x 1,024; a file that claims more is damaged or means harm
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Scan:
     z_mm: np.ndarray
     spacing_mm: tuple[float, float, float]
     shape: tuple[int, int]
-    remarks: tuple[str, ...] = field(default=())
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.z_mm)
@@ -79,23 +77,15 @@ class DicomScan(Scan):
 
     def _read_slice(self, z_index: int) -> np.ndarray:
         path = self.files[z_index]
-        dataset = pydicom.dcmread(path)
         try:
-            pixels = stored_values(dataset)
-        except (AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
+            dataset = pydicom.dcmread(path)
+            hu = to_hu(stored_values(dataset), float(dataset.RescaleSlope), float(dataset.RescaleIntercept))
+            hu = turn_to_lps(hu, dataset.ImageOrientationPatient)
+        except DAMAGE as error:
             raise LungError(f"{path}: cannot decode the pixels ({one_line(error)})") from error
-        hu = to_hu(pixels, float(dataset.RescaleSlope), float(dataset.RescaleIntercept))
-        return turn_to_lps(hu, dataset.ImageOrientationPatient)
-
-
-@dataclass(frozen=True)
-class NiftiScan(Scan):
-    """One file a volume, turned to LPS and held in memory: volume (Z, H, W)."""
-
-    volume: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0), np.int16))
-
-    def _read_slice(self, z_index: int) -> np.ndarray:
-        return self.volume[z_index]
+        if hu.shape != self.shape:
+            raise LungError(f"{path}: {hu.shape[0]} x {hu.shape[1]} pixels, but its header says {self.shape}")
+        return hu
 
 
 def one_line(error: Exception) -> str:
@@ -148,22 +138,17 @@ def contiguous_runs(z_mm: np.ndarray) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
-def read_headers(folder: Path) -> Iterator[tuple[Path, pydicom.Dataset]]:
-    """Every DICOM header below `folder`, pixels left on disk; what is not DICOM is passed over."""
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        header = read_header(path)
-        if header is not None:
-            yield path, header
-
-
 def read_header(path: Path) -> pydicom.Dataset | None:
-    """The tags of HEADER_TAGS, or None where the file is no DICOM."""
+    """The tags of HEADER_TAGS, or None where the file is no DICOM. Raises LungError where it is damaged."""
     try:
-        return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
+        for _ in header:  # decodes every value
+            pass
     except InvalidDicomError:
         return None
-    except (OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except DAMAGE as error:
         raise LungError(f"{path}: cannot read its header ({one_line(error)})") from error
+    return header
 
 
 def is_ct_slice(header: pydicom.Dataset) -> bool:
@@ -171,10 +156,24 @@ def is_ct_slice(header: pydicom.Dataset) -> bool:
     return header.get("Modality") == "CT" and "LOCALIZER" not in header.get("ImageType", [])
 
 
-def find_series(folder: Path, progress: tqdm | None = None) -> dict[str, list[tuple[Path, pydicom.Dataset]]]:
-    """The CT series below `folder` by SeriesInstanceUID, each a list of (path, header)."""
+def find_series(
+    folder: Path, progress: tqdm | None = None, unreadable: list[LungError] | None = None
+) -> dict[str, list[tuple[Path, pydicom.Dataset]]]:
+    """The CT series below `folder` by SeriesInstanceUID, each a list of (path, header).
+
+    What is not DICOM is passed over. A damaged header raises LungError, or is noted in `unreadable` where given.
+    """
     series: dict[str, list] = {}
-    for path, header in read_headers(folder):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        try:
+            header = read_header(path)
+        except LungError as error:
+            if unreadable is None:
+                raise
+            unreadable.append(error)
+            continue
+        if header is None:
+            continue
         if progress is not None:
             progress.update()
         if is_ct_slice(header):
@@ -204,12 +203,22 @@ def open_series(files: list[tuple[Path, pydicom.Dataset]]) -> DicomScan:
 
     Raises LungError where a slice lacks what HU and millimetres need, or is not axial.
     """
+    try:
+        return _open_series(files)
+    except DAMAGE as error:
+        raise LungError(f"{files[0][0].parent}: a header holds no usable numbers ({one_line(error)})") from error
+
+
+def _open_series(files: list[tuple[Path, pydicom.Dataset]]) -> DicomScan:
     for path, header in files:
-        missing = [tag for tag in NEEDED_TAGS if tag not in header]
+        if int(header.get("NumberOfFrames") or 1) > 1:
+            raise LungError(f"{path}: a multi-frame file; split it into one file a slice first")
+        missing = [tag for tag in NEEDED_TAGS if header.get(tag) in (None, "")]
         if missing:
             raise LungError(f"{path}: no {', '.join(missing)} in the header")
     remarks: list[str] = []
     files = _keep_commonest_shape(files, remarks)
+    check_size(files[0][0], (len(files), files[0][1].Rows, files[0][1].Columns))
     files = _keep_one_per_position(files, remarks)
     first = files[0][1]
     along_row, along_col = np.reshape([float(c) for c in first.ImageOrientationPatient], (2, 3))
@@ -224,6 +233,9 @@ def open_series(files: list[tuple[Path, pydicom.Dataset]]) -> DicomScan:
     gaps = len(contiguous_runs(z_mm)) - 1
     if gaps:
         remarks.append(f"slices missing in {gaps} place{'s' * (gaps > 1)}")
+    steps = np.diff(z_mm)
+    if len(steps) and not gaps and np.ptp(steps) > UNEQUAL * slice_mm:
+        remarks.append(f"unequal steps between slices, {steps.min():.2f} to {steps.max():.2f} mm")
     return DicomScan(
         patient_id=str(first.get("PatientID", "")).strip() or "unknown",
         series_uid=str(first.get("SeriesInstanceUID", "")),
@@ -233,6 +245,12 @@ def open_series(files: list[tuple[Path, pydicom.Dataset]]) -> DicomScan:
         shape=shape,
         remarks=tuple(remarks),
     )
+
+
+def check_size(path: Path, shape: tuple[int, ...]) -> None:
+    """Refuse what no scan can be, before memory is asked for it. Raises LungError."""
+    if math.prod(shape) > MOST_VOXELS:
+        raise LungError(f"{path}: {' x '.join(map(str, shape))} voxels are no scan; is the file damaged?")
 
 
 def _z_mm(header: pydicom.Dataset) -> float:
@@ -262,68 +280,3 @@ def _keep_one_per_position(files: list, remarks: list[str]) -> list:
     if len(kept) < len(files):
         remarks.append(f"{len(files) - len(kept)} slices at a place already taken left out")
     return kept
-
-
-def open_nifti(path: Path) -> NiftiScan:
-    """Open a NIfTI volume in HU; patient and series are named after the file.
-
-    Raises LungError where the file is no 3-D volume.
-    """
-    volume, z_mm, spacing_mm = read_volume(path)
-    hu = np.nan_to_num(volume.astype(np.float32), nan=NOT_A_NUMBER_HU)
-    name = stem(path)
-    return NiftiScan(
-        patient_id=name,
-        series_uid=name,
-        files=(path,),
-        z_mm=z_mm,
-        spacing_mm=spacing_mm,
-        shape=volume.shape[1:],
-        volume=to_hu(hu, 1, 0.0),
-    )
-
-
-def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
-    """A NIfTI or MetaImage file turned to LPS: (Z, H, W) array, z of each slice, spacing; all in mm.
-
-    Raises LungError where it is no 3-D volume.
-    """
-    read = _read_nifti if path.name.endswith(NIFTI_ENDINGS) else _read_metaimage
-    volume, z0_mm, spacing_mm = read(path)
-    return volume, z0_mm + spacing_mm[0] * np.arange(len(volume)), spacing_mm
-
-
-def _read_nifti(path: Path) -> tuple[np.ndarray, float, tuple[float, float, float]]:
-    import nibabel  # here, as SimpleITK below: DICOM users never need them. SimpleITK would turn NaN into 0
-
-    try:
-        image = nibabel.load(path)
-        if image.ndim != 3:
-            raise LungError(f"{path}: {image.ndim} dimensions, a volume has 3; split it first")
-        axes = nibabel.orientations.axcodes2ornt("LPS")
-        axes = nibabel.orientations.ornt_transform(nibabel.io_orientation(image.affine), axes)
-        image = image.as_reoriented(axes)
-        volume = np.asanyarray(image.dataobj)
-    except (OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
-        raise LungError(f"{path}: no readable volume ({one_line(error)})") from error
-    col_mm, row_mm, slice_mm = (float(mm) for mm in image.header.get_zooms())
-    return volume.transpose(2, 1, 0), float(image.affine[2, 3]), (slice_mm, row_mm, col_mm)
-
-
-def _read_metaimage(path: Path) -> tuple[np.ndarray, float, tuple[float, float, float]]:
-    import SimpleITK
-
-    try:
-        image = SimpleITK.ReadImage(str(path))
-        if image.GetDimension() != 3:
-            raise LungError(f"{path}: {image.GetDimension()} dimensions, a volume has 3; split it first")
-        image = SimpleITK.DICOMOrient(image, "LPS")
-    except RuntimeError as error:
-        raise LungError(f"{path}: no readable volume ({str(error).strip().splitlines()[-1]})") from error
-    col_mm, row_mm, slice_mm = image.GetSpacing()
-    return SimpleITK.GetArrayFromImage(image), image.GetOrigin()[2], (slice_mm, row_mm, col_mm)
-
-
-def stem(path: Path) -> str:
-    """File name without its ending, .nii.gz being one."""
-    return path.name.removesuffix(".gz").rpartition(".")[0] or path.name

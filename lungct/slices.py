@@ -30,12 +30,13 @@ COLUMNS = {
     "label_source": str,
     "selection": str,  # which slices were asked for; another wish makes the scan again
 }
+SCAN_NAME = 60  # longest name of a scan: its slices' names are longer, and must fit, too
 RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # no file names on Windows
 
 
-def safe_name(text: str) -> str:
-    """A folder or file name out of a DICOM header field: letters, digits, `.`, `_` and `-`, 64 at most."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._")[:64] or "unknown"
+def safe_name(text: str, most: int = 80) -> str:
+    """A folder or file name out of a DICOM header field: letters, digits, `.`, `_` and `-`, `most` of them."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._")[:most] or "unknown"
     return f"_{name}" if RESERVED.fullmatch(name) else name
 
 

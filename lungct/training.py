@@ -34,7 +34,12 @@ class SliceSet:
         self.has_thin_neighbours = np.zeros(len(rows), bool)
         start = 0
         for scan in tqdm(scans, desc="reading", unit="scan", leave=False):
-            ct, lung = read_stack(ct_root, scan), is_lung(read_stack(lung_root, scan))
+            ct, lung_images = read_stack(ct_root, scan), read_stack(lung_root, scan)
+            lung = is_lung(lung_images)
+            for images, root in ((ct, ct_root), (lung_images, lung_root)):
+                if images.dtype != np.int16:
+                    where = slice_path(root, scan[0]).parent
+                    raise LungError(f"{where}: {images.dtype}, slices are int16 HU; run: python prepare_lung_image.py")
             if ct.shape != lung.shape:
                 where = slice_path(lung_root, scan[0]).parent
                 raise LungError(

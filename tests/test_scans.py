@@ -9,7 +9,8 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from lungct import LungError
 from lungct.demo import write_series, write_xray
 from lungct.lidc import LidcScan
-from lungct.scans import contiguous_runs, find_series, find_series_folder, open_nifti, open_series, stored_values, to_hu
+from lungct.scans import contiguous_runs, find_series, find_series_folder, open_series, stored_values, to_hu
+from lungct.volumes import open_nifti
 
 WHO = LidcScan("LIDC-IDRI-0001", "1.2.3", "1.2.3.4")
 SPACING_MM = (2.5, 0.7, 0.9)

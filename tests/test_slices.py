@@ -34,7 +34,7 @@ def row(scan: str = "A", z: int = 0) -> dict:
         ("", "unknown"),
         ("..", "unknown"),
         ("肺" * 5, "unknown"),
-        ("a" * 300, "a" * 64),
+        ("a" * 300, "a" * 80),
     ],
 )
 def test_names_are_safe(text, name):

@@ -9,7 +9,7 @@ import torch
 from conftest import small_patient
 
 import Lung_segmentation as step
-from lungct import LungError
+from lungct import LungError, trainer
 from lungct.files import npy_bytes, replace_folder
 from lungct.metrics import dice
 from lungct.settings import TABLE, write_conf
@@ -158,14 +158,14 @@ def test_interrupted_training_ends_like_an_undisturbed_one(phantom_rows, tmp_pat
     straight, broken = tmp_path / "straight", tmp_path / "broken"
     flags = ["--conf", str(root / "lung.conf"), "--run-path"]
     step.main([*flags, str(straight)])
-    epoch = step.Trainer.train_epoch
+    epoch = trainer.Trainer.train_epoch
 
-    def interrupt(trainer):
-        if trainer.progress.epoch == 2:
+    def interrupt(training):
+        if training.progress.epoch == 2:
             raise KeyboardInterrupt
-        return epoch(trainer)
+        return epoch(training)
 
-    monkeypatch.setattr(step.Trainer, "train_epoch", interrupt)
+    monkeypatch.setattr(trainer.Trainer, "train_epoch", interrupt)
     with pytest.raises(KeyboardInterrupt):
         step.main([*flags, str(broken)])
     monkeypatch.undo()
@@ -198,7 +198,7 @@ def test_damaged_checkpoint_is_told(phantom_rows, tmp_path):
 def test_loss_that_stays_not_finite_ends_with_a_sentence(phantom_rows, tmp_path, monkeypatch):
     root, _ = phantom_rows
     write_settings(root, augment=False)
-    monkeypatch.setattr(step, "lung_loss", lambda logits, target: (logits * torch.nan).sum())
+    monkeypatch.setattr(trainer, "lung_loss", lambda logits, target: (logits * torch.nan).sum())
     with pytest.raises(LungError, match="10 losses in a row were not finite"):
         step.main(["--conf", str(root / "lung.conf"), "--run-path", str(tmp_path), "--epochs", "9"])
 
@@ -212,7 +212,7 @@ def test_a_loss_that_is_not_finite_once_is_skipped_and_counted(phantom_rows, tmp
         calls.append(1)
         return lung_loss(logits, target) * (torch.nan if len(calls) == 1 else 1)
 
-    monkeypatch.setattr(step, "lung_loss", fails_at_first)
+    monkeypatch.setattr(trainer, "lung_loss", fails_at_first)
     step.main(["--conf", str(root / "lung.conf"), "--run-path", str(tmp_path), "--epochs", "1"])
     with (tmp_path / "history.csv").open() as file:
         (row,) = csv.DictReader(file)
@@ -230,3 +230,64 @@ def test_fine_tuning_takes_up_the_weights(phantom_rows, tmp_path, capsys):
     step.main([*flags, str(tmp_path / "b"), "--init", str(tmp_path / "a" / "unet_model.pth"), "--learning-rate", "0"])
     first, second = (torch.load(tmp_path / n / "unet_model.pth", weights_only=True) for n in "ab")
     torch.testing.assert_close(first["head.2.weight"], second["head.2.weight"])
+
+
+def test_out_of_memory_halves_the_batch_and_says_so(phantom_rows, tmp_path, monkeypatch, capsys):
+    root, _ = phantom_rows
+    write_settings(root)
+    take_step, sizes = trainer.Trainer.step, []
+
+    def step_of_a_small_device(training, image, target, number):
+        sizes.append(len(image))
+        if len(image) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return take_step(training, image, target, number)
+
+    monkeypatch.setattr(trainer.Trainer, "step", step_of_a_small_device)
+    step.main(["--conf", str(root / "lung.conf"), "--run-path", str(tmp_path), "--epochs", "1"])
+    assert "batch_size 5 -> 2" in capsys.readouterr().out
+    assert sizes[0] > 2 >= max(sizes[1:])
+    assert (tmp_path / "unet_model.pth").is_file()
+
+
+def test_out_of_memory_with_one_slice_is_told(phantom_rows, tmp_path, monkeypatch):
+    root, _ = phantom_rows
+    write_settings(root)
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(trainer.Trainer, "step", full)
+    with pytest.raises(LungError, match="even with one slice a step"):
+        step.main(["--conf", str(root / "lung.conf"), "--run-path", str(tmp_path), "--epochs", "1"])
+
+
+def test_constant_slices_and_empty_lungs_train(tmp_path):
+    ct_hu = np.full((5, 40, 50), 40, np.int16)
+    save_patients(tmp_path, {name: (ct_hu, np.zeros(ct_hu.shape, bool)) for name in "AB"})
+    write_settings(tmp_path)
+    step.main(["--conf", str(tmp_path / "lung.conf"), "--run-path", str(tmp_path / "run"), "--epochs", "1"])
+    with (tmp_path / "run" / "history.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert (row["skipped"], row["val_worst_dice"]) == ("0", "nan")
+
+
+def test_slices_that_are_not_int16_are_told(tmp_path):
+    ct_hu = np.zeros((2, 30, 40), np.int16)
+    rows = save_patients(tmp_path, {"A": (ct_hu, ct_hu == 0)})
+    files = {f"A_slice00{z}.npy": npy_bytes(np.full((30, 40), np.nan, np.float32)) for z in range(2)}
+    replace_folder(tmp_path / "ct" / "A", files)
+    with pytest.raises(LungError, match="float32, slices are int16 HU"):
+        SliceSet(rows, tmp_path / "ct", tmp_path / "lung")
+
+
+def test_checkpoint_of_another_network_is_told(phantom_rows, tmp_path):
+    root, _ = phantom_rows
+    write_settings(root)
+    flags = ["--conf", str(root / "lung.conf"), "--run-path", str(tmp_path), "--epochs"]
+    step.main([*flags, "1"])
+    with pytest.raises(LungError, match=r"not a checkpoint of this training .*; start again with --fresh"):
+        step.main([*flags, "2", "--width", "8"])
+    (tmp_path / "checkpoint.pth").write_bytes((tmp_path / "checkpoint.pth").read_bytes()[:5000])
+    with pytest.raises(LungError, match="start again with --fresh"):
+        step.main([*flags, "2"])

@@ -1,0 +1,91 @@
+"""A volume in one file, NIfTI or MetaImage, turned to the one orientation (LPS) that scans.py describes.
+
+Z slices, H rows, W columns.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from lungct import LungError
+from lungct.scans import DAMAGE, Scan, check_size, one_line, to_hu
+
+NIFTI_ENDINGS = (".nii", ".nii.gz")
+NOT_A_NUMBER_HU = -1024  # what some tools write outside the field of view as NaN
+
+
+@dataclass(frozen=True)
+class NiftiScan(Scan):
+    """One file a volume, turned to LPS and held in memory: volume (Z, H, W)."""
+
+    volume: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0), np.int16))
+
+    def _read_slice(self, z_index: int) -> np.ndarray:
+        return self.volume[z_index]
+
+
+def open_nifti(path: Path) -> NiftiScan:
+    """Open a NIfTI volume in HU; patient and series are named after the file.
+
+    Raises LungError where the file is no 3-D volume.
+    """
+    volume, z_mm, spacing_mm = read_volume(path)
+    hu = np.nan_to_num(volume.astype(np.float32), nan=NOT_A_NUMBER_HU)
+    name = stem(path)
+    return NiftiScan(
+        patient_id=name,
+        series_uid=name,
+        files=(path,),
+        z_mm=z_mm,
+        spacing_mm=spacing_mm,
+        shape=volume.shape[1:],
+        volume=to_hu(hu, 1, 0.0),
+    )
+
+
+def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
+    """A NIfTI or MetaImage file turned to LPS: (Z, H, W) array, z of each slice, spacing; all in mm.
+
+    Raises LungError where it is no 3-D volume.
+    """
+    read = _read_nifti if path.name.endswith(NIFTI_ENDINGS) else _read_metaimage
+    volume, z0_mm, spacing_mm = read(path)
+    return volume, z0_mm + spacing_mm[0] * np.arange(len(volume)), spacing_mm
+
+
+def _read_nifti(path: Path) -> tuple[np.ndarray, float, tuple[float, float, float]]:
+    import nibabel  # here, as SimpleITK below: DICOM users never need them. SimpleITK would turn NaN into 0
+
+    try:
+        image = nibabel.load(path)
+        if image.ndim != 3:
+            raise LungError(f"{path}: {image.ndim} dimensions, a volume has 3; split it first")
+        check_size(path, image.shape)
+        axes = nibabel.orientations.axcodes2ornt("LPS")
+        axes = nibabel.orientations.ornt_transform(nibabel.io_orientation(image.affine), axes)
+        image = image.as_reoriented(axes)
+        volume = np.asanyarray(image.dataobj)
+    except (*DAMAGE, nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
+        raise LungError(f"{path}: no readable volume ({one_line(error)})") from error
+    col_mm, row_mm, slice_mm = (float(mm) for mm in image.header.get_zooms())
+    return volume.transpose(2, 1, 0), float(image.affine[2, 3]), (slice_mm, row_mm, col_mm)
+
+
+def _read_metaimage(path: Path) -> tuple[np.ndarray, float, tuple[float, float, float]]:
+    import SimpleITK
+
+    try:
+        image = SimpleITK.ReadImage(str(path))
+        if image.GetDimension() != 3:
+            raise LungError(f"{path}: {image.GetDimension()} dimensions, a volume has 3; split it first")
+        image = SimpleITK.DICOMOrient(image, "LPS")
+    except RuntimeError as error:
+        raise LungError(f"{path}: no readable volume ({str(error).strip().splitlines()[-1]})") from error
+    col_mm, row_mm, slice_mm = image.GetSpacing()
+    return SimpleITK.GetArrayFromImage(image), image.GetOrigin()[2], (slice_mm, row_mm, col_mm)
+
+
+def stem(path: Path) -> str:
+    """File name without its ending, .nii.gz being one."""
+    return path.name.removesuffix(".gz").rpartition(".")[0] or path.name

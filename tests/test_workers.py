@@ -1,0 +1,32 @@
+"""Processes beside each other: one that dies is told by its scan, and the others go on."""
+
+import os
+
+import numpy as np
+from corpus import phantom
+
+import prepare_lung_image as step
+from lungct.demo import write_series
+from lungct.jobs import Job
+from lungct.lidc import LidcScan
+from lungct.scans import DicomScan, find_series, open_series
+
+
+class Deadly(DicomScan):
+    """Kills the process that reads it, as the system does when memory runs out."""
+
+    def _read_slice(self, z_index: int) -> np.ndarray:
+        os._exit(9)
+
+
+def test_a_worker_that_dies_is_told_by_patient_and_the_others_go_on(tmp_path):
+    jobs = []
+    for name in ("A", "B", "C"):
+        write_series(tmp_path / name, LidcScan(name, f"1.{ord(name)}", f"1.{ord(name)}.1"), *phantom())
+        (files,) = find_series(tmp_path / name).values()
+        scan = open_series(files)
+        jobs.append(Job(name, name, Deadly(**vars(scan)) if name == "B" else scan))
+    wish = step.Wish(tmp_path / "ct", None, labels=None, slices=None, any_values=False)
+    results = {job.scan: (rows, notes) for job, rows, notes in step.run_jobs(jobs, wish, workers=2)}
+    assert len(results["A"][0]) == len(results["C"][0]) == len(phantom()[0])
+    assert results["B"] == (None, ("the process that prepared it died (out of memory?)",))
