@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 
 from lungct import LungError
 from lungct.body import find_body
@@ -49,6 +50,15 @@ def test_weights_are_read_back(tmp_path):
     network, model, _ = load_weights(path)
     assert model == MODEL
     assert not network.training
+
+
+def test_shipped_weights_are_whole_small_and_say_what_they_were_trained_on():
+    path = ROOT / "weights" / "lung_unet.pth"
+    network, model, card = load_weights(path)
+    assert path.stat().st_size < 8e6
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(1.95e6, rel=0.01)
+    assert 0.5 < model.pixel_mm < 1
+    assert not set(card["patients"]["train"]) & set(card["patients"]["val"])
 
 
 def test_missing_weights_say_what_to_run(tmp_path):
