@@ -13,6 +13,7 @@ import io
 import json
 import platform
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from lungct.files import csv_bytes, replace_file
+from lungct.files import csv_bytes, only_one, replace_file
 from lungct.pictures import contact_sheet, difference, overlay, save_curves, save_png
 from lungct.predict import (
     Model,
@@ -151,15 +152,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--init", type=Path, metavar="PTH", help="start from these weights (fine-tuning)")
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Train epoch by epoch until the last one or until nothing is gained, keeping the best weights."""
-    settings, flags = parse_step(__doc__, ["prepare_dataset", TRAIN], argv, add_flags)
-    trainer, split = make_trainer(settings, flags)
-    run = Path(settings.run_path).expanduser()
+def train(run: Path, trainer: Trainer, split: dict, fresh: bool) -> None:
+    """Epoch by epoch until the last one or until nothing is gained, keeping the best weights."""
     checkpoint = run / "checkpoint.pth"
-    if checkpoint.is_file() and not flags.fresh:
+    if checkpoint.is_file() and not fresh:
         trainer.resume(checkpoint)
-    progress = trainer.progress
+    progress, settings = trainer.progress, trainer.settings
     if trainer.team.leads:
         print_start(trainer, split)
         if not progress.epoch:
@@ -173,8 +171,17 @@ def main(argv: list[str] | None = None) -> None:
             trainer.halve_batch()
             continue
         done = finish_epoch(run, trainer, split, start, loss, skipped)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Read the slices, train, say where the weights are."""
+    settings, flags = parse_step(__doc__, ["prepare_dataset", TRAIN], argv, add_flags)
+    trainer, split = make_trainer(settings, flags)
+    run = Path(settings.run_path).expanduser()
+    with only_one(run) if trainer.team.leads else nullcontext():
+        train(run, trainer, split, flags.fresh)
     if trainer.team.leads:
-        print(f"best validation Dice {progress.best_dice:.4f} at epoch {progress.best_epoch}")
+        print(f"best validation Dice {trainer.progress.best_dice:.4f} at epoch {trainer.progress.best_epoch}")
         print(f"wrote {run / 'unet_model.pth'}, its .json and the pictures beside it")
     if trainer.team.size > 1:
         dist.destroy_process_group()

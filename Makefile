@@ -2,6 +2,7 @@
 # make test   install, then run the tests
 # make lint   check style
 # make bench  measure against the peers, write benchmarks/RESULTS.md (an hour)
+# make soak   damage files and kill steps, write benchmarks/RELIABILITY.md (half an hour)
 # make weights REAL=DIR   train the weights that ship again (a quarter of an hour)
 PYTHON ?= python3
 BIN = .venv/bin
@@ -11,7 +12,7 @@ PATIENTS ?= 16
 REAL ?= ../shared/data
 PEER = benchmarks/work/lungmask
 
-.PHONY: demo test lint bench weights pictures
+.PHONY: demo test lint bench weights soak pictures
 
 .venv/installed: requirements.txt tests/requirements.txt
 	$(PYTHON) -m venv .venv
@@ -47,6 +48,10 @@ bench: .venv/installed $(PEER)/installed
 
 weights: .venv/installed
 	$(BIN)/python -m benchmarks.recipe --real $(REAL)
+
+# Thousands of damaged files, dozens of kills.
+soak: .venv/installed
+	PYTHONPATH=. $(BIN)/python tests/soak.py
 
 # What the README shows, made by the scripts from what `make demo` left.
 pictures: demo

@@ -19,7 +19,7 @@ from torch import nn
 from tqdm import tqdm
 
 from lungct import LungError, lidc
-from lungct.files import csv_bytes, npy_bytes, replace_file, replace_folder
+from lungct.files import csv_bytes, npy_bytes, only_one, replace_file, replace_folder
 from lungct.metrics import compare, litres
 from lungct.pictures import overlay_png
 from lungct.predict import (
@@ -216,13 +216,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--amp", help="bfloat16: on, off or auto (lung.conf)")
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Load the network; for each scan predict, clean, write, score; print the table and where the result is."""
-    settings, _ = parse_step(__doc__, [PYLIDC, TEST], argv, add_flags, lambda flags: True)
-    check_png(settings)
-    predictor = make_predictor(settings)
-    ct_root, out = Path(settings.lung_ct_test_path).expanduser(), Path(settings.predictions_path).expanduser()
-    scans = by_scan(read_manifest(manifest_path(ct_root), "python prepare_lung_image.py --test"))
+def predict_all(
+    scans: dict[str, list[dict]], ct_root: Path, out: Path, predictor: Predictor, settings: SimpleNamespace
+) -> tuple[list[dict], list[dict], dict[str, str]]:
+    """Predict what is not done yet and keep both tables: (scores, nodules, why scans failed)."""
     scores = {row["scan"]: row for row in read_table(out / "scores.csv", COLUMNS) if row["scan"] in scans}
     nodules = [row for row in read_table(out / "nodules.csv", NODULE_COLUMNS) if row["scan"] in scores]
     done = {name for name, row in scores.items() if is_done(row, scans[name], out, predictor, settings.png)}
@@ -242,7 +239,19 @@ def main(argv: list[str] | None = None) -> None:
         nodules += audit
         replace_file(out / "nodules.csv", csv_bytes(nodules, NODULE_COLUMNS))
         replace_file(out / "scores.csv", csv_bytes([scores[n] for n in scans if n in scores], COLUMNS))
-    print_summary([scores[name] for name in scans if name in scores], nodules)
+    return [scores[name] for name in scans if name in scores], nodules, failed
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Load the network; for each scan predict, clean, write, score; print the table and where the result is."""
+    settings, _ = parse_step(__doc__, [PYLIDC, TEST], argv, add_flags, lambda flags: True)
+    check_png(settings)
+    predictor = make_predictor(settings)
+    ct_root, out = Path(settings.lung_ct_test_path).expanduser(), Path(settings.predictions_path).expanduser()
+    scans = by_scan(read_manifest(manifest_path(ct_root), "python prepare_lung_image.py --test"))
+    with only_one(out):
+        scores, nodules, failed = predict_all(scans, ct_root, out, predictor, settings)
+    print_summary(scores, nodules)
     for name, reason in failed.items():
         print(f"skipped {name}: {reason}")
     print(f"wrote {out}/patient_<id>/, {out / 'scores.csv'} and {out / 'nodules.csv'}")

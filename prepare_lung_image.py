@@ -24,7 +24,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lungct import LungError, labels
-from lungct.files import npy_bytes, read_npy, replace_folder
+from lungct.files import npy_bytes, only_one, read_npy, replace_folder
 from lungct.jobs import Job, choose_patients, dicom_jobs, lidc_jobs, nifti_jobs, open_job
 from lungct.pictures import contact_sheet, overlay, save_png
 from lungct.sanity import why_not_hu
@@ -262,8 +262,9 @@ def main(argv: list[str] | None = None) -> None:
     print(
         f"{len(jobs)} scans of {len({job.patient_id for job in jobs})} patients found; {wish.selection} slices of each"
     )
-    rows, failed, remarks = prepare_all(jobs, wish, settings.workers or os.cpu_count())
-    report(rows, skipped + failed, remarks, wish)
+    with only_one(ct_root.parent):
+        rows, failed, remarks = prepare_all(jobs, wish, settings.workers or os.cpu_count())
+        report(rows, skipped + failed, remarks, wish)
     if skipped or failed:
         raise LungError(f"{len(skipped + failed)} of {len(jobs) + len(skipped)} scans were skipped; see above")
 

@@ -2,16 +2,18 @@
 
 import csv
 import io
-import os
 import shutil
 import tokenize
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from lungct import LungError
 
+LOCK_NAME = ".lock"
 UNREADABLE = (  # what NumPy raises over a damaged .npy file, whose header is Python text
     *(EOFError, KeyError, MemoryError, OSError, OverflowError, SyntaxError, TypeError, ValueError, tokenize.TokenError),
 )
@@ -19,7 +21,7 @@ UNREADABLE = (  # what NumPy raises over a damaged .npy file, whose header is Py
 
 def replace_file(path: Path, content: bytes) -> None:
     """Put `content` where `path` is, all or nothing. Raises LungError when the disk does not take it."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = path.with_name(f".{path.name}.tmp")  # what a killed run left there is written over
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside.write_bytes(content)
@@ -27,6 +29,21 @@ def replace_file(path: Path, content: bytes) -> None:
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise LungError(f"{path}: cannot write it ({error.strerror}); make room or choose another folder") from error
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Hold `folder` against other runs; the system lets go of it even where a run is killed.
+
+    Raises LungError where another run holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK_NAME)
+        with lock.acquire(timeout=0):
+            yield
+    except Timeout as error:
+        raise LungError(f"{folder}: another run is writing there; wait for it, or choose another folder") from error
 
 
 def replace_folder(folder: Path, files: dict[str, bytes]) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lungct import LungError
-from lungct.files import npy_bytes, read_npy, replace_file, replace_folder
+from lungct.files import npy_bytes, only_one, read_npy, replace_file, replace_folder
 from lungct.slices import (
     COLUMNS,
     clip_ct,
@@ -108,3 +108,13 @@ def test_file_that_cannot_be_written_is_told_and_nothing_is_left(tmp_path):
     with pytest.raises(LungError, match="cannot write it"):
         replace_file(tmp_path / "x", b"1")
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_second_run_on_the_same_folder_is_told(tmp_path):
+    with only_one(tmp_path / "out"):
+        with pytest.raises(LungError, match="another run is writing there"), only_one(tmp_path / "out"):
+            pass
+        with only_one(tmp_path / "other"):
+            pass
+    with only_one(tmp_path / "out"):
+        pass

@@ -1,0 +1,103 @@
+"""Steps 2, 3 and 5 killed at a random moment and run again: in the end there must be what an undisturbed run gives.
+
+The tests do it a few times, `make soak` many.
+"""
+
+import csv
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from conftest import ROOT, small_patient
+
+from lungct.demo import write_series
+from lungct.files import LOCK_NAME
+from lungct.lidc import scans_without_nodules
+
+PATIENTS = 4
+SMALL = ("--width", "4", "--depth", "3", "--epochs", "3", "--batch-size", "10", "--device", "cpu", "--amp", "off")
+STEPS = {
+    "prepare_lung_image.py": ("--workers", "2"),
+    "Lung_segmentation.py": SMALL,
+    "model_test.py": ("--device", "cpu", "--amp", "off"),
+}
+
+
+def start(script: str, folder: Path) -> subprocess.Popen:
+    """Start a step in a folder, in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / script), *STEPS[script]],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"},
+    )
+
+
+def finish(process: subprocess.Popen) -> None:
+    """Wait for a step that must succeed."""
+    errors = process.communicate()[1].decode()
+    assert process.returncode == 0, errors
+
+
+def make_home(folder: Path) -> None:
+    """Scans and settings, ready for step 2; step 4's slices, too, so that step 5 finds them."""
+    folder.mkdir(parents=True)
+    for seed, who in enumerate(scans_without_nodules()[:PATIENTS]):
+        patient = small_patient(seed)
+        middle = len(patient.ct_hu) // 2
+        part = patient.ct_hu[middle - 6 : middle + 6]
+        write_series(folder / "LIDC-IDRI" / who.patient_id / "a" / "b", who, part, patient.spacing_mm)
+    for command in (
+        ("config_file_create.py", "--lidc-test-dicom-path", "./LIDC-IDRI"),
+        ("prepare_lung_image.py", "--test", "--workers", "1"),
+    ):
+        subprocess.run(
+            [sys.executable, str(ROOT / command[0]), *command[1:]], cwd=folder, check=True, capture_output=True
+        )
+
+
+def snapshot(folder: Path) -> dict[str, str]:
+    """What the steps have written, by file: a checksum; times and the order inside archives do not count."""
+    found = {}
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != LOCK_NAME)
+    for path in (p for p in files if p.relative_to(folder).parts[0] != "LIDC-IDRI"):
+        name = str(path.relative_to(folder))
+        if path.name == "history.csv":
+            with path.open(newline="") as file:
+                found[name] = str([{**row, "seconds": ""} for row in csv.DictReader(file)])
+        elif path.name == "checkpoint.pth":
+            state = torch.load(path, weights_only=True)
+            found[name] = str({key: tensor.sum().item() for key, tensor in state["network"].items()})
+        elif path.name == "unet_model.json":
+            found[name] = "seconds differ"
+        else:
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def undisturbed(home: Path, script: str) -> tuple[dict[str, str], float]:
+    """Run a step to its end; returns what there is then, and how long it took."""
+    began = time.perf_counter()
+    finish(start(script, home))
+    return snapshot(home), time.perf_counter() - began
+
+
+def kill_and_go_on(before: Path, folder: Path, script: str, after_s: float) -> dict[str, str]:
+    """From a copy of `before`, kill a step after so many seconds, run it again, and return what there is."""
+    shutil.copytree(before, folder)
+    process = start(script, folder)
+    time.sleep(after_s)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    finish(start(script, folder))
+    result = snapshot(folder)
+    shutil.rmtree(folder)
+    return result
