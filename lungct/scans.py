@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from tqdm import tqdm
 
@@ -26,10 +27,10 @@ NEEDED_TAGS = (
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"),
     *("Rows", "Columns"),
 )
+FIRST_TAGS = ("Modality", "ImageType", "SeriesInstanceUID")  # what is looked at before a scan is opened
 HEADER_TAGS = [
-    *NEEDED_TAGS,
-    *("PatientID", "Modality", "ImageType", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"),
-    *("InstanceNumber", "SliceThickness", "NumberOfFrames"),
+    Tag(keyword)
+    for keyword in (*NEEDED_TAGS, *FIRST_TAGS, "PatientID", "InstanceNumber", "SliceThickness", "NumberOfFrames")
 ]
 AXIAL_COSINE = 0.8  # a gantry tilts by up to 30 degrees; anything steeper is no axial slice
 DAMAGE = (  # what pydicom raises over files whose bytes make no sense
@@ -142,8 +143,8 @@ def read_header(path: Path) -> pydicom.Dataset | None:
     """The tags of HEADER_TAGS, or None where the file is no DICOM. Raises LungError where it is damaged."""
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
-        for _ in header:  # decodes every value
-            pass
+        for tag in FIRST_TAGS:
+            header.get(tag)  # decodes it
     except InvalidDicomError:
         return None
     except DAMAGE as error:
