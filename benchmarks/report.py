@@ -1,5 +1,6 @@
 """What every benchmark needs: times side by side, the machine in words, a section of RESULTS.md."""
 
+import math
 import os
 import platform
 import re
@@ -18,7 +19,7 @@ from torch import nn
 
 from lungct.files import replace_file
 
-LEAST_S = 0.3
+QUICK_S = 1.0
 ROOT = Path(__file__).parent.parent
 WORK = ROOT / "benchmarks" / "work"  # scans, slices and runs of the benchmarks; kept, so that a second run is quicker
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
@@ -28,17 +29,21 @@ REAL = ROOT.parent / "shared" / "data"
 def medians_s(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Median time of each function, all of them called in turn, so that a slow spell of the machine meets all.
 
-    A quick function is called several times in its turn, and its mean counts.
+    A quick function is called several times in its turn, the first of which warms the caches, and the mean counts.
     """
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(rounds):
         for name, function in functions.items():
-            start, calls = time.perf_counter(), 0
-            while not calls or time.perf_counter() - start < LEAST_S:
-                function()
-                calls += 1
-            times[name].append((time.perf_counter() - start) / calls)
+            seconds = mean_s(function, 1)
+            times[name].append(mean_s(function, math.ceil(QUICK_S / seconds)) if seconds < QUICK_S else seconds)
     return {name: statistics.median(values) for name, values in times.items()}
+
+
+def mean_s(function: Callable[[], object], calls: int) -> float:
+    start = time.perf_counter()
+    for _ in range(calls):
+        function()
+    return (time.perf_counter() - start) / calls
 
 
 def run(*command: object, cwd: Path) -> tuple[float, float]:
