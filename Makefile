@@ -10,7 +10,7 @@ CONF = --conf demo/lung.conf
 PATIENTS ?= 16
 
 REAL ?= ../shared/data
-PEER = benchmarks/work/lungmask
+PEER = benchmarks/scratch/lungmask
 
 .PHONY: demo test lint bench weights soak pictures
 
