@@ -21,7 +21,7 @@ from lungct.files import replace_file
 
 QUICK_S = 1.0
 ROOT = Path(__file__).parent.parent
-WORK = ROOT / "benchmarks" / "scratch"  # scans, slices and runs of the benchmarks; kept, so that a second run is quicker
+WORK = ROOT / "benchmarks" / "scratch"  # scans, slices and runs of the benchmarks; kept, so that a second run is quick
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 REAL = ROOT.parent / "shared" / "data"
 
