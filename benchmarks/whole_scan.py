@@ -65,7 +65,6 @@ def ours(scan: Path, run_folder: Path) -> tuple[float, float]:
     """Seconds of steps 4 and 5, from nothing."""
     shutil.rmtree(run_folder, ignore_errors=True)
     run_folder.mkdir(parents=True)
-    step("config_file_create.py", cwd=run_folder)
     prepare, _ = step("prepare_lung_image.py", "--test", "--dicom", scan, cwd=run_folder)
     predict, _ = step("model_test.py", "--png", "none", cwd=run_folder)
     return prepare, predict

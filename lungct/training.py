@@ -13,10 +13,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from lungct import LungError
+from lungct.augment import AIR_HU
 from lungct.files import read_npy
-from lungct.slices import CT_RANGE_HU, by_scan, is_lung, read_stack, slice_path
+from lungct.slices import by_scan, is_lung, read_stack, slice_path
 
-AIR_HU = CT_RANGE_HU[0]
 THICK, THICK_MM = 0.2, 8.0  # chance that three slices are averaged to one, where it gets no thicker than that
 WARM_UP = 0.15  # share of the steps before the learning rate is at its peak
 LAST_RATE = 0.01  # of the peak, at the end
