@@ -51,7 +51,7 @@ def torch_bytes(state: dict) -> bytes:
 def save_weights(run: Path, trainer: Trainer, split: dict) -> None:
     """The bare state_dict and its card."""
     path = run / "unet_model.pth"
-    replace_file(path, torch_bytes(trainer.network.state_dict()))
+    replace_file(path, torch_bytes(trainer.average.state_dict()))
     settings = {k: v for k, v in vars(trainer.settings).items() if not k.endswith("_path")}
     versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
     card = model_card(
@@ -70,7 +70,7 @@ def save_prediction(run: Path, trainer: Trainer) -> None:
     """CT, reference, prediction and where they differ, for a few validation slices."""
     numbers = np.linspace(0, len(trainer.val_set) - 1, PICTURE_SLICES).astype(int)
     ct, lung = trainer.val_set.ct[numbers], trainer.val_set.lung[numbers]
-    predicted = predict_slices(trainer.network, ct, trainer.model.window_hu)
+    predicted = predict_slices(trainer.average, ct, trainer.model.window_hu)
     tiles, labels = [], []
     for image, truth, guess in zip(ct, lung, predicted, strict=True):
         tiles += [overlay(image), overlay(image, truth), overlay(image, guess), difference(image, truth, guess)]
@@ -131,7 +131,8 @@ def make_trainer(settings: SimpleNamespace, flags: argparse.Namespace) -> tuple[
         start, model, _ = load_weights(flags.init)
     trainer = Trainer(settings, model, train, val, device, team)
     if flags.init:
-        trainer.network.load_state_dict(start.state_dict())
+        for network in (trainer.network, trainer.average):
+            network.load_state_dict(start.state_dict())
     trainer.progress.amp = pick_amp(settings.amp, device)
     return trainer, split
 

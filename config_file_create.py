@@ -4,6 +4,7 @@ Reads   lung.conf where there is one: what you changed in it stays, unless a fla
 Writes  lung.conf, pylidc.conf
 Run     python config_file_create.py --lidc-dicom-path H:/LIDC-IDRI
         python config_file_create.py --demo 12      synthetic scans in ./demo, settings that point to them
+        python config_file_create.py --check        looks at all that can fail later; writes nothing
 """
 
 import argparse
@@ -11,6 +12,7 @@ import shutil
 from pathlib import Path
 
 from lungct import LungError, lidc
+from lungct.checkup import Finding, check_all
 from lungct.demo import write_demo
 from lungct.settings import (
     BY_ATTRIBUTE,
@@ -50,6 +52,7 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
         "--install-home", action="store_true", help="also write pylidc's own file in the home directory"
     )
     parser.add_argument("--force", action="store_true", help="with --install-home: replace another one (kept as .bak)")
+    parser.add_argument("--check", action="store_true", help="look at all that can fail later, and write nothing")
     add_flags(parser, TABLE)
     flags = parser.parse_args(argv)
     if flags.demo is not None and not 2 <= flags.demo <= 100:
@@ -97,9 +100,25 @@ def install_home(dicom_path: str, force: bool) -> Path:
     return home
 
 
+def print_findings(findings: list[Finding]) -> None:
+    """A row each, and how many of them stop a step. Raises LungError where one does."""
+    width = min(40, max(len(finding.what) for finding in findings))
+    for finding in findings:
+        state = "stop" if finding.stops else "look" if finding.remedy else "ok"
+        remedy = f"  -> {finding.remedy}" if finding.remedy else ""
+        print(f"{state:5s} {finding.what:{width}s}  {finding.found}{remedy}")
+    stops = sum(finding.stops for finding in findings)
+    if stops:
+        raise LungError(f"{stops} of {len(findings)} findings would stop a step; see the rows that begin with 'stop'")
+    print(f"{len(findings)} findings, none that stops a step; next: python prepare_lung_image.py")
+
+
 def main(argv: list[str] | None = None) -> None:
     """Settle the values, write both files, read pylidc's back with its own reader, check the paths."""
     flags = parse_flags(argv)
+    if flags.check:
+        print_findings(check_all(flags.conf))
+        return
     before, now = new_values(flags)
     if flags.demo:
         train, test = write_demo(DEMO_ROOT, flags.demo)

@@ -16,8 +16,8 @@ from lungct.slices import CT_RANGE_HU
 AIR_HU = CT_RANGE_HU[0]
 TURN_DEG, ZOOM, STRETCH, SHIFT = 20, (0.6, 1.5), 0.1, 0.15  # rotation, size, width to depth, share of the slice
 MIRROR = 0.5  # chance for columns, and for rows: a prone or feet-first patient
-CLOUDS, CLOUD_HU = 0.4, (-500, 120)  # chance of ground glass, consolidation, nodules; their HU
-CLOUD_KNOTS, CLOUD_LEVEL, CLOUD_EDGE = (4, 20), (0.0, 2.2), (3, 15)  # across the slice; how little of it; how sharp
+CLOUDS, CLOUD_HU = 0.25, (-500, 120)  # chance of ground glass, consolidation, nodules; their HU
+CLOUD_KNOTS, CLOUD_LEVEL, CLOUD_EDGE = (4, 20), (0.6, 2.2), (3, 15)  # across the slice; how little of it; how sharp
 BUBBLES, BUBBLE_HU, BUBBLE_SHARE = 0.7, -1000, (0.01, 0.1)  # bowel gas; its radius as a share of the slice
 SOFT_TISSUE_HU = -200
 BLOOD = (0.5, 2.5)  # factor on what is above 0 HU: with and without contrast medium

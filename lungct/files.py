@@ -39,11 +39,13 @@ def only_one(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK_NAME)
-        with lock.acquire(timeout=0):
-            yield
+        held = FileLock(folder / LOCK_NAME).acquire(timeout=0)
     except Timeout as error:
         raise LungError(f"{folder}: another run is writing there; wait for it, or choose another folder") from error
+    except OSError as error:
+        raise LungError(f"{folder}: cannot write there ({error.strerror}); choose another folder") from error
+    with held:
+        yield
 
 
 def replace_folder(folder: Path, files: dict[str, bytes]) -> None:

@@ -3,6 +3,7 @@
 B batch, H rows, W columns.
 """
 
+import copy
 import math
 import os
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from lungct.predict import Model, normalise, read_torch, to_device
 from lungct.training import THICK, SliceSet, batches, count_overlap, learning_rate, lung_loss
 
 MOST_BAD_STEPS = 10  # non-finite losses in a row
+MEMORY = 0.99  # of the averaged weights, a step: they are those of about the last hundred steps
 
 
 @dataclass
@@ -60,7 +62,11 @@ def join_team(device: torch.device) -> Team:
 
 
 class Trainer:
-    """Network, optimiser and data of one training."""
+    """Network, optimiser and data of one training.
+
+    `average` follows the network's weights (Polyak and Juditsky, SIAM J Control Optim 30 (1992) 838-855, here
+    exponentially). It is what is validated and kept: a step at a high learning rate does not show in it.
+    """
 
     def __init__(
         self, settings: SimpleNamespace, model: Model, train: SliceSet, val: SliceSet, device: torch.device, team: Team
@@ -69,6 +75,7 @@ class Trainer:
         self.device, self.team, self.progress = device, team, Progress()
         torch.manual_seed(settings.seed)
         self.network = to_device(model.build(), device)
+        self.average = copy.deepcopy(self.network)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), fused=True)
         self.wrapped: nn.Module = DistributedDataParallel(self.network) if team.size > 1 else self.network
         self.steps_per_epoch = len(batches(len(train), settings.batch_size, 0, 0))
@@ -99,8 +106,17 @@ class Trainer:
         bad = ~torch.isfinite(norm)
         self.optimiser.found_inf = bad.float()  # as a GradScaler does: a fused optimiser leaves all as it is at 1
         self.optimiser.step()
+        self.follow(number)
         self.bad_steps = torch.where(bad, self.bad_steps + 1, 0)
         return torch.where(bad, torch.nan, loss.detach())
+
+    @torch.no_grad()
+    def follow(self, number: int) -> None:
+        """Draw the averaged weights and running statistics after the network's; quicker in the first steps."""
+        share = 1 - min(MEMORY, (1 + number) / (10 + number))
+        pairs = zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True)
+        for mean, now in pairs:
+            mean.lerp_(now, share) if mean.is_floating_point() else mean.copy_(now)
 
     def train_epoch(self) -> tuple[float, int]:
         """(mean loss, steps skipped) over the training slices."""
@@ -125,13 +141,13 @@ class Trainer:
 
         Dice is of all slices together: of an empty slice alone it would be 0 or 1 by a single pixel.
         """
-        self.network.eval()
+        self.average.eval()
         losses, counts, with_lung = [], [], []
         for numbers in np.array_split(np.arange(len(self.val_set)), -(-len(self.val_set) // self.settings.batch_size)):
             ct_hu, target = self.val_set.batch(numbers, self.device)
             image = normalise(ct_hu, self.model.window_hu).contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.progress.amp):
-                logits = self.network(image)
+                logits = self.average(image)
             losses.append(float(lung_loss(logits, target)) * len(numbers))
             counts.append(count_overlap(logits > 0, target > 0.5).cpu())
             with_lung.append((target > 0.5).flatten(1).any(1).cpu())
@@ -155,6 +171,7 @@ class Trainer:
         """All that a checkpoint holds."""
         return {
             "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "progress": vars(self.progress),
         }
@@ -164,6 +181,7 @@ class Trainer:
         try:
             state = read_torch(path, self.device)
             self.network.load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.progress = Progress(**state["progress"])
         except (LungError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:

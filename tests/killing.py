@@ -29,15 +29,15 @@ STEPS = {
 }
 
 
-def start(script: str, folder: Path) -> subprocess.Popen:
+def start(script: str, folder: Path, *more: str, threads: int = 1) -> subprocess.Popen:
     """Start a step in a folder, in a process group of its own."""
     return subprocess.Popen(
-        [sys.executable, str(ROOT / script), *STEPS[script]],
+        [sys.executable, str(ROOT / script), *STEPS[script], *more],
         cwd=folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        env={**os.environ, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": str(threads)},
     )
 
 
@@ -83,10 +83,10 @@ def snapshot(folder: Path) -> dict[str, str]:
     return found
 
 
-def undisturbed(home: Path, script: str) -> tuple[dict[str, str], float]:
+def undisturbed(home: Path, script: str, *more: str, threads: int = 1) -> tuple[dict[str, str], float]:
     """Run a step to its end; returns what there is then, and how long it took."""
     began = time.perf_counter()
-    finish(start(script, home))
+    finish(start(script, home, *more, threads=threads))
     return snapshot(home), time.perf_counter() - began
 
 

@@ -291,3 +291,38 @@ def test_checkpoint_of_another_network_is_told(phantom_rows, tmp_path):
     (tmp_path / "checkpoint.pth").write_bytes((tmp_path / "checkpoint.pth").read_bytes()[:5000])
     with pytest.raises(LungError, match="start again with --fresh"):
         step.main([*flags, "2"])
+
+
+def test_averaged_weights_are_what_is_validated_and_kept(phantom_rows, tmp_path, monkeypatch):
+    root, _ = phantom_rows
+    write_settings(root)
+    monkeypatch.chdir(tmp_path)
+    settings, flags = step.parse_step(
+        "", ["prepare_dataset", step.TRAIN], ["--conf", str(root / "lung.conf")], step.add_flags
+    )
+    made, _ = step.make_trainer(settings, flags)
+    start = {name: value.clone() for name, value in made.network.state_dict().items()}
+    made.train_epoch()
+    name = "stem.0.weight"
+    now, mean = made.network.state_dict()[name], made.average.state_dict()[name]
+    assert (mean - start[name]).norm() < (now - start[name]).norm()
+    assert not torch.equal(mean, now)
+    made.average.load_state_dict(start)
+    before = made.validate()
+    for part in made.network.parameters():
+        part.data.zero_()
+    assert made.validate() == before
+
+
+def test_average_of_equal_steps_is_the_step(phantom_rows):
+    root, _ = phantom_rows
+    write_settings(root)
+    settings, flags = step.parse_step(
+        "", ["prepare_dataset", step.TRAIN], ["--conf", str(root / "lung.conf")], step.add_flags
+    )
+    made, _ = step.make_trainer(settings, flags)
+    for part in made.network.parameters():
+        part.data.fill_(3.0)
+    for number in range(30):
+        made.follow(number)
+    assert made.average.state_dict()["stem.0.weight"].mean().item() == pytest.approx(3.0, abs=1e-3)
