@@ -9,27 +9,17 @@ Run     python model_test.py                patients that are done already are l
 import argparse
 import csv
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import torch
-from torch import nn
 from tqdm import tqdm
 
 from lungct import LungError, lidc
 from lungct.files import csv_bytes, npy_bytes, only_one, replace_file, replace_folder
 from lungct.metrics import compare, litres
 from lungct.pictures import overlay_png
-from lungct.predict import (
-    Model,
-    for_prediction,
-    load_weights,
-    pick_amp,
-    pick_device,
-    segment,
-)
+from lungct.predict import SHIPPED, Predictor, load_predictor, segment
 from lungct.settings import PYLIDC, TEST, parse_step, run_step
 from lungct.slices import (
     by_scan,
@@ -45,28 +35,7 @@ from lungct.slices import (
 SCORES = ("dice", "iou", "hd95_mm", "surface_dice_1mm", "surface_dice_2mm", "worst_slice", "worst_slice_dice")
 COLUMNS = ("scan", "patient_id", "slices", "litres", *SCORES, "seen_in_training", "weights", "png")
 NODULE_COLUMNS = ("scan", "nodule", "readers", "voxels", "slices", "slices_predicted", "coverage")
-SHIPPED = Path(__file__).parent / "weights" / "lung_unet.pth"
 PNG_EVERY = {"all": 1, "some": 10, "none": None}
-
-
-@dataclass(frozen=True)
-class Predictor:
-    """What every patient is predicted with."""
-
-    network: nn.Module
-    model: Model
-    patients: dict  # of the training: train, val
-    weights: str
-    device: torch.device
-    amp: bool
-
-    def predict(self, ct_hu: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
-        """(Z, H, W) int16 HU and its spacing in mm to lungs, cleaned in three dimensions: (Z, H, W) bool."""
-        return segment(self.network, self.model, ct_hu, spacing)
-
-    def seen(self, patient_id: str) -> str:
-        """Whether the network knows a patient: no, train or val."""
-        return next((part for part, names in self.patients.items() if patient_id in names), "no")
 
 
 def choose_weights(path: Path) -> Path:
@@ -77,14 +46,14 @@ def choose_weights(path: Path) -> Path:
     return SHIPPED
 
 
-def make_predictor(settings: SimpleNamespace) -> Predictor:
-    """The network of the settings, ready on its device."""
-    device = pick_device(settings.device)
-    network, model, card = load_weights(choose_weights(Path(settings.weights_path).expanduser()))
-    amp = pick_amp(settings.amp, device)
-    return Predictor(
-        for_prediction(network, device, amp), model, card.get("patients", {}), card["sha256"][:12], device, amp
-    )
+def seen_in_training(card: dict, patient_id: str) -> str:
+    """Whether the network knows a patient: no, train or val."""
+    return next((part for part, names in card.get("patients", {}).items() if patient_id in names), "no")
+
+
+def short_checksum(predictor: Predictor) -> str:
+    """By which the tables tell which weights made a row."""
+    return predictor.card["sha256"][:12]
 
 
 def result_files(
@@ -140,7 +109,7 @@ def predict_scan(
 ) -> tuple[dict, list[dict]]:
     """Predict and write one scan; returns its row of scores.csv and its rows of nodules.csv. Raises LungError."""
     ct_hu = read_stack(ct_root, rows)
-    lung = predictor.predict(ct_hu, spacing_mm(rows[0]))
+    lung = segment(ct_hu, spacing_mm(rows[0]), predictor)
     truth = None
     score = dict.fromkeys(SCORES, "")
     if rows[0]["lung_px"] >= 0:
@@ -156,8 +125,8 @@ def predict_scan(
         "slices": len(rows),
         "litres": round(litres(lung, spacing_mm(rows[0])), 3),
         **{name: round(v, 4) if isinstance(v, float) else v for name, v in score.items()},
-        "seen_in_training": predictor.seen(rows[0]["patient_id"]),
-        "weights": predictor.weights,
+        "seen_in_training": seen_in_training(predictor.card, rows[0]["patient_id"]),
+        "weights": short_checksum(predictor),
         "png": settings.png,
     }
     return row, audit_nodules(rows, lung, settings)
@@ -180,7 +149,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict]:
 def is_done(row: dict, rows: list[dict], out: Path, predictor: Predictor, png: str) -> bool:
     """Whether a scan was predicted with these weights and pictures, and is all there."""
     masks = folder_of(out, rows[0]["scan"]).glob("*.npy")
-    same = row["weights"] == predictor.weights and row["png"] == png and row["slices"] == str(len(rows))
+    same = row["weights"] == short_checksum(predictor) and row["png"] == png and row["slices"] == str(len(rows))
     same_truth = (row["dice"] != "") == (rows[0]["lung_px"] >= 0)
     return same and same_truth and {p.stem for p in masks} == {safe_name(r["slice_name"]) for r in rows}
 
@@ -246,7 +215,8 @@ def main(argv: list[str] | None = None) -> None:
     """Load the network; for each scan predict, clean, write, score; print the table and where the result is."""
     settings, _ = parse_step(__doc__, [PYLIDC, TEST], argv, add_flags, lambda flags: True)
     check_png(settings)
-    predictor = make_predictor(settings)
+    weights = choose_weights(Path(settings.weights_path).expanduser())
+    predictor = load_predictor(weights, settings.device, settings.amp)
     ct_root, out = Path(settings.lung_ct_test_path).expanduser(), Path(settings.predictions_path).expanduser()
     scans = by_scan(read_manifest(manifest_path(ct_root), "python prepare_lung_image.py --test"))
     with only_one(out):

@@ -7,20 +7,17 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy import ndimage
 
 from benchmarks.recipe import SOURCES, train
 from benchmarks.report import REAL, WORK, table, write_section
 from lungct.metrics import compare, litres
 from lungct.pictures import contact_sheet, difference, save_png
-from lungct.predict import for_prediction, load_weights, pick_amp
+from lungct.predict import Predictor, load_predictor, segment
 from lungct.scans import find_series, open_series
 from lungct.slices import clip_ct
-from model_test import Predictor
 
 AIR_HU = -1024
-CPU = torch.device("cpu")
 SHEET_SLICES = 24
 
 
@@ -73,9 +70,7 @@ def leave_out(source: str, real: Path) -> tuple[Predictor, tuple]:
     name = Path(source).name
     folder = WORK / "without" / name
     train(folder, real, leave_out=source)
-    network, model, card = load_weights(folder / "demo/runs/lung/unet_model.pth")
-    amp = pick_amp("auto", CPU)
-    predictor = Predictor(for_prediction(network, CPU, amp), model, card["patients"], card["sha256"][:12], CPU, amp)
+    predictor = load_predictor(folder / "demo/runs/lung/unet_model.pth", "cpu")
     return predictor, read(real / source, real / "reference" / f"{name}.npz")
 
 
@@ -88,7 +83,7 @@ def save_sheet(path: Path, ct_hu: np.ndarray, lung: np.ndarray, predicted: np.nd
 
 def score(predictor: Predictor, ct_hu: np.ndarray, lung: np.ndarray, spacing: tuple) -> tuple[dict, np.ndarray]:
     """All scores of a volume, and the prediction."""
-    predicted = predictor.predict(np.ascontiguousarray(ct_hu), spacing)
+    predicted = segment(np.ascontiguousarray(ct_hu), spacing, predictor)
     empty = ~lung.any((1, 2))
     more = {
         "outside": litres(predicted & ~lung, spacing),

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydicom.uid import generate_uid
 from tqdm import tqdm
 
-from lungct.demo import write_series
+from lungct.demo import one_thread_each, write_series
 from lungct.lidc import LidcScan, scans_without_nodules
 from lungct.phantom import draw_build, make_patient
 
@@ -31,8 +31,7 @@ def whole_scan(root: Path, slices: int) -> LidcScan:
 def training_scans(root: Path, patients: int) -> None:
     """The middle ten slices of so many synthetic patients; what is there is kept."""
     todo = [seed for seed in range(patients) if not (root / f"SYNTHETIC-{seed:04d}.done").is_file()]
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    with one_thread_each(), ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         jobs = pool.map(_write_middle, [root] * len(todo), todo)
         list(tqdm(jobs, total=len(todo), desc="phantoms", unit="patient"))
 

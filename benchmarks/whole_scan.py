@@ -17,7 +17,6 @@ import torch
 
 from benchmarks.data import whole_scan
 from benchmarks.report import (
-    ROOT,
     WORK,
     copy_gb_s,
     medians_s,
@@ -30,22 +29,12 @@ from benchmarks.report import (
 )
 from lungct.body import find_body
 from lungct.files import npy_bytes, replace_folder
-from lungct.predict import (
-    GRID_MM,
-    Model,
-    clean_volume,
-    for_prediction,
-    load_weights,
-    pick_amp,
-    predict_slices,
-    segment,
-)
+from lungct.predict import GRID_MM, Predictor, clean_volume, load_predictor, predict_slices, segment
 from lungct.scans import find_series, open_series
 from lungct.slices import clip_ct
 
 SLICES = 250
 ROUNDS = 5
-CPU = torch.device("cpu")
 STAGES = (  # key, what, what sets the least time, what holds it
     ("start", "Python and torch", "", "importing torch; step 5 alone"),
     ("headers", "of all slices", "CT", "pydicom's parser, in Python"),
@@ -80,7 +69,7 @@ def peak_gib(script: str, *flags: object, cwd: Path) -> float:
     return float(subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True).stdout)
 
 
-def stage_functions(scan: Path, folder: Path, network: torch.nn.Module, model: Model) -> dict[str, Callable]:
+def stage_functions(scan: Path, folder: Path, predictor: Predictor) -> dict[str, Callable]:
     """What runs inside the two steps, by the keys of STAGES; each leaves in `seen` what the next ones need."""
     seen: dict = {}
 
@@ -100,9 +89,9 @@ def stage_functions(scan: Path, folder: Path, network: torch.nn.Module, model: M
         "write CT": lambda: write("ct", clip_ct(seen["ct"])),
         "read CT": lambda: [np.load(folder / "ct" / f"{z}.npy") for z in range(len(seen["ct"]))],
         "body": lambda: seen.update(body=find_body(seen["ct"], spacing(), GRID_MM)),
-        "network": lambda: seen.update(found=predict_slices(network, seen["ct"], model.window_hu)),
+        "network": lambda: seen.update(found=predict_slices(predictor.network, seen["ct"], predictor.model.window_hu)),
         "clean-up": lambda: clean_volume(seen["found"], seen["ct"], spacing(), seen["body"]),
-        "segment": lambda: seen.update(lung=segment(network, model, seen["ct"], spacing())),
+        "segment": lambda: seen.update(lung=segment(seen["ct"], spacing(), predictor)),
         "write masks": lambda: write("masks", seen["lung"].astype(np.uint8)),
         "start": lambda: run(sys.executable, "-c", "import torch", cwd=folder),
     }
@@ -110,12 +99,10 @@ def stage_functions(scan: Path, folder: Path, network: torch.nn.Module, model: M
 
 def stage_rows(scan: Path, folder: Path) -> list[tuple]:
     """(stage, seconds, least seconds, what holds it): medians of a few passes in one process."""
-    network, model, _ = load_weights(ROOT / "weights" / "lung_unet.pth")
-    amp = pick_amp("auto", CPU)
-    network = for_prediction(network, CPU, amp)
-    times = medians_s(stage_functions(scan, folder, network, model), ROUNDS)
-    kind = torch.bfloat16 if amp else torch.float32
-    count = SLICES * multiply_adds(network, torch.zeros(1, 1, 512, 512, dtype=kind))
+    predictor = load_predictor(device="cpu")
+    times = medians_s(stage_functions(scan, folder, predictor), ROUNDS)
+    kind = torch.bfloat16 if predictor.amp else torch.float32
+    count = SLICES * multiply_adds(predictor.network, torch.zeros(1, 1, 512, 512, dtype=kind))
     least = {
         "CT": SLICES * 512 * 512 * 2 / copy_gb_s() / 1e9,
         "masks": SLICES * 512 * 512 / copy_gb_s() / 1e9,

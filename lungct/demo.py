@@ -1,7 +1,9 @@
 """A synthetic LIDC-IDRI: real patient IDs and UIDs, the folders of TCIA's downloader, phantoms in them."""
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -28,10 +30,23 @@ def write_demo(root: Path, patients: int) -> tuple[int, int]:
     identities = scans_without_nodules()[:patients]
     folders = ["LIDC-IDRI_test"] * test + ["LIDC-IDRI"] * (len(identities) - test)
     jobs = [(root, folder, who, seed) for seed, (folder, who) in enumerate(zip(folders, identities, strict=True))]
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the processes' numpy: they would fight for the processors
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    with one_thread_each(), ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         list(tqdm(pool.map(_write_patient, *zip(*jobs, strict=True)), total=len(jobs), desc="phantoms", unit="patient"))
     return len(identities) - test, test
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """For processes started meanwhile: their numpy must not fight for the processors. Ours stays as it was."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
 
 
 def _write_patient(root: Path, folder: str, who: LidcScan, seed: int) -> None:

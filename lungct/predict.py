@@ -5,9 +5,11 @@ B batch, Z slices, H rows, W columns.
 
 import hashlib
 import json
+import math
 import pickle
 import time
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import cc3d
@@ -23,6 +25,7 @@ from lungct.slices import pixel_mm
 from UNet_nn import UNet, fold_norms
 from utils import HOLE_MM2
 
+SHIPPED = Path(__file__).parent.parent / "weights" / "lung_unet.pth"
 BATCH = 8
 SMALLEST_SHARE = 0.05  # of the largest piece of lung; smaller pieces are bowel gas, noise and the like
 GAS_SHARE = 0.3
@@ -168,17 +171,63 @@ def predict_slices(network: nn.Module, ct_hu: np.ndarray, window_hu: tuple[int, 
     return lung
 
 
-def segment(network: nn.Module, model: Model, ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
-    """The lungs of a volume, cleaned in three dimensions: (Z, H, W) int16 HU, spacing in mm, to (Z, H, W) bool.
+@dataclass(frozen=True)
+class Predictor:
+    """A network on its device, ready to predict; `card` is what stands in the JSON beside its weights."""
 
-    The network sees the rows and columns of the trunk alone: there is no lung elsewhere.
+    network: nn.Module
+    model: Model
+    card: dict
+    device: torch.device
+    amp: bool  # bfloat16
+
+
+def load_predictor(weights: Path = SHIPPED, device: str = "auto", amp: str = "auto") -> Predictor:
+    """The network of some weights; raises LungError as `load_weights` and `pick_device` do."""
+    where = pick_device(device)
+    network, model, card = load_weights(weights)
+    in_bfloat16 = pick_amp(amp, where)
+    return Predictor(for_prediction(network, where, in_bfloat16), model, card, where, in_bfloat16)
+
+
+@cache
+def shipped_predictor() -> Predictor:
+    """The weights that come with this project, loaded once."""
+    return load_predictor()
+
+
+def segment(
+    ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], predictor: Predictor | None = None
+) -> np.ndarray:
+    """The lungs of a CT volume, cleaned in three dimensions: (Z, H, W) in HU to (Z, H, W) bool.
+
+    spacing_mm: slice, row and column spacing
+    predictor:  of `load_predictor`; the shipped weights where there is none
+
+    Rows may run to the back or to the front, slices to the head or to the feet. The network sees the rows and
+    columns of the trunk alone: there is no lung elsewhere. Raises LungError for what is no volume of numbers.
     """
+    predictor = predictor or shipped_predictor()
+    ct_hu = as_volume(ct_hu, spacing_mm)
     body = find_body(ct_hu, spacing_mm, GRID_MM)
     trunk = (slice(None), *fine_box(bounding_box(body.hull, body.spacing_mm, TRUNK_MARGIN_MM), body.steps)[1:])
-    zoom = whole_zoom(pixel_mm(spacing_mm), model.pixel_mm)
+    zoom = whole_zoom(pixel_mm(spacing_mm), predictor.model.pixel_mm)
     lung = np.zeros(ct_hu.shape, bool)
-    lung[trunk] = predict_slices(network, ct_hu[trunk], model.window_hu, zoom)
+    lung[trunk] = predict_slices(predictor.network, ct_hu[trunk], predictor.model.window_hu, zoom)
     return clean_volume(lung, ct_hu, spacing_mm, body)
+
+
+def as_volume(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+    """A volume as the network takes it, int16 (Z, H, W). Raises LungError where it or its spacing is none."""
+    if len(spacing_mm) != 3 or not all(0 < mm < math.inf for mm in spacing_mm):
+        raise LungError(f"spacing_mm = {spacing_mm}: give slice, row and column spacing in mm")
+    if ct_hu.ndim != 3 or not ct_hu.size or ct_hu.dtype.kind not in "iuf":
+        raise LungError(f"{ct_hu.dtype} {ct_hu.shape}: give a volume in HU, (slices, rows, columns)")
+    if ct_hu.dtype == np.int16:
+        return ct_hu
+    if not np.isfinite(ct_hu).all():
+        raise LungError("the volume holds NaN or infinity; np.nan_to_num(ct_hu, nan=-1024) makes them air")
+    return np.clip(np.rint(ct_hu), -32768, 32767).astype(np.int16)
 
 
 def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], body: Body) -> np.ndarray:

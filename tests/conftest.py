@@ -56,3 +56,13 @@ def run(script: str, *flags: object, cwd: Path, status: int = 0) -> str:
     assert done.returncode == status, text
     assert "Traceback" not in text, text
     return text
+
+
+@pytest.fixture(scope="session")
+def ready_home(tmp_path_factory) -> Path:
+    """A folder ready for step 2; to be copied, not worked in."""
+    from killing import make_home  # which needs what is above
+
+    folder = tmp_path_factory.mktemp("ready") / "home"
+    make_home(folder)
+    return folder

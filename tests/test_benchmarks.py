@@ -1,5 +1,7 @@
 """The benchmarks' own arithmetic, and the peers that they stand for."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from conftest import small_patient
 from benchmarks import report
 from benchmarks.accuracy import shrink, turn, variants
 from benchmarks.peers import first_label, first_network, r231_network
+from lungct.demo import one_thread_each
 from lungct.metrics import dice
 
 
@@ -66,3 +69,14 @@ def test_every_variant_keeps_ct_and_lung_together():
         inside, outside = np.median(ct_hu[lung]), np.median(ct_hu[~lung & (ct_hu > -300)])
         assert inside < -550 < -150 < outside, name
     assert len(names) == 14
+
+
+def test_one_thread_each_holds_for_what_is_started_meanwhile_and_not_afterwards(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with one_thread_each():
+        assert os.environ["OMP_NUM_THREADS"] == "1"
+    assert "OMP_NUM_THREADS" not in os.environ  # the trainings that followed were measured on one processor
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    with one_thread_each():
+        pass
+    assert os.environ["OMP_NUM_THREADS"] == "7"

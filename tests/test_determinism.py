@@ -3,17 +3,13 @@
 import shutil
 
 import pytest
-from killing import make_home, undisturbed
+from killing import undisturbed
 
 
 @pytest.fixture(scope="module")
-def homes(tmp_path_factory):
+def homes(ready_home, tmp_path_factory):
     """Two copies of a folder ready for step 2, in which each test runs the next step."""
-    first = tmp_path_factory.mktemp("determinism") / "first"
-    make_home(first)
-    second = first.with_name("second")
-    shutil.copytree(first, second)
-    return first, second
+    return tuple(shutil.copytree(ready_home, tmp_path_factory.mktemp("determinism") / name) for name in ("a", "b"))
 
 
 def test_step_2_gives_the_same_bytes_with_one_process_and_eight(homes):

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
-from killing import STEPS, make_home, snapshot, undisturbed
+from killing import STEPS, snapshot, undisturbed
 
 from lungct import LungError
 from lungct.files import only_one, read_npy
@@ -36,11 +36,10 @@ def can_mount(folder) -> bool:
 
 
 @pytest.mark.parametrize("script", STEPS)
-def test_full_disk_is_told_and_the_step_goes_on_when_there_is_room(tmp_path, script):
+def test_full_disk_is_told_and_the_step_goes_on_when_there_is_room(ready_home, tmp_path, script):
     if not can_mount(tmp_path):
         pytest.skip("no small disk can be mounted here")
-    home = tmp_path / "home"
-    make_home(home)
+    home = shutil.copytree(ready_home, tmp_path / "home")
     for earlier in STEPS:
         if earlier == script:
             break

@@ -5,14 +5,14 @@ import shutil
 
 import numpy as np
 import pytest
-from killing import STEPS, kill_and_go_on, make_home, undisturbed
+from killing import STEPS, kill_and_go_on, undisturbed
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="kills process groups")
 
 
-def test_killed_steps_end_like_undisturbed_ones(tmp_path):
+def test_killed_steps_end_like_undisturbed_ones(ready_home, tmp_path):
     home = tmp_path / "home"
-    make_home(home)
+    shutil.copytree(ready_home, home)
     rng = np.random.default_rng(1)
     for script, kills in zip(STEPS, (2, 2, 1), strict=True):
         shutil.copytree(home, tmp_path / "before")

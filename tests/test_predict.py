@@ -6,10 +6,11 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, small_patient
 
 from lungct import LungError
 from lungct.body import find_body
+from lungct.metrics import dice
 from lungct.predict import (
     Model,
     checksum,
@@ -21,6 +22,7 @@ from lungct.predict import (
     pick_amp,
     pick_device,
     predict_slices,
+    segment,
     whole_zoom,
 )
 
@@ -186,3 +188,27 @@ def test_devices_and_precision():
     assert pick_amp("auto", CPU) in (True, False)
     with pytest.raises(LungError, match="choose on, off or auto"):
         pick_amp("perhaps", CPU)
+
+
+def test_segment_takes_a_volume_and_its_spacing_and_gives_the_lungs():
+    patient = small_patient(3)
+    lung = segment(patient.ct_hu, patient.spacing_mm)
+    assert lung.dtype == bool
+    assert dice(lung, patient.lung) > 0.97
+    np.testing.assert_array_equal(segment(patient.ct_hu.astype(np.float64), patient.spacing_mm), lung)
+
+
+@pytest.mark.parametrize(
+    ("ct_hu", "spacing_mm", "told"),
+    [
+        (np.zeros((4, 5)), SPACING_MM, "give a volume in HU"),
+        (np.zeros((0, 4, 5)), SPACING_MM, "give a volume in HU"),
+        (np.zeros((2, 4, 5), complex), SPACING_MM, "give a volume in HU"),
+        (np.full((2, 4, 5), np.nan), SPACING_MM, "holds NaN"),
+        (np.zeros((2, 4, 5)), (1.0, 2.0), "row and column spacing in mm"),
+        (np.zeros((2, 4, 5)), (1.0, 0.0, 2.0), "row and column spacing in mm"),
+    ],
+)
+def test_segment_tells_what_is_no_volume_or_no_spacing(ct_hu, spacing_mm, told):
+    with pytest.raises(LungError, match=told):
+        segment(ct_hu, spacing_mm)
