@@ -1,9 +1,11 @@
 """Step 5. Predict the lungs of the test slices with the trained network, and score them where that can be done.
 
 Reads   lung.conf, the weights, mydata/Image_test/manifest.csv and the slices that it lists
-Writes  predictions/patient_<id>/<slice>.npy (uint8, 1 = lung) and .png, predictions/scores.csv, nodules.csv
+Writes  predictions/patient_<id>/<slice>.npy (uint8, 1 = lung) and .png, predictions/scores.csv, nodules.csv;
+        with --save nifti: predictions/patient_<id>/<scan>.nii.gz
 Run     python model_test.py                patients that are done already are left alone
         python model_test.py --png none     masks without pictures
+        python model_test.py --save nifti   also a .nii.gz for 3D Slicer or ITK-SNAP
 """
 
 import argparse
@@ -17,12 +19,14 @@ from tqdm import tqdm
 
 from lungct import LungError, lidc
 from lungct.files import csv_bytes, npy_bytes, only_one, replace_file, replace_folder
+from lungct.formats import nifti_bytes
 from lungct.metrics import compare, litres
 from lungct.pictures import overlay_png
 from lungct.predict import SHIPPED, Predictor, load_predictor, segment
 from lungct.settings import PYLIDC, TEST, parse_step, run_step
 from lungct.slices import (
     by_scan,
+    frame_mm,
     is_lung,
     lung_root,
     manifest_path,
@@ -33,9 +37,10 @@ from lungct.slices import (
 )
 
 SCORES = ("dice", "iou", "hd95_mm", "surface_dice_1mm", "surface_dice_2mm", "worst_slice", "worst_slice_dice")
-COLUMNS = ("scan", "patient_id", "slices", "litres", *SCORES, "seen_in_training", "weights", "png")
+COLUMNS = ("scan", "patient_id", "slices", "litres", *SCORES, "seen_in_training", "weights", "png", "save")
 NODULE_COLUMNS = ("scan", "nodule", "readers", "voxels", "slices", "slices_predicted", "coverage")
 PNG_EVERY = {"all": 1, "some": 10, "none": None}
+SAVE = ("npy", "nifti")
 
 
 def choose_weights(path: Path) -> Path:
@@ -118,7 +123,10 @@ def predict_scan(
             raise LungError(f"{lung_root(ct_root) / rows[0]['scan']}: shape {truth.shape}, but the CT has {lung.shape}")
         score = compare(lung, truth, spacing_mm(rows[0]))
         score["worst_slice"] = rows[score["worst_slice"]]["slice_name"]
-    replace_folder(folder_of(out, rows[0]["scan"]), result_files(rows, ct_hu, lung, truth, settings.png))
+    files = result_files(rows, ct_hu, lung, truth, settings.png)
+    if settings.save == "nifti":
+        files[nifti_name(rows)] = nifti_bytes(lung, *frame_mm(rows), spacing_mm(rows[0]))
+    replace_folder(folder_of(out, rows[0]["scan"]), files)
     row = {
         "scan": rows[0]["scan"],
         "patient_id": rows[0]["patient_id"],
@@ -128,8 +136,14 @@ def predict_scan(
         "seen_in_training": seen_in_training(predictor.card, rows[0]["patient_id"]),
         "weights": short_checksum(predictor),
         "png": settings.png,
+        "save": settings.save,
     }
     return row, audit_nodules(rows, lung, settings)
+
+
+def nifti_name(rows: list[dict]) -> str:
+    """The file that holds a scan's whole mask."""
+    return f"{safe_name(rows[0]['scan'])}.nii.gz"
 
 
 def folder_of(out: Path, scan: str) -> Path:
@@ -146,10 +160,11 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict]:
         return list(reader) if reader.fieldnames == list(columns) else []
 
 
-def is_done(row: dict, rows: list[dict], out: Path, predictor: Predictor, png: str) -> bool:
-    """Whether a scan was predicted with these weights and pictures, and is all there."""
+def is_done(row: dict, rows: list[dict], out: Path, predictor: Predictor, settings: SimpleNamespace) -> bool:
+    """Whether a scan was predicted with these weights, pictures and formats, and is all there."""
     masks = folder_of(out, rows[0]["scan"]).glob("*.npy")
-    same = row["weights"] == short_checksum(predictor) and row["png"] == png and row["slices"] == str(len(rows))
+    wished = (short_checksum(predictor), settings.png, settings.save, str(len(rows)))
+    same = (row["weights"], row["png"], row["save"], row["slices"]) == wished
     same_truth = (row["dice"] != "") == (rows[0]["lung_px"] >= 0)
     return same and same_truth and {p.stem for p in masks} == {safe_name(r["slice_name"]) for r in rows}
 
@@ -173,10 +188,11 @@ def print_summary(scores: list[dict], nodules: list[dict]) -> None:
         print(f"nodule coverage {np.mean(shares):.4f} on average over {len(shares)} nodules, worst {min(shares):.4f}")
 
 
-def check_png(settings: SimpleNamespace) -> None:
-    """Raises LungError for a wish that is none of the three."""
-    if settings.png not in PNG_EVERY:
-        raise LungError(f"png = {settings.png}: choose {', '.join(PNG_EVERY)}")
+def check_wishes(settings: SimpleNamespace) -> None:
+    """Raises LungError for pictures or formats that there are not."""
+    for name, choices in (("png", tuple(PNG_EVERY)), ("save", SAVE)):
+        if getattr(settings, name) not in choices:
+            raise LungError(f"{name} = {getattr(settings, name)}: choose {', '.join(choices)}")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -191,7 +207,7 @@ def predict_all(
     """Predict what is not done yet and keep both tables: (scores, nodules, why scans failed)."""
     scores = {row["scan"]: row for row in read_table(out / "scores.csv", COLUMNS) if row["scan"] in scans}
     nodules = [row for row in read_table(out / "nodules.csv", NODULE_COLUMNS) if row["scan"] in scores]
-    done = {name for name, row in scores.items() if is_done(row, scans[name], out, predictor, settings.png)}
+    done = {name for name, row in scores.items() if is_done(row, scans[name], out, predictor, settings)}
     precision = "bfloat16" if predictor.amp else "float32"
     print(f"{len(scans)} scans, {len(done)} done already; on {predictor.device}, {precision}")
     failed = {}
@@ -214,7 +230,7 @@ def predict_all(
 def main(argv: list[str] | None = None) -> None:
     """Load the network; for each scan predict, clean, write, score; print the table and where the result is."""
     settings, _ = parse_step(__doc__, [PYLIDC, TEST], argv, add_flags, lambda flags: True)
-    check_png(settings)
+    check_wishes(settings)
     weights = choose_weights(Path(settings.weights_path).expanduser())
     predictor = load_predictor(weights, settings.device, settings.amp)
     ct_root, out = Path(settings.lung_ct_test_path).expanduser(), Path(settings.predictions_path).expanduser()

@@ -101,9 +101,11 @@ def prepare_scan(job: Job, wish: Wish) -> tuple[list[dict], tuple[str, ...]]:
         wish.ct_root / job.scan, {f"{n}.npy": npy_bytes(clip_ct(ct)) for n, ct in zip(names, ct_hu, strict=True)}
     )
     slice_mm, row_mm, col_mm = scan.spacing_mm
+    axes = " ".join(f"{c:.6g}" for c in scan.axes.ravel())
     rows = []
     for n, (z, name) in enumerate(zip(wanted, names, strict=True)):
-        place = (name, z, round(float(scan.z_mm[z]), 4), round(slice_mm, 6), row_mm, col_mm)
+        corner = (round(float(c), 4) for c in scan.corners_mm[z])
+        place = (name, z, *corner, axes, round(slice_mm, 6), row_mm, col_mm)
         lung_px = -1 if lung is None else int(np.count_nonzero(lung[n]))
         values = (job.patient_id, job.scan, scan.series_uid, *place, lung_px, source, wish.selection)
         rows.append(dict(zip(COLUMNS, values, strict=True)))
@@ -164,12 +166,21 @@ def start_pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
 
 
+def read_done(path: Path) -> dict[str, list[dict]]:
+    """The scans of an earlier run's manifest; none where it is damaged or of another version."""
+    try:
+        return by_scan(read_manifest(path)) if path.is_file() else {}
+    except LungError as error:
+        print(f"{error}; every scan is prepared again")
+        return {}
+
+
 def prepare_all(
     jobs: list[Job], wish: Wish, workers: int
 ) -> tuple[list[dict], list[tuple[str, str]], list[tuple[str, str]]]:
     """Prepare what is not done yet and keep the manifest: (rows of these jobs, skipped, remarks)."""
     path = manifest_path(wish.ct_root)
-    done = by_scan(read_manifest(path)) if path.is_file() else {}
+    done = read_done(path)
     todo = [job for job in jobs if job.scan not in done or not is_done(done[job.scan], wish)]
     for job in todo:
         done.pop(job.scan, None)

@@ -47,7 +47,8 @@ MOST_VOXELS = 2**31  # 2,048 slices of 1,024 x 1,024; a file that claims more is
 class Scan:
     """A CT volume whose pixels are still on disk.
 
-    z_mm:       (Z,) float64, ascending
+    corners_mm: (Z, 3) float64, where the first pixel of each slice lies: x to the left, y to the back, z to the head
+    axes:       (2, 3) float64, the directions in which columns and rows are counted
     spacing_mm: slice, row and column spacing
     shape:      rows and columns of a slice, after it is turned to LPS
     remarks:    what was odd about the files, one phrase each
@@ -56,13 +57,19 @@ class Scan:
     patient_id: str
     series_uid: str
     files: tuple[Path, ...]
-    z_mm: np.ndarray
+    corners_mm: np.ndarray
+    axes: np.ndarray
     spacing_mm: tuple[float, float, float]
     shape: tuple[int, int]
     remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.z_mm)
+        return len(self.corners_mm)
+
+    @property
+    def z_mm(self) -> np.ndarray:
+        """(Z,) float64, ascending."""
+        return self.corners_mm[:, 2]
 
     def read(self, z_indices: Iterable[int] | None = None) -> np.ndarray:
         """Decode the slices asked for (all when None): (Z, H, W) int16 in HU, not clipped."""
@@ -127,6 +134,22 @@ def turn_to_lps(image: np.ndarray, orientation: Iterable[float]) -> np.ndarray:
         image, along_row, along_col = image.T, along_col, along_row
     image = image[:, ::-1] if along_row[0] < 0 else image
     return image[::-1] if along_col[1] < 0 else image
+
+
+def turn_frame(orientation: np.ndarray, span_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What `turn_to_lps` does to the frame of a slice: (axes afterwards (2, 3), shift of its first pixel (3,)).
+
+    orientation: (2, 3), along a row and down a column; span_mm: (2,) from the first to the last pixel of each
+    """
+    axes = np.array(orientation, float)
+    if abs(axes[0, 1]) > abs(axes[0, 0]):
+        axes, span_mm = axes[::-1].copy(), span_mm[::-1]
+    shift = np.zeros(3)
+    for n in range(2):  # columns must run to the left (x), rows to the back (y)
+        if axes[n, n] < 0:
+            shift += axes[n] * span_mm[n]
+            axes[n] = -axes[n]
+    return axes, shift
 
 
 def contiguous_runs(z_mm: np.ndarray) -> list[slice]:
@@ -225,8 +248,11 @@ def _open_series(files: list[tuple[Path, pydicom.Dataset]]) -> DicomScan:
     along_row, along_col = np.reshape([float(c) for c in first.ImageOrientationPatient], (2, 3))
     if abs(np.cross(along_row, along_col)[2]) < AXIAL_COSINE:
         raise LungError(f"{files[0][0].parent}: the slices are not axial; export an axial series")
-    z_mm = np.array([_z_mm(header) for _, header in files])
+    corners_mm = np.array([[float(c) for c in header.ImagePositionPatient] for _, header in files])
+    z_mm = corners_mm[:, 2]
     row_mm, col_mm = (float(v) for v in first.PixelSpacing)
+    span_mm = np.array([(first.Columns - 1) * col_mm, (first.Rows - 1) * row_mm])
+    axes, shift = turn_frame(np.stack([along_row, along_col]), span_mm)
     shape = (int(first.Rows), int(first.Columns))
     if abs(along_row[1]) > abs(along_row[0]):  # rows and columns change places in turn_to_lps
         row_mm, col_mm, shape = col_mm, row_mm, shape[::-1]
@@ -241,7 +267,8 @@ def _open_series(files: list[tuple[Path, pydicom.Dataset]]) -> DicomScan:
         patient_id=str(first.get("PatientID", "")).strip() or "unknown",
         series_uid=str(first.get("SeriesInstanceUID", "")),
         files=tuple(path for path, _ in files),
-        z_mm=z_mm,
+        corners_mm=corners_mm + shift,
+        axes=axes,
         spacing_mm=(slice_mm, row_mm, col_mm),
         shape=shape,
         remarks=tuple(remarks),

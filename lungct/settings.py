@@ -84,6 +84,7 @@ TABLE = (
     Setting(TRAIN, "amp", "auto", "bfloat16: on, off, or auto (where a trial shows that it is faster)"),
     Setting(TEST, "weights_path", "./runs/lung/unet_model.pth", "weights to predict with"),
     Setting(TEST, "predictions_path", "./predictions", "where masks, pictures and scores go"),
+    Setting(TEST, "save", "npy", "npy, or nifti: a .nii.gz of the whole scan beside the slices, too"),
     Setting(TEST, "png", "all", "overlays to write: all, some (one in ten) or none"),
 )
 BY_ATTRIBUTE = {setting.attribute: setting for setting in TABLE}

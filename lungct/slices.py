@@ -22,7 +22,10 @@ COLUMNS = {
     "series_uid": str,
     "slice_name": str,
     "z_index": int,
+    "x_mm": float,  # where the slice's first pixel lies
+    "y_mm": float,
     "z_mm": float,
+    "axes": str,  # directions in which columns and rows are counted, six numbers
     "slice_mm": float,
     "row_mm": float,
     "col_mm": float,
@@ -125,6 +128,12 @@ def read_stack(root: Path, rows: list[dict]) -> np.ndarray:
 def spacing_mm(row: dict) -> tuple[float, float, float]:
     """Slice, row and column spacing of a manifest row."""
     return row["slice_mm"], row["row_mm"], row["col_mm"]
+
+
+def frame_mm(rows: list[dict]) -> tuple[np.ndarray, np.ndarray]:
+    """Corners (Z, 3) and axes (2, 3) of the slices of one scan, as `Scan` has them."""
+    corners = np.array([[row["x_mm"], row["y_mm"], row["z_mm"]] for row in rows])
+    return corners, np.reshape([float(c) for c in rows[0]["axes"].split()], (2, 3))
 
 
 def pixel_mm(spacing: tuple[float, ...]) -> float:

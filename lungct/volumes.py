@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lungct import LungError
+from lungct.formats import RAS_TO_LPS
 from lungct.scans import DAMAGE, Scan, check_size, one_line, to_hu
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
@@ -30,31 +31,33 @@ def open_nifti(path: Path) -> NiftiScan:
 
     Raises LungError where the file is no 3-D volume.
     """
-    volume, z_mm, spacing_mm = read_volume(path)
+    volume, corners_mm, axes, spacing_mm = read_volume(path)
     hu = np.nan_to_num(volume.astype(np.float32), nan=NOT_A_NUMBER_HU)
     name = stem(path)
     return NiftiScan(
         patient_id=name,
         series_uid=name,
         files=(path,),
-        z_mm=z_mm,
+        corners_mm=corners_mm,
+        axes=axes,
         spacing_mm=spacing_mm,
         shape=volume.shape[1:],
         volume=to_hu(hu, 1, 0.0),
     )
 
 
-def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
-    """A NIfTI or MetaImage file turned to LPS: (Z, H, W) array, z of each slice, spacing; all in mm.
+def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, float, float]]:
+    """A NIfTI or MetaImage file turned to LPS: (Z, H, W) array; corners, axes and spacing as `Scan` has them.
 
     Raises LungError where it is no 3-D volume.
     """
     read = _read_nifti if path.name.endswith(NIFTI_ENDINGS) else _read_metaimage
-    volume, z0_mm, spacing_mm = read(path)
-    return volume, z0_mm + spacing_mm[0] * np.arange(len(volume)), spacing_mm
+    volume, corner_mm, directions, spacing_mm = read(path)
+    corners_mm = corner_mm + spacing_mm[0] * np.arange(len(volume))[:, None] * directions[2]
+    return volume, corners_mm, directions[:2], spacing_mm
 
 
-def _read_nifti(path: Path) -> tuple[np.ndarray, float, tuple[float, float, float]]:
+def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, float, float]]:
     import nibabel  # here, as SimpleITK below: DICOM users never need them. SimpleITK would turn NaN into 0
 
     try:
@@ -69,10 +72,12 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, float, tuple[float, float, floa
     except (*DAMAGE, nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
         raise LungError(f"{path}: no readable volume ({one_line(error)})") from error
     col_mm, row_mm, slice_mm = (float(mm) for mm in image.header.get_zooms())
-    return volume.transpose(2, 1, 0), float(image.affine[2, 3]), (slice_mm, row_mm, col_mm)
+    affine = RAS_TO_LPS @ image.affine
+    directions = (affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)).T
+    return volume.transpose(2, 1, 0), affine[:3, 3], directions, (slice_mm, row_mm, col_mm)
 
 
-def _read_metaimage(path: Path) -> tuple[np.ndarray, float, tuple[float, float, float]]:
+def _read_metaimage(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, float, float]]:
     import SimpleITK
 
     try:
@@ -83,7 +88,8 @@ def _read_metaimage(path: Path) -> tuple[np.ndarray, float, tuple[float, float, 
     except RuntimeError as error:
         raise LungError(f"{path}: no readable volume ({str(error).strip().splitlines()[-1]})") from error
     col_mm, row_mm, slice_mm = image.GetSpacing()
-    return SimpleITK.GetArrayFromImage(image), image.GetOrigin()[2], (slice_mm, row_mm, col_mm)
+    directions = np.reshape(image.GetDirection(), (3, 3)).T
+    return SimpleITK.GetArrayFromImage(image), np.array(image.GetOrigin()), directions, (slice_mm, row_mm, col_mm)
 
 
 def stem(path: Path) -> str:

@@ -134,6 +134,19 @@ def test_lost_slice_is_made_again(home):
     assert lost.read_bytes() == content
 
 
+def test_manifest_of_another_version_is_made_again(home, lidc_tree, tmp_path):
+    folder, _ = home
+    shutil.copytree(folder / "mydata", tmp_path / "mydata")
+    shutil.copy(folder / "lung.conf", tmp_path)
+    path = tmp_path / "mydata" / "Image" / "manifest.csv"
+    good = path.read_bytes()
+    path.write_text("patient_id,scan\nA,A\n")
+    text = run("prepare_lung_image.py", cwd=tmp_path)
+    assert "columns are not those of this version" in text
+    assert "every scan is prepared again" in text
+    assert path.read_bytes() == good
+
+
 def test_a_patient_that_was_trained_on_is_pointed_out(home, lidc_tree):
     folder, _ = home
     elsewhere = ("--lung-ct-test-path", folder / "again" / "ct")

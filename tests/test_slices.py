@@ -8,6 +8,7 @@ from lungct.files import npy_bytes, only_one, read_npy, replace_file, replace_fo
 from lungct.slices import (
     COLUMNS,
     clip_ct,
+    frame_mm,
     is_lung,
     lung_image,
     middle_indices,
@@ -20,7 +21,23 @@ from lungct.slices import (
 
 
 def row(scan: str = "A", z: int = 0) -> dict:
-    values = (scan, scan, "1.2", f"{scan}_slice{z:03d}", z, 2.5 * z, 2.5, 0.7, 0.9, 12, "segment_lung", "all")
+    values = (
+        scan,
+        scan,
+        "1.2",
+        f"{scan}_slice{z:03d}",
+        z,
+        -3.5,
+        4.5,
+        2.5 * z,
+        "1 0 0 0 1 0",
+        2.5,
+        0.7,
+        0.9,
+        12,
+        "segment_lung",
+        "all",
+    )
     return dict(zip(COLUMNS, values, strict=True))
 
 
@@ -118,3 +135,9 @@ def test_a_second_run_on_the_same_folder_is_told(tmp_path):
             pass
     with only_one(tmp_path / "out"):
         pass
+
+
+def test_frame_of_a_scan_is_where_its_slices_lie():
+    corners, axes = frame_mm([row(z=0), row(z=2)])
+    np.testing.assert_array_equal(corners, [[-3.5, 4.5, 0], [-3.5, 4.5, 5.0]])
+    np.testing.assert_array_equal(axes, [[1, 0, 0], [0, 1, 0]])
