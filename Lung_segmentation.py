@@ -5,22 +5,28 @@ Writes  runs/<name>/unet_model.pth, unet_model.json, history.csv, training_and_v
         pred_epoch_<n>.png, target_epoch_1.png (CT and target as they reach the loss), checkpoint.pth
 Run     python Lung_segmentation.py                 goes on where it was interrupted
         python Lung_segmentation.py --fresh         starts again
+        python Lung_segmentation.py --tensorboard   also writes runs/<name>/tensorboard
         torchrun --nproc-per-node=2 Lung_segmentation.py     several processes or GPUs
 """
+
+from __future__ import annotations
 
 import argparse
 import io
 import json
 import platform
+import shutil
 import time
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.distributed as dist
 
+from lungct import LungError
 from lungct.files import csv_bytes, only_one, replace_file
 from lungct.pictures import contact_sheet, difference, overlay, save_curves, save_png
 from lungct.predict import (
@@ -37,7 +43,11 @@ from lungct.slices import manifest_path, pixel_mm, read_manifest, spacing_mm
 from lungct.trainer import Trainer, join_team
 from lungct.training import SliceSet, batches, split_patients
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 COLUMNS = ("epoch", "train_loss", "val_loss", "val_dice", "val_worst_dice", "learning_rate", "skipped", "seconds")
+CURVES = ("train_loss", "val_loss", "val_dice", "learning_rate")
 PICTURE_SLICES = 4
 
 
@@ -114,6 +124,24 @@ def finish_epoch(run: Path, trainer: Trainer, split: dict, start: float, loss: f
     return progress.epoch - progress.best_epoch >= trainer.settings.patience
 
 
+def open_tensorboard(folder: Path, fresh: bool) -> SummaryWriter:
+    """What draws the curves live; `fresh` drops those of an earlier training. Raises LungError where it is missing."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # a package of its own, for those who use it
+    except ImportError as error:
+        raise LungError("--tensorboard needs a package more; run: pip install tensorboard") from error
+    if fresh:
+        shutil.rmtree(folder, ignore_errors=True)
+    return SummaryWriter(folder)
+
+
+def write_scalars(board: SummaryWriter, row: dict) -> None:
+    """One epoch's row of the history."""
+    for name in CURVES:
+        board.add_scalar(name, row[name], row["epoch"])
+    board.flush()
+
+
 def make_trainer(settings: SimpleNamespace, flags: argparse.Namespace) -> tuple[Trainer, dict]:
     """Read the slices, split the patients, build the network or take up the one of the checkpoint."""
     device = pick_device(settings.device)
@@ -150,19 +178,22 @@ def print_start(trainer: Trainer, split: dict) -> None:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """This step's own flags."""
     parser.add_argument("--fresh", action="store_true", help="start again, also where there is a checkpoint")
+    parser.add_argument("--tensorboard", action="store_true", help="also write what TensorBoard reads")
     parser.add_argument("--init", type=Path, metavar="PTH", help="start from these weights (fine-tuning)")
 
 
-def train(run: Path, trainer: Trainer, split: dict, fresh: bool) -> None:
+def train(run: Path, trainer: Trainer, split: dict, flags: argparse.Namespace) -> None:
     """Epoch by epoch until the last one or until nothing is gained, keeping the best weights."""
     checkpoint = run / "checkpoint.pth"
-    if checkpoint.is_file() and not fresh:
+    if checkpoint.is_file() and not flags.fresh:
         trainer.resume(checkpoint)
     progress, settings = trainer.progress, trainer.settings
     if trainer.team.leads:
         print_start(trainer, split)
         if not progress.epoch:
             save_target(run, trainer)
+    watched = flags.tensorboard and trainer.team.leads
+    board = open_tensorboard(run / "tensorboard", not progress.epoch) if watched else None
     done = progress.epoch - progress.best_epoch >= settings.patience
     while progress.epoch < settings.epochs and not done:
         start = time.perf_counter()
@@ -172,6 +203,8 @@ def train(run: Path, trainer: Trainer, split: dict, fresh: bool) -> None:
             trainer.halve_batch()
             continue
         done = finish_epoch(run, trainer, split, start, loss, skipped)
+        if board:
+            write_scalars(board, progress.history[-1])
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -180,7 +213,7 @@ def main(argv: list[str] | None = None) -> None:
     trainer, split = make_trainer(settings, flags)
     run = Path(settings.run_path).expanduser()
     with only_one(run) if trainer.team.leads else nullcontext():
-        train(run, trainer, split, flags.fresh)
+        train(run, trainer, split, flags)
     if trainer.team.leads:
         print(f"best validation Dice {trainer.progress.best_dice:.4f} at epoch {trainer.progress.best_epoch}")
         print(f"wrote {run / 'unet_model.pth'}, its .json and the pictures beside it")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, run
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lungct import lidc
 from lungct.demo import write_series
@@ -145,6 +146,19 @@ def test_manifest_of_another_version_is_made_again(home, lidc_tree, tmp_path):
     assert "columns are not those of this version" in text
     assert "every scan is prepared again" in text
     assert path.read_bytes() == good
+
+
+def test_tensorboard_shows_what_the_history_holds(home, tmp_path):
+    folder, _ = home
+    flags = ("--conf", folder / "lung.conf", *SMALL, "--epochs", 3, "--tensorboard", "--run-path", tmp_path / "run")
+    run("Lung_segmentation.py", *flags, cwd=folder)
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    history = table(tmp_path / "run" / "history.csv")
+    for name in ("train_loss", "val_loss", "val_dice", "learning_rate"):
+        assert [event.step for event in events.Scalars(name)] == [1, 2, 3]
+        values = [event.value for event in events.Scalars(name)]
+        assert values == pytest.approx([float(row[name]) for row in history], rel=1e-5)
 
 
 def test_a_patient_that_was_trained_on_is_pointed_out(home, lidc_tree):
