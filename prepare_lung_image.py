@@ -89,7 +89,7 @@ def prepare_scan(job: Job, wish: Wish) -> tuple[list[dict], tuple[str, ...]]:
         raise LungError(f"{scan.files[0].parent}: looks like {fault}, not HU; if it is right, add --any-values")
     lung, source = None, NO_LABEL
     if wish.labels:
-        lung = labels.read_label(label_file, (len(scan), *scan.shape))[wanted.start : wanted.stop]
+        lung = labels.read_lung(label_file, scan)[wanted.start : wanted.stop]
         source = label_file.name
     elif wish.lung_root:
         lung, source = make_lung(scan, wanted, ct_hu), MAKER
@@ -240,7 +240,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--any-values", action="store_true", help="go on where the values cannot be HU")
     parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by name: A,B,C")
     parser.add_argument(
-        "--labels", type=is_dir_path, metavar="DIR", help="masks (.nii, .nii.gz, .npy, .npz, .mhd) instead of ours"
+        "--labels",
+        type=is_dir_path,
+        metavar="DIR",
+        help="masks (NIfTI, NumPy, MetaImage, DICOM SEG, RTSTRUCT) instead of ours",
     )
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="any DICOM tree instead of LIDC-IDRI")

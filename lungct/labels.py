@@ -1,4 +1,4 @@
-"""Lung masks made elsewhere: NIfTI, NumPy or MetaImage files named by patient, scan or series UID."""
+"""Lung masks made elsewhere: NIfTI, NumPy or MetaImage files named by patient, scan or series UID; or DICOM."""
 
 import zipfile
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from lungct import LungError
+from lungct.dicom_labels import index_folder, read_dicom_label
 from lungct.files import read_npy
-from lungct.scans import MOST_VOXELS
+from lungct.scans import MOST_VOXELS, Scan
 from lungct.volumes import read_volume
 
 ENDINGS = (".nii.gz", ".nii", ".npz", ".npy", ".mhd")
@@ -16,12 +17,28 @@ LUNA16_LUNGS, LUNA16_TRACHEA = (3, 4), 5  # codes of LUNA16's seg-lungs-LUNA16
 
 
 def find_label(folder: Path, names: tuple[str, ...]) -> Path:
-    """The mask file of a scan that goes by any of `names`. Raises LungError that lists what was looked for."""
+    """The mask file of a scan that goes by any of `names`, the last of which is its series UID.
+
+    Raises LungError that lists what was looked for.
+    """
     for name in names:
         for ending in ENDINGS:
             if (folder / f"{name}{ending}").is_file():
                 return folder / f"{name}{ending}"
-    raise LungError(f"no label in {folder}: looked for {' or '.join(dict.fromkeys(names))} with {', '.join(ENDINGS)}")
+    in_dicom = index_folder(folder).get(names[-1], ())
+    if len(in_dicom) > 1:
+        raise LungError(f"{in_dicom[0]} and {in_dicom[1].name} are both of this scan; leave one of them there")
+    if in_dicom:
+        return in_dicom[0]
+    sought = f"{' or '.join(dict.fromkeys(names))} with {', '.join(ENDINGS)}"
+    raise LungError(f"no label in {folder}: looked for {sought}, and for SEG or RTSTRUCT of its series")
+
+
+def read_lung(path: Path, scan: Scan) -> np.ndarray:
+    """The lungs of a whole scan from any label file, (Z, H, W) bool. Raises LungError where they do not fit it."""
+    if path.suffix == ".dcm":
+        return read_dicom_label(path, scan)
+    return read_label(path, (len(scan), *scan.shape))
 
 
 def read_label(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
