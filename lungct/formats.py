@@ -16,10 +16,10 @@ RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI counts to the right and to
 def nifti_bytes(
     mask: np.ndarray, corners_mm: np.ndarray, axes: np.ndarray, spacing_mm: tuple[float, float, float]
 ) -> bytes:
-    """A mask (Z, H, W) as the bytes of a .nii.gz (uint8) that lies where its scan lies; arguments as `Scan` has them.
+    """A mask or labels (Z, H, W) as the bytes of a .nii.gz (uint8) that lies where its scan lies.
 
-    A missing slice becomes an empty one. A tilted gantry makes a sheared frame, which NIfTI can say (sform).
-    Raises LungError where the slices are not equally spaced: NIfTI cannot say that.
+    The other arguments are as `Scan` has them. A missing slice becomes an empty one. A tilted gantry makes a sheared
+    frame, which NIfTI can say (sform). Raises LungError where the slices are not equally spaced: it cannot say that.
     """
     import nibabel
 

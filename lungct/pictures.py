@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from lungct.files import replace_file
 
-WINDOWS_HU = {"lung": (-1350, 150), "mediastinum": (-160, 240), "bone": (-450, 1050)}
+WINDOWS_HU = {"lung": (-1350, 150), "mediastinum": (-160, 240), "bone": (-450, 1050), "wide": (-1024, 600)}
 GREYS = 254  # of a palette's 256 entries; the others are for outlines
 RED, GREEN, BLUE, YELLOW = (255, 70, 70), (80, 230, 100), (90, 140, 255), (255, 210, 60)
 
@@ -61,6 +61,25 @@ def overlay_png(ct_hu: np.ndarray, *masks: np.ndarray, colours: Sequence = (GREE
     picture.putpalette([v for grey in range(GREYS) for v in (grey,) * 3] + [v for colour in colours for v in colour])
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def jpeg_bytes(image: np.ndarray) -> bytes:
+    """A picture (uint8) as a JPEG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()
+
+
+def outline_png(*masks: np.ndarray, colours: Sequence = (GREEN, RED)) -> bytes:
+    """The outlines of masks (H, W) on nothing, as a PNG file."""
+    index = np.zeros(masks[0].shape, np.uint8)
+    for number, mask in enumerate(masks, start=1):
+        index[outline(mask)] = number
+    picture = Image.fromarray(index)
+    picture.putpalette([0, 0, 0] + [v for colour in colours for v in colour])
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", transparency=0, compress_level=1)
     return buffer.getvalue()
 
 

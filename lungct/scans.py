@@ -136,6 +136,17 @@ def turn_to_lps(image: np.ndarray, orientation: Iterable[float]) -> np.ndarray:
     return image[::-1] if along_col[1] < 0 else image
 
 
+def turn_back(image: np.ndarray, orientation: Iterable[float]) -> np.ndarray:
+    """Undo `turn_to_lps`: a slice (H, W) as its file has it."""
+    along_row, along_col = np.reshape([float(c) for c in orientation], (2, 3))
+    swapped = abs(along_row[1]) > abs(along_row[0])
+    if swapped:
+        along_row, along_col = along_col, along_row
+    image = image[::-1] if along_col[1] < 0 else image
+    image = image[:, ::-1] if along_row[0] < 0 else image
+    return image.T if swapped else image
+
+
 def turn_frame(orientation: np.ndarray, span_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What `turn_to_lps` does to the frame of a slice: (axes afterwards (2, 3), shift of its first pixel (3,)).
 

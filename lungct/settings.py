@@ -84,7 +84,9 @@ TABLE = (
     Setting(TRAIN, "amp", "auto", "bfloat16: on, off, or auto (where a trial shows that it is faster)"),
     Setting(TEST, "weights_path", "./runs/lung/unet_model.pth", "weights to predict with"),
     Setting(TEST, "predictions_path", "./predictions", "where masks, pictures and scores go"),
-    Setting(TEST, "save", "npy", "npy, or nifti: a .nii.gz of the whole scan beside the slices, too"),
+    Setting(
+        TEST, "save", "npy", "npy; also a file of the whole scan: nifti, nifti-sides (right 1, left 2) or dicom-seg"
+    ),
     Setting(TEST, "png", "all", "overlays to write: all, some (one in ten) or none"),
 )
 BY_ATTRIBUTE = {setting.attribute: setting for setting in TABLE}

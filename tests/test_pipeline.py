@@ -110,6 +110,11 @@ def test_step_5_writes_a_mask_and_a_picture_a_slice_and_true_scores(home, lidc_t
     assert float(score["dice"]) > 0.8
     assert score["seen_in_training"] == "no"
     assert "mean Dice" in printed[5]
+    page = (folder / "predictions" / "report.html").read_text(encoding="utf-8")
+    (shown,) = json.loads(page.split('<script type="application/json" id="scans">')[1].split("</script>")[0])
+    assert (shown["scan"], shown["dice"]) == (score["scan"], float(score["dice"]))
+    assert [f"{name}.npy" for name in shown["views"]] == sorted(p.name for p in out.glob("*.npy"))
+    assert Image.open(out / "view" / f"{shown['views'][9]}.jpg").size == truth.shape[:0:-1]
 
 
 def test_every_step_says_what_it_wrote_in_its_last_line(home):
