@@ -4,6 +4,8 @@ Reads   lung.conf where there is one: what you changed in it stays, unless a fla
 Writes  lung.conf, pylidc.conf
 Run     python config_file_create.py --lidc-dicom-path H:/LIDC-IDRI
         python config_file_create.py --demo 12      synthetic scans in ./demo, settings that point to them
+        python config_file_create.py --download 220     LIDC-IDRI's CT of so many patients, or of A,B,C (public, 125 GB
+                                                        in all); --collection lctsc for another collection
         python config_file_create.py --check        looks at all that can fail later; writes nothing
 """
 
@@ -14,6 +16,7 @@ from pathlib import Path
 from lungct import LungError, lidc
 from lungct.checkup import Finding, check_all
 from lungct.demo import write_demo
+from lungct.download import choose_series, download, open_index
 from lungct.settings import (
     BY_ATTRIBUTE,
     CONF_NAME,
@@ -28,6 +31,7 @@ from lungct.settings import (
 from utils import is_dir_path
 
 DEMO_ROOT = Path("demo")
+LIDC = "lidc_idri"
 DEMO_SETTINGS = {
     "lidc_dicom_path": "./demo/LIDC-IDRI",
     "lidc_test_dicom_path": "./demo/LIDC-IDRI_test",
@@ -52,6 +56,8 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
         "--install-home", action="store_true", help="also write pylidc's own file in the home directory"
     )
     parser.add_argument("--force", action="store_true", help="with --install-home: replace another one (kept as .bak)")
+    parser.add_argument("--download", metavar="N|LIST", help="fetch the first N patients, or some by name: A,B,C")
+    parser.add_argument("--collection", default=LIDC, help="of the Imaging Data Commons (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="look at all that can fail later, and write nothing")
     add_flags(parser, TABLE)
     flags = parser.parse_args(argv)
@@ -81,6 +87,18 @@ def check_paths(values: dict) -> list[str]:
         except LungError as error:
             faults.append(f"{BY_ATTRIBUTE[name].key}: {error}")
     return faults
+
+
+def fetch(wanted: str, collection: str, values: dict) -> None:
+    """Download CT; LIDC-IDRI into the folder of the settings. Raises LungError where series are missing afterwards."""
+    client = open_index()
+    series = choose_series(client.index, collection, wanted)
+    root = Path(values["lidc_dicom_path"] if collection == LIDC else collection).expanduser()
+    missing = download(client, series, root)
+    if missing:
+        raise LungError(f"{len(missing)} of {len(series)} series did not arrive, {missing[0]} first; run it again")
+    if collection != LIDC:
+        print(f"next: python prepare_lung_image.py --dicom {root}")
 
 
 def install_home(dicom_path: str, force: bool) -> Path:
@@ -123,6 +141,8 @@ def main(argv: list[str] | None = None) -> None:
     if flags.demo:
         train, test = write_demo(DEMO_ROOT, flags.demo)
         print(f"synthetic LIDC-IDRI: {train} patients to train on, {test} to test on, in {DEMO_ROOT}")
+    if flags.download:
+        fetch(flags.download, flags.collection, now)
     existed = flags.conf.is_file()
     write_conf(flags.conf, now)
     dicom_path = str(Path(now["lidc_dicom_path"]).expanduser().resolve()) if flags.demo else now["lidc_dicom_path"]
