@@ -22,6 +22,7 @@ from tqdm import tqdm
 from lungct import LungError, lidc
 from lungct.files import csv_bytes, npy_bytes, only_one, replace_file, replace_folder
 from lungct.formats import nifti_bytes
+from lungct.masks import slice_pixels
 from lungct.metrics import compare, litres
 from lungct.oddities import find_oddities
 from lungct.pictures import GREEN, RED, jpeg_bytes, outline_png, overlay, overlay_png, to_grey
@@ -88,7 +89,7 @@ def result_files(
 
 def thumbnail(ct_hu: np.ndarray, lung: np.ndarray) -> bytes:
     """The slice with most lung, small, with its outline."""
-    z = np.count_nonzero(lung, axis=(1, 2)).argmax()
+    z = slice_pixels(lung).argmax()
     step = -(-max(lung.shape[1:]) // THUMBNAIL_PX)
     return jpeg_bytes(overlay(ct_hu[z, ::step, ::step], lung[z, ::step, ::step]))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 
 from lungct import LungError, lidc
 from lungct.jobs import Job, lidc_jobs, open_job
@@ -59,10 +59,7 @@ def check_python() -> Iterator[Finding]:
         text = line.partition("#")[0].strip()
         if not text:
             continue
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement as error:
-            raise LungError(f"{REQUIREMENTS}: '{text}' is no requirement") from error
+        requirement = Requirement(text)
         try:
             installed = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:

@@ -73,6 +73,11 @@ def count_labels(label: np.ndarray) -> np.ndarray:
     return sum(np.bincount(slice_.ravel(), minlength=most) for slice_ in label)
 
 
+def slice_pixels(mask: np.ndarray) -> np.ndarray:
+    """Pixels of a mask in each slice, (Z,); many times quicker than NumPy's count along axes."""
+    return np.array([np.count_nonzero(slice_) for slice_ in mask])
+
+
 def middle(mask: np.ndarray, axis: int) -> float:
     """Centre of mass of a mask along one axis, in voxels."""
     weight = np.count_nonzero(mask, axis=tuple(a for a in range(3) if a != axis))

@@ -6,6 +6,7 @@ Z slices, H rows, W columns; row 0 is the front, column 0 the patient's right, s
 import cc3d
 import numpy as np
 
+from lungct.masks import slice_pixels
 from lungct.metrics import litres
 
 USUAL_LITRES = (2.0, 8.0)  # of an adult, breathed in or out
@@ -31,7 +32,7 @@ def find_oddities(ct_hu: np.ndarray, lung: np.ndarray, spacing_mm: tuple[float, 
         odd.append("one lung only")
     if has_low_piece(coarse):
         odd.append("gas below the diaphragm")
-    area = np.count_nonzero(lung, axis=(1, 2))
+    area = slice_pixels(lung)
     if max(area[0], area[-1]) > END_SHARE * area.max():
         odd.append("the scan ends in the lung")
     return odd

@@ -124,26 +124,34 @@ def to_hu(pixels: np.ndarray, slope: float, intercept: float) -> np.ndarray:
     return np.clip(hu, -32768, 32767).astype(np.int16)
 
 
+def turns(orientation: Iterable[float]) -> tuple[bool, bool, bool]:
+    """What brings an axial slice of some ImageOrientationPatient to LPS, in this order.
+
+    (rows and columns change places, columns are counted from the other end, rows are counted from the other end)
+    """
+    along_row, along_col = np.reshape([float(c) for c in orientation], (2, 3))
+    swapped = bool(abs(along_row[1]) > abs(along_row[0]))
+    if swapped:
+        along_row, along_col = along_col, along_row
+    return swapped, bool(along_row[0] < 0), bool(along_col[1] < 0)
+
+
 def turn_to_lps(image: np.ndarray, orientation: Iterable[float]) -> np.ndarray:
     """Turn an axial slice by its ImageOrientationPatient so that rows go to the back, columns to the left.
 
     image (H, W); a prone or lateral patient comes out as if supine to the reader.
     """
-    along_row, along_col = np.reshape([float(c) for c in orientation], (2, 3))
-    if abs(along_row[1]) > abs(along_row[0]):
-        image, along_row, along_col = image.T, along_col, along_row
-    image = image[:, ::-1] if along_row[0] < 0 else image
-    return image[::-1] if along_col[1] < 0 else image
+    swapped, mirrored, upturned = turns(orientation)
+    image = image.T if swapped else image
+    image = image[:, ::-1] if mirrored else image
+    return image[::-1] if upturned else image
 
 
 def turn_back(image: np.ndarray, orientation: Iterable[float]) -> np.ndarray:
     """Undo `turn_to_lps`: a slice (H, W) as its file has it."""
-    along_row, along_col = np.reshape([float(c) for c in orientation], (2, 3))
-    swapped = abs(along_row[1]) > abs(along_row[0])
-    if swapped:
-        along_row, along_col = along_col, along_row
-    image = image[::-1] if along_col[1] < 0 else image
-    image = image[:, ::-1] if along_row[0] < 0 else image
+    swapped, mirrored, upturned = turns(orientation)
+    image = image[::-1] if upturned else image
+    image = image[:, ::-1] if mirrored else image
     return image.T if swapped else image
 
 
@@ -152,14 +160,13 @@ def turn_frame(orientation: np.ndarray, span_mm: np.ndarray) -> tuple[np.ndarray
 
     orientation: (2, 3), along a row and down a column; span_mm: (2,) from the first to the last pixel of each
     """
-    axes = np.array(orientation, float)
-    if abs(axes[0, 1]) > abs(axes[0, 0]):
-        axes, span_mm = axes[::-1].copy(), span_mm[::-1]
+    swapped, *counted_back = turns(orientation.ravel())
+    order = [1, 0] if swapped else [0, 1]
+    axes, span_mm = orientation[order], span_mm[order]
     shift = np.zeros(3)
-    for n in range(2):  # columns must run to the left (x), rows to the back (y)
-        if axes[n, n] < 0:
-            shift += axes[n] * span_mm[n]
-            axes[n] = -axes[n]
+    for n in np.flatnonzero(counted_back):
+        shift += axes[n] * span_mm[n]
+        axes[n] = -axes[n]
     return axes, shift
 
 
@@ -265,7 +272,7 @@ def _open_series(files: list[tuple[Path, pydicom.Dataset]]) -> DicomScan:
     span_mm = np.array([(first.Columns - 1) * col_mm, (first.Rows - 1) * row_mm])
     axes, shift = turn_frame(np.stack([along_row, along_col]), span_mm)
     shape = (int(first.Rows), int(first.Columns))
-    if abs(along_row[1]) > abs(along_row[0]):  # rows and columns change places in turn_to_lps
+    if turns(first.ImageOrientationPatient)[0]:
         row_mm, col_mm, shape = col_mm, row_mm, shape[::-1]
     slice_mm = float(np.median(np.diff(z_mm))) if len(z_mm) > 1 else float(first.get("SliceThickness") or 1.0)
     gaps = len(contiguous_runs(z_mm)) - 1

@@ -7,7 +7,7 @@ import cc3d
 import edt
 import numpy as np
 
-from lungct.masks import enlarge
+from lungct.masks import block_mean, enlarge
 
 RIGHT, LEFT = 1, 2
 GRID_MM = 2.5  # the lungs touch along a few millimetres at most
@@ -25,11 +25,7 @@ def split_sides(lung: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.
     from skimage.segmentation import watershed  # takes a while to import; few ask for the sides
 
     steps = tuple(max(1, round(GRID_MM / mm)) for mm in spacing_mm[1:])
-    over = tuple((0, -n % step) for n, step in zip(lung.shape[1:], steps, strict=True))
-    blocks = np.pad(lung, ((0, 0), *over)).reshape(
-        len(lung), (lung.shape[1] + over[0][1]) // steps[0], steps[0], -1, steps[1]
-    )
-    coarse = blocks.any(axis=(2, 4))
+    coarse = np.stack([block_mean(slice_, steps) > 0 for slice_ in lung])
     depth_mm = edt.edt(coarse, anisotropy=(spacing_mm[0], spacing_mm[1] * steps[0], spacing_mm[2] * steps[1]))
     cores = find_cores(depth_mm)
     grown = watershed(-depth_mm, cores, mask=coarse).astype(np.uint8)
