@@ -16,7 +16,7 @@ from pathlib import Path
 from lungct import LungError, lidc
 from lungct.checkup import Finding, check_all
 from lungct.demo import write_demo
-from lungct.download import choose_series, download, open_index
+from lungct.download import choose_series, collection_name, download, open_index
 from lungct.settings import (
     BY_ATTRIBUTE,
     CONF_NAME,
@@ -93,11 +93,12 @@ def fetch(wanted: str, collection: str, values: dict) -> None:
     """Download CT; LIDC-IDRI into the folder of the settings. Raises LungError where series are missing afterwards."""
     client = open_index()
     series = choose_series(client.index, collection, wanted)
-    root = Path(values["lidc_dicom_path"] if collection == LIDC else collection).expanduser()
+    is_lidc = collection_name(collection) == LIDC
+    root = Path(values["lidc_dicom_path"] if is_lidc else collection).expanduser()
     missing = download(client, series, root)
     if missing:
         raise LungError(f"{len(missing)} of {len(series)} series did not arrive, {missing[0]} first; run it again")
-    if collection != LIDC:
+    if not is_lidc:
         print(f"next: python prepare_lung_image.py --dicom {root}")
 
 

@@ -32,9 +32,14 @@ def open_index() -> IDCClient:
     return IDCClient()
 
 
+def collection_name(text: str) -> str:
+    """A collection as the index spells it: LIDC-IDRI is lidc_idri."""
+    return text.lower().replace("-", "_")
+
+
 def choose_series(index: pandas.DataFrame, collection: str, wanted: str) -> pandas.DataFrame:
     """The CT series of the first N patients of a collection, or of some by name: A,B,C. Raises LungError for none."""
-    name = collection.lower().replace("-", "_")
+    name = collection_name(collection)
     ct = index[(index.collection_id == name) & (index.Modality == "CT")].sort_values(["PatientID", "SeriesInstanceUID"])
     patients = list(dict.fromkeys(ct.PatientID))
     if not patients:

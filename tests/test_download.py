@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import config_file_create
 from lungct import LungError, download, lidc
 
 pytest.importorskip("idc_index")
@@ -94,3 +95,12 @@ def test_too_little_space_is_told_before_the_first_byte(small, tmp_path, monkeyp
     with pytest.raises(LungError, match="do not fit"):
         download.download(client, series, tmp_path / "LIDC")
     assert not log.exists()
+
+
+@pytest.mark.parametrize(("collection", "folder"), [("LIDC-IDRI", "scans"), ("lidc_idri", "scans"), ("lctsc", "lctsc")])
+def test_lidc_goes_where_the_settings_say_however_it_is_spelled(client, monkeypatch, collection, folder):
+    roots = []
+    monkeypatch.setattr(config_file_create, "open_index", lambda: client)
+    monkeypatch.setattr(config_file_create, "download", lambda client, series, root: roots.append(str(root)) or [])
+    config_file_create.fetch("1", collection, {"lidc_dicom_path": "scans"})
+    assert roots == [folder]
