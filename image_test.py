@@ -15,9 +15,10 @@ import numpy as np
 
 from lungct import LungError
 from lungct.files import read_npy
+from lungct.headers import read_header
 from lungct.metrics import dice
 from lungct.pictures import GREEN, RED, WINDOWS_HU, contact_sheet, overlay, save_png
-from lungct.scans import find_series, open_series, read_header
+from lungct.scans import find_series, open_series
 from lungct.settings import CONF_NAME, load, run_step
 from lungct.slices import is_lung
 from lungct.volumes import NIFTI_ENDINGS, open_nifti

@@ -13,7 +13,8 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 
 from lungct import LungError
-from lungct.scans import DAMAGE, Scan, check_size, one_line, turn_frame, turn_to_lps
+from lungct.headers import DAMAGE, one_line
+from lungct.scans import Scan, check_size, turn_frame, turn_to_lps
 
 LUNG = re.compile(r"(?i)lung|pulmo")
 PART = re.compile(r"(?i)nodul|neoplas|tumou?r|mass|lesion|cancer|vessel|airway|gtv|ctv|ptv")  # in a lung, not the lung

@@ -21,7 +21,8 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from lungct import LungError
-from lungct.scans import DAMAGE, DicomScan, find_series, one_line, open_series, turn_back
+from lungct.headers import DAMAGE, one_line
+from lungct.scans import DicomScan, find_series, open_series, turn_back
 from lungct.sides import LEFT, RIGHT
 
 LUNGS = (  # label, segment, SNOMED CT

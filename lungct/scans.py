@@ -6,8 +6,6 @@ Z slices, H rows, W columns.
 """
 
 import math
-import struct
-import zlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,27 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from tqdm import tqdm
 
 from lungct import LungError
+from lungct.headers import DAMAGE, NEEDED_TAGS, Header, one_line, read_header
 
-NEEDED_TAGS = (
-    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"),
-    *("Rows", "Columns"),
-)
-FIRST_TAGS = ("Modality", "ImageType", "SeriesInstanceUID")  # what is looked at before a scan is opened
-HEADER_TAGS = [
-    Tag(keyword)
-    for keyword in (*NEEDED_TAGS, *FIRST_TAGS, "PatientID", "InstanceNumber", "SliceThickness", "NumberOfFrames")
-]
 AXIAL_COSINE = 0.8  # a gantry tilts by up to 30 degrees; anything steeper is no axial slice
-DAMAGE = (  # what pydicom raises over files whose bytes make no sense
-    *(ArithmeticError, AttributeError, BytesLengthException, EOFError, LookupError, MemoryError, NotImplementedError),
-    *(OSError, RuntimeError, TypeError, ValueError, struct.error, zlib.error),
-)
 SAME_PLACE_MM = 0.01
 GAP_FACTOR = 1.5  # a step this much longer than the usual one means that a slice is missing
 UNEQUAL = 0.1  # of the usual step; less is rounding
@@ -94,11 +78,6 @@ class DicomScan(Scan):
         if hu.shape != self.shape:
             raise LungError(f"{path}: {hu.shape[0]} x {hu.shape[1]} pixels, but its header says {self.shape}")
         return hu
-
-
-def one_line(error: Exception) -> str:
-    """The first line of an error's text, for a message of ours."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def stored_values(dataset: pydicom.Dataset) -> np.ndarray:
@@ -180,27 +159,14 @@ def contiguous_runs(z_mm: np.ndarray) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
-def read_header(path: Path) -> pydicom.Dataset | None:
-    """The tags of HEADER_TAGS, or None where the file is no DICOM. Raises LungError where it is damaged."""
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=HEADER_TAGS)
-        for tag in FIRST_TAGS:
-            header.get(tag)  # decodes it
-    except InvalidDicomError:
-        return None
-    except DAMAGE as error:
-        raise LungError(f"{path}: cannot read its header ({one_line(error)})") from error
-    return header
-
-
-def is_ct_slice(header: pydicom.Dataset) -> bool:
+def is_ct_slice(header: Header) -> bool:
     """CT with a place in space: no X-ray, segmentation, report or localiser."""
-    return header.get("Modality") == "CT" and "LOCALIZER" not in header.get("ImageType", [])
+    return header.text("Modality") == "CT" and "LOCALIZER" not in header.text("ImageType").split("\\")
 
 
 def find_series(
     folder: Path, progress: tqdm | None = None, unreadable: list[LungError] | None = None
-) -> dict[str, list[tuple[Path, pydicom.Dataset]]]:
+) -> dict[str, list[tuple[Path, Header]]]:
     """The CT series below `folder` by SeriesInstanceUID, each a list of (path, header).
 
     What is not DICOM is passed over. A damaged header raises LungError, or is noted in `unreadable` where given.
@@ -219,7 +185,7 @@ def find_series(
         if progress is not None:
             progress.update()
         if is_ct_slice(header):
-            series.setdefault(str(header.get("SeriesInstanceUID", "")), []).append((path, header))
+            series.setdefault(header.text("SeriesInstanceUID"), []).append((path, header))
     return series
 
 
@@ -234,13 +200,13 @@ def find_series_folder(patient_folder: Path, study_uid: str, series_uid: str) ->
             header = read_header(path)
             if header is None:
                 continue
-            if str(header.get("SeriesInstanceUID", "")).strip() == series_uid:
+            if header.text("SeriesInstanceUID").strip() == series_uid:
                 return folder
             break
     return None
 
 
-def open_series(files: list[tuple[Path, pydicom.Dataset]]) -> DicomScan:
+def open_series(files: list[tuple[Path, Header]]) -> DicomScan:
     """Sort the slices of one series by position and check that they make a volume.
 
     Raises LungError where a slice lacks what HU and millimetres need, or is not axial.
@@ -251,30 +217,33 @@ def open_series(files: list[tuple[Path, pydicom.Dataset]]) -> DicomScan:
         raise LungError(f"{files[0][0].parent}: a header holds no usable numbers ({one_line(error)})") from error
 
 
-def _open_series(files: list[tuple[Path, pydicom.Dataset]]) -> DicomScan:
+def _open_series(files: list[tuple[Path, Header]]) -> DicomScan:
     for path, header in files:
-        if int(header.get("NumberOfFrames") or 1) > 1:
+        if header.whole("NumberOfFrames") > 1:
             raise LungError(f"{path}: a multi-frame file; split it into one file a slice first")
-        missing = [tag for tag in NEEDED_TAGS if header.get(tag) in (None, "")]
+        missing = [tag for tag in NEEDED_TAGS if not header.text(tag)]
         if missing:
             raise LungError(f"{path}: no {', '.join(missing)} in the header")
     remarks: list[str] = []
     files = _keep_commonest_shape(files, remarks)
-    check_size(files[0][0], (len(files), files[0][1].Rows, files[0][1].Columns))
+    first = files[0][1]
+    rows, cols = first.whole("Rows"), first.whole("Columns")
+    check_size(files[0][0], (len(files), rows, cols))
     files = _keep_one_per_position(files, remarks)
     first = files[0][1]
-    along_row, along_col = np.reshape([float(c) for c in first.ImageOrientationPatient], (2, 3))
+    orientation = first.numbers("ImageOrientationPatient")
+    along_row, along_col = np.reshape(orientation, (2, 3))
     if abs(np.cross(along_row, along_col)[2]) < AXIAL_COSINE:
         raise LungError(f"{files[0][0].parent}: the slices are not axial; export an axial series")
-    corners_mm = np.array([[float(c) for c in header.ImagePositionPatient] for _, header in files])
+    corners_mm = np.array([header.numbers("ImagePositionPatient") for _, header in files])
     z_mm = corners_mm[:, 2]
-    row_mm, col_mm = (float(v) for v in first.PixelSpacing)
-    span_mm = np.array([(first.Columns - 1) * col_mm, (first.Rows - 1) * row_mm])
+    row_mm, col_mm = first.numbers("PixelSpacing")
+    span_mm = np.array([(cols - 1) * col_mm, (rows - 1) * row_mm])
     axes, shift = turn_frame(np.stack([along_row, along_col]), span_mm)
-    shape = (int(first.Rows), int(first.Columns))
-    if turns(first.ImageOrientationPatient)[0]:
+    shape = (rows, cols)
+    if turns(orientation)[0]:
         row_mm, col_mm, shape = col_mm, row_mm, shape[::-1]
-    slice_mm = float(np.median(np.diff(z_mm))) if len(z_mm) > 1 else float(first.get("SliceThickness") or 1.0)
+    slice_mm = float(np.median(np.diff(z_mm))) if len(z_mm) > 1 else float(first.text("SliceThickness") or 1.0)
     gaps = len(contiguous_runs(z_mm)) - 1
     if gaps:
         remarks.append(f"slices missing in {gaps} place{'s' * (gaps > 1)}")
@@ -282,8 +251,8 @@ def _open_series(files: list[tuple[Path, pydicom.Dataset]]) -> DicomScan:
     if len(steps) and not gaps and np.ptp(steps) > UNEQUAL * slice_mm:
         remarks.append(f"unequal steps between slices, {steps.min():.2f} to {steps.max():.2f} mm")
     return DicomScan(
-        patient_id=str(first.get("PatientID", "")).strip() or "unknown",
-        series_uid=str(first.get("SeriesInstanceUID", "")),
+        patient_id=first.text("PatientID").strip() or "unknown",
+        series_uid=first.text("SeriesInstanceUID"),
         files=tuple(path for path, _ in files),
         corners_mm=corners_mm + shift,
         axes=axes,
@@ -299,13 +268,13 @@ def check_size(path: Path, shape: tuple[int, ...]) -> None:
         raise LungError(f"{path}: {' x '.join(map(str, shape))} voxels are no scan; is the file damaged?")
 
 
-def _z_mm(header: pydicom.Dataset) -> float:
-    return float(header.ImagePositionPatient[2])
+def _z_mm(header: Header) -> float:
+    return header.numbers("ImagePositionPatient")[2]
 
 
-def _geometry(header: pydicom.Dataset) -> tuple:
-    orientation = tuple(round(float(c), 3) for c in header.ImageOrientationPatient)
-    return header.Rows, header.Columns, orientation
+def _geometry(header: Header) -> tuple:
+    orientation = tuple(round(c, 3) for c in header.numbers("ImageOrientationPatient"))
+    return header.text("Rows"), header.text("Columns"), orientation
 
 
 def _keep_commonest_shape(files: list, remarks: list[str]) -> list:
@@ -318,7 +287,7 @@ def _keep_commonest_shape(files: list, remarks: list[str]) -> list:
 
 def _keep_one_per_position(files: list, remarks: list[str]) -> list:
     """Sort by z; of slices at one place keep the lowest InstanceNumber, as pylidc does."""
-    ordered = sorted(files, key=lambda f: (_z_mm(f[1]), int(f[1].get("InstanceNumber") or 0), f[0].name))
+    ordered = sorted(files, key=lambda f: (_z_mm(f[1]), f[1].whole("InstanceNumber"), f[0].name))
     kept: list = []
     for path, header in ordered:
         if not kept or _z_mm(header) - _z_mm(kept[-1][1]) > SAME_PLACE_MM:

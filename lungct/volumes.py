@@ -10,7 +10,8 @@ import numpy as np
 
 from lungct import LungError
 from lungct.formats import RAS_TO_LPS
-from lungct.scans import DAMAGE, Scan, check_size, one_line, to_hu
+from lungct.headers import DAMAGE, one_line
+from lungct.scans import Scan, check_size, to_hu
 
 NIFTI_ENDINGS = (".nii", ".nii.gz")
 NOT_A_NUMBER_HU = -1024  # what some tools write outside the field of view as NaN

@@ -114,7 +114,7 @@ def test_sagittal_slices_are_refused(tmp_path, ct_hu):
 def test_missing_tags_are_named_with_their_file(tmp_path, ct_hu):
     write_series(tmp_path, WHO, ct_hu, SPACING_MM)
     ((path, header), *rest) = next(iter(find_series(tmp_path).values()))
-    del header.PixelSpacing
+    del header.values["PixelSpacing"]
     with pytest.raises(LungError, match=r"1-001\.dcm: no PixelSpacing"):
         open_series([(path, header), *rest])
 
