@@ -40,7 +40,8 @@ from lungct.predict import (
 )
 from lungct.settings import TRAIN, parse_step, run_step
 from lungct.slices import manifest_path, pixel_mm, read_manifest, spacing_mm
-from lungct.trainer import Trainer, join_team
+from lungct.team import join_team
+from lungct.trainer import Trainer
 from lungct.training import SliceSet, batches, split_patients
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def save_target(run: Path, trainer: Trainer) -> None:
     """The first batch as it reaches network and loss."""
     settings = trainer.settings
     numbers = batches(len(trainer.train_set), settings.batch_size, settings.seed, 0)[0][: 2 * PICTURE_SLICES]
-    image, target = trainer.prepare(numbers, (settings.seed, 0, 0, 0))
+    image, target = trainer.prepare(numbers, (settings.seed, 0, 0))
     low, high = trainer.model.window_hu
     ct_hu = ((image[:, 0] + 1) * ((high - low) / 2) + low).cpu().numpy()
     tiles = [overlay(ct, mask) for ct, mask in zip(ct_hu, target[:, 0].cpu().numpy() > 0.5, strict=True)]
@@ -218,6 +219,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"best validation Dice {trainer.progress.best_dice:.4f} at epoch {trainer.progress.best_epoch}")
         print(f"wrote {run / 'unet_model.pth'}, its .json and the pictures beside it")
     if trainer.team.size > 1:
+        dist.barrier()  # nobody leaves while another still talks
         dist.destroy_process_group()
 
 

@@ -5,14 +5,12 @@ B batch, H rows, W columns.
 
 import copy
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
@@ -20,6 +18,7 @@ from tqdm import tqdm
 from lungct import LungError
 from lungct.augment import augment
 from lungct.predict import Model, normalise, read_torch, to_device
+from lungct.team import Team, share_norms
 from lungct.training import THICK, SliceSet, batches, count_overlap, learning_rate, lung_loss
 
 MOST_BAD_STEPS = 10  # non-finite losses in a row
@@ -37,30 +36,6 @@ class Progress:
     history: list[dict] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Team:
-    """The processes of a torchrun; alone, there is one."""
-
-    rank: int
-    size: int
-
-    @property
-    def leads(self) -> bool:
-        return self.rank == 0
-
-    def share(self, numbers: np.ndarray) -> np.ndarray:
-        """This process's part of a batch."""
-        return numbers[self.rank :: self.size]
-
-
-def join_team(device: torch.device) -> Team:
-    """Meet the other processes that torchrun started."""
-    size = int(os.environ.get("WORLD_SIZE", 1))
-    if size > 1:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return Team(int(os.environ.get("RANK", 0)), size)
-
-
 class Trainer:
     """Network, optimiser and data of one training.
 
@@ -74,15 +49,21 @@ class Trainer:
         self.settings, self.model, self.train_set, self.val_set = settings, model, train, val
         self.device, self.team, self.progress = device, team, Progress()
         torch.manual_seed(settings.seed)
-        self.network = to_device(model.build(), device)
+        network = model.build()
+        self.network = to_device(share_norms(network) if team.size > 1 else network, device)
         self.average = copy.deepcopy(self.network)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), fused=True)
-        self.wrapped: nn.Module = DistributedDataParallel(self.network) if team.size > 1 else self.network
+        self.wrapped: nn.Module = self.network
+        if team.size > 1:
+            self.wrapped = DistributedDataParallel(self.network)
         self.steps_per_epoch = len(batches(len(train), settings.batch_size, 0, 0))
         self.bad_steps = torch.zeros((), device=device)  # in a row
 
     def prepare(self, numbers: np.ndarray, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """A batch as it reaches the network and the loss: CT in [-1, 1] and target 0 or 1, (B, 1, H, W)."""
+        """A batch as it reaches the network and the loss: CT in [-1, 1] and target 0 or 1, (B, 1, H, W).
+
+        The seed says how it is varied: in a team each varies the whole batch, so that all draw as one would.
+        """
         if self.settings.augment:
             rng = np.random.default_rng(seed)
             thick = rng.random(len(numbers)) < THICK
@@ -93,14 +74,18 @@ class Trainer:
         return normalise(ct_hu, self.model.window_hu).contiguous(memory_format=torch.channels_last), target
 
     def step(self, image: Tensor, target: Tensor, number: int) -> Tensor:
-        """One update; returns the loss, NaN where the step was skipped. Nothing here waits for the device."""
+        """One update by a whole batch, of which each of a team takes its share; returns the loss of all.
+
+        NaN where the step was skipped. Nothing here waits for the device.
+        """
+        own, own_target = self.team.share(image), self.team.share(target)
         steps = self.settings.epochs * self.steps_per_epoch
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(number, steps, self.settings.learning_rate)
         self.optimiser.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.progress.amp):
-            logits = self.wrapped(image)
-        loss = lung_loss(logits, target)
+            logits = self.wrapped(own)
+        loss = lung_loss(logits, own_target, len(own) / len(image))
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
         bad = ~torch.isfinite(norm)
@@ -125,8 +110,7 @@ class Trainer:
         todo = batches(len(self.train_set), self.settings.batch_size, self.settings.seed, epoch)
         bar = tqdm(todo, desc=f"epoch {epoch + 1}", leave=False, disable=not self.team.leads)
         for number, numbers in enumerate(bar):
-            seed = (self.settings.seed, epoch, number, self.team.rank)
-            image, target = self.prepare(self.team.share(numbers), seed)
+            image, target = self.prepare(numbers, (self.settings.seed, epoch, number))
             total = epoch * self.steps_per_epoch + number
             losses.append(self.step(image, target, total))
             if total % MOST_BAD_STEPS == 0 and self.bad_steps >= MOST_BAD_STEPS:
@@ -159,6 +143,8 @@ class Trainer:
     def halve_batch(self) -> None:
         """Where the device's memory did not do: the epoch starts again with half the slices a step."""
         size = self.settings.batch_size // 2
+        if self.team.size > 1:  # the others wait for this one's sums
+            raise LungError(f"out of memory with {self.settings.batch_size} slices a step; lower --batch-size")
         if not size:
             raise LungError("out of memory even with one slice a step; take a smaller --width, or --device cpu")
         print(f"out of memory: batch_size {self.settings.batch_size} -> {size}; the epoch starts again")

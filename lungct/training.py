@@ -16,6 +16,7 @@ from lungct import LungError
 from lungct.augment import AIR_HU
 from lungct.files import read_npy
 from lungct.slices import by_scan, is_lung, read_stack, slice_path
+from lungct.team import add_up
 
 THICK, THICK_MM = 0.2, 8.0  # chance that three slices are averaged to one, where it gets no thicker than that
 WARM_UP = 0.15  # share of the steps before the learning rate is at its peak
@@ -93,13 +94,17 @@ def batches(total: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:
     return np.array_split(order, max(1, round(total / size)))
 
 
-def lung_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Cross-entropy plus one minus the soft Dice of the batch, a scalar."""
+def lung_loss(logits: Tensor, target: Tensor, share: float = 1.0) -> Tensor:
+    """Cross-entropy plus one minus the soft Dice of the batch, a scalar.
+
+    share: of the batch that is here; where that is not all, the others of the team hold the rest, and add theirs
+    """
     logits = logits.float()
     probability = torch.sigmoid(logits)
-    overlap = (probability * target).sum()
-    dice = (2 * overlap + 1) / (probability.sum() + target.sum() + 1)
-    return F.binary_cross_entropy_with_logits(logits, target) + 1 - dice
+    entropy = share * F.binary_cross_entropy_with_logits(logits, target)
+    sums = torch.stack([entropy, (probability * target).sum(), probability.sum() + target.sum()])
+    entropy, overlap, sizes = add_up(sums) if share < 1 else sums
+    return entropy + 1 - (2 * overlap + 1) / (sizes + 1)
 
 
 def count_overlap(predicted: Tensor, target: Tensor) -> Tensor:

@@ -201,7 +201,7 @@ def test_damaged_checkpoint_is_told(phantom_rows, tmp_path):
 def test_loss_that_stays_not_finite_ends_with_a_sentence(phantom_rows, tmp_path, monkeypatch):
     root, _ = phantom_rows
     write_settings(root, augment=False)
-    monkeypatch.setattr(trainer, "lung_loss", lambda logits, target: (logits * torch.nan).sum())
+    monkeypatch.setattr(trainer, "lung_loss", lambda logits, *_: (logits * torch.nan).sum())
     with pytest.raises(LungError, match="10 losses in a row were not finite"):
         step.main(["--conf", str(root / "lung.conf"), "--run-path", str(tmp_path), "--epochs", "9"])
 
@@ -211,9 +211,9 @@ def test_a_loss_that_is_not_finite_once_is_skipped_and_counted(phantom_rows, tmp
     write_settings(root)
     calls = []
 
-    def fails_at_first(logits, target):
+    def fails_at_first(logits, target, share=1.0):
         calls.append(1)
-        return lung_loss(logits, target) * (torch.nan if len(calls) == 1 else 1)
+        return lung_loss(logits, target, share) * (torch.nan if len(calls) == 1 else 1)
 
     monkeypatch.setattr(trainer, "lung_loss", fails_at_first)
     step.main(["--conf", str(root / "lung.conf"), "--run-path", str(tmp_path), "--epochs", "1"])
