@@ -13,6 +13,7 @@ Run     python model_test.py                patients that are done already are l
 import argparse
 import csv
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,15 +21,15 @@ import numpy as np
 from tqdm import tqdm
 
 from lungct import LungError, lidc
-from lungct.files import csv_bytes, npy_bytes, only_one, replace_file, replace_folder
+from lungct.files import csv_bytes, npy_bytes, only_one, replace_file, replace_folder, saving
 from lungct.formats import nifti_bytes
 from lungct.masks import slice_pixels
 from lungct.metrics import compare, litres
 from lungct.oddities import find_oddities
 from lungct.pictures import GREEN, RED, jpeg_bytes, outline_png, overlay, overlay_png, to_grey
-from lungct.predict import SHIPPED, Predictor, load_predictor, segment
+from lungct.predict import SHIPPED, Predictor, checksum, same_predictor, segment
 from lungct.report import THUMBNAIL, VIEW, report_bytes, report_row
-from lungct.settings import PYLIDC, TEST, parse_step, run_step
+from lungct.settings import PYLIDC, TEST, make_absolute, parse_step, run_step
 from lungct.sides import split_sides
 from lungct.slices import (
     by_scan,
@@ -41,6 +42,7 @@ from lungct.slices import (
     safe_name,
     spacing_mm,
 )
+from lungct.workers import add_scheduler_flag, run_each
 
 SCORES = ("dice", "iou", "hd95_mm", "surface_dice_1mm", "surface_dice_2mm", "worst_slice", "worst_slice_dice")
 COLUMNS = ("scan", "patient_id", "slices", "litres", *SCORES, "oddities", "seen_in_training", "weights", "png", "save")
@@ -125,10 +127,14 @@ def audit_nodules(rows: list[dict], lung: np.ndarray, settings: SimpleNamespace)
     return audit
 
 
-def predict_scan(
-    rows: list[dict], ct_root: Path, out: Path, predictor: Predictor, settings: SimpleNamespace
-) -> tuple[dict, list[dict]]:
+def get_predictor(settings: SimpleNamespace) -> Predictor:
+    """The network of the settings, loaded once in a process."""
+    return same_predictor(settings.weights_path, settings.weights_sha256, settings.device, settings.amp)
+
+
+def predict_scan(rows: list[dict], ct_root: Path, out: Path, settings: SimpleNamespace) -> tuple[dict, list[dict]]:
     """Predict and write one scan; returns its row of scores.csv and its rows of nodules.csv. Raises LungError."""
+    predictor = get_predictor(settings)
     ct_hu = read_stack(ct_root, rows)
     lung = segment(ct_hu, spacing_mm(rows[0]), predictor)
     truth = None
@@ -169,7 +175,7 @@ def whole_file(rows: list[dict], lung: np.ndarray, predictor: Predictor, setting
         return {f"{name}.nii.gz": nifti_bytes(sides, *frame_mm(rows), spacing)}
     from lungct import dicom_seg  # two seconds to import; few ask for it
 
-    scan = dicom_seg.find_scan(Path(settings.dicom).expanduser(), rows[0]["series_uid"])
+    scan = dicom_seg.find_scan(Path(settings.dicom_path).expanduser(), rows[0]["series_uid"])
     return {f"{name}.seg.dcm": dicom_seg.encode(sides, scan, short_checksum(predictor))}
 
 
@@ -241,45 +247,60 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dicom", metavar="DIR", help="where the scans lie, for dicom-seg (LIDC_TEST_DICOM_PATH)")
     parser.add_argument("--device", help="auto, cpu, cuda or mps (lung.conf)")
     parser.add_argument("--amp", help="bfloat16: on, off or auto (lung.conf)")
+    add_scheduler_flag(parser)
 
 
 def predict_all(
-    scans: dict[str, list[dict]], ct_root: Path, out: Path, predictor: Predictor, settings: SimpleNamespace
+    scans: dict[str, list[dict]], ct_root: Path, out: Path, settings: SimpleNamespace, scheduler: str
 ) -> tuple[list[dict], list[dict], dict[str, str]]:
     """Predict what is not done yet and keep both tables: (scores, nodules, why scans failed)."""
+    predictor = get_predictor(settings)
     scores = {row["scan"]: row for row in read_table(out / "scores.csv", COLUMNS) if row["scan"] in scans}
-    nodules = [row for row in read_table(out / "nodules.csv", NODULE_COLUMNS) if row["scan"] in scores]
-    done = {name for name, row in scores.items() if is_done(row, scans[name], out, predictor, settings)}
+    scores = {name: row for name, row in scores.items() if is_done(row, scans[name], out, predictor, settings)}
+    audits: dict[str, list[dict]] = {name: [] for name in scans}
+    for row in read_table(out / "nodules.csv", NODULE_COLUMNS):
+        if row["scan"] in scores:
+            audits[row["scan"]].append(row)
     precision = "bfloat16" if predictor.amp else "float32"
-    print(f"{len(scans)} scans, {len(done)} done already; on {predictor.device}, {precision}")
+    where = f"the cluster at {scheduler}" if scheduler else predictor.device
+    print(f"{len(scans)} scans, {len(scores)} done already; on {where}, {precision}")
     failed = {}
-    for name, rows in tqdm(scans.items(), desc="scans", unit="scan"):
-        if name in done:
-            continue
-        scores.pop(name, None)
-        nodules = [row for row in nodules if row["scan"] != name]
-        try:
-            scores[name], audit = predict_scan(rows, ct_root, out, predictor, settings)
-        except LungError as error:
-            failed[name] = str(error)
-            continue
-        nodules += audit
-        replace_file(out / "nodules.csv", csv_bytes(nodules, NODULE_COLUMNS))
-        replace_file(out / "scores.csv", csv_bytes([scores[n] for n in scans if n in scores], COLUMNS))
-    return [scores[name] for name in scans if name in scores], nodules, failed
+
+    def tables() -> tuple[list[dict], list[dict]]:
+        return [scores[name] for name in scans if name in scores], [row for audit in audits.values() for row in audit]
+
+    def save() -> None:
+        for name, rows, columns in zip(("scores.csv", "nodules.csv"), tables(), (COLUMNS, NODULE_COLUMNS), strict=True):
+            replace_file(out / name, csv_bytes(rows, columns))
+
+    todo = [rows for name, rows in scans.items() if name not in scores]
+    with saving(save) as save_if_due:
+        results = run_each(partial(predict_scan, ct_root=ct_root, out=out, settings=settings), todo, 1, scheduler)
+        for rows, result in tqdm(results, total=len(todo), desc="scans", unit="scan"):
+            name = rows[0]["scan"]
+            if isinstance(result, LungError):
+                failed[name] = str(result)
+                continue
+            scores[name], audits[name] = result
+            save_if_due()
+    return *tables(), failed
 
 
 def main(argv: list[str] | None = None) -> None:
     """Load the network; for each scan predict, clean, write, score; print the table and where the result is."""
     settings, flags = parse_step(__doc__, [PYLIDC, TEST], argv, add_flags, lambda flags: True)
-    settings.dicom = flags.dicom or settings.lidc_test_dicom_path
+    settings.dicom_path = flags.dicom or settings.lidc_test_dicom_path
+    if flags.scheduler:
+        make_absolute(settings)
     check_wishes(settings)
-    weights = choose_weights(Path(settings.weights_path).expanduser())
-    predictor = load_predictor(weights, settings.device, settings.amp)
+    settings.weights_path = choose_weights(Path(settings.weights_path).expanduser())
+    settings.weights_sha256 = checksum(settings.weights_path)
+    if flags.scheduler:  # one precision for all machines, that of this one
+        settings.amp = "on" if get_predictor(settings).amp else "off"
     ct_root, out = Path(settings.lung_ct_test_path).expanduser(), Path(settings.predictions_path).expanduser()
     scans = by_scan(read_manifest(manifest_path(ct_root), "python prepare_lung_image.py --test"))
     with only_one(out):
-        scores, nodules, failed = predict_all(scans, ct_root, out, predictor, settings)
+        scores, nodules, failed = predict_all(scans, ct_root, out, settings, flags.scheduler)
         report = save_report(out, scans, scores, nodules)
     print_summary(scores, nodules)
     for name, reason in failed.items():

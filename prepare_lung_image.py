@@ -6,17 +6,13 @@ Writes  mydata/Image/{ct,lung}/<patient>/<nnnn>_slice<kkk>.npy, mydata/Image/man
 Run     python prepare_lung_image.py                     training slices: the middle ten of each scan
         python prepare_lung_image.py --test              test slices: every slice, CT only
         python prepare_lung_image.py --test --dicom DIR  CT that LIDC does not know; also --nifti FILE_OR_DIR
+        python prepare_lung_image.py --scheduler tcp://host:8786   on a Dask cluster (docs/cluster.md)
 """
 
 import argparse
 import os
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,12 +20,12 @@ import numpy as np
 from tqdm import tqdm
 
 from lungct import LungError, labels
-from lungct.files import npy_bytes, only_one, read_npy, replace_folder
+from lungct.files import npy_bytes, only_one, read_npy, replace_folder, saving
 from lungct.jobs import Job, choose_patients, dicom_jobs, lidc_jobs, nifti_jobs, open_job
 from lungct.pictures import contact_sheet, overlay, save_png
 from lungct.sanity import why_not_hu
 from lungct.scans import Scan, contiguous_runs
-from lungct.settings import PREPARE, parse_step, run_step
+from lungct.settings import PREPARE, make_absolute, parse_step, run_step
 from lungct.slices import (
     COLUMNS,
     by_scan,
@@ -44,11 +40,11 @@ from lungct.slices import (
     slice_path,
     write_manifest,
 )
+from lungct.workers import add_scheduler_flag, run_each
 from utils import is_dir_path, segment_lung
 
 MAKER = "segment_lung"
 NO_LABEL = "none"
-SAVE_EVERY_S = 5.0  # the manifest is rewritten whole; what an interruption costs is at most this much work
 OVERVIEW_PATIENTS = 60
 
 
@@ -122,50 +118,6 @@ def is_done(rows: list[dict], wish: Wish) -> bool:
     return same_source and rows[0]["selection"] == wish.selection and there
 
 
-Result = tuple[Job, list[dict] | None, tuple[str, ...]]  # rows and remarks, or None and the reason
-
-
-def try_job(job: Job, prepare: Callable[[], tuple]) -> Result:
-    """What `prepare` makes of a scan; one that fails gives its reason."""
-    try:
-        return job, *prepare()
-    except LungError as error:
-        return job, None, (str(error),)
-
-
-def run_jobs(jobs: list[Job], wish: Wish, workers: int) -> Iterator[Result]:
-    """Prepare the scans side by side.
-
-    Where a worker dies, nobody knows of which scan: those that were not done get a process each.
-    """
-    if workers == 1 or len(jobs) == 1:
-        for job in jobs:
-            yield try_job(job, partial(prepare_scan, job, wish))
-        return
-    lost = []
-    with start_pool(workers) as pool:
-        futures = {pool.submit(prepare_scan, job, wish): job for job in jobs}
-        try:
-            for future in as_completed(futures):
-                try:
-                    yield try_job(futures[future], future.result)
-                except BrokenProcessPool:
-                    lost.append(futures[future])
-        finally:
-            pool.shutdown(cancel_futures=True)
-    for job in lost:
-        with start_pool(1) as pool:
-            try:
-                yield try_job(job, pool.submit(prepare_scan, job, wish).result)
-            except BrokenProcessPool:
-                yield job, None, ("the process that prepared it died (out of memory?)",)
-
-
-def start_pool(workers: int) -> ProcessPoolExecutor:
-    """Processes that start afresh on every system, so that all systems behave alike."""
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-
-
 def read_done(path: Path) -> dict[str, list[dict]]:
     """The scans of an earlier run's manifest; none where it is damaged or of another version."""
     try:
@@ -176,7 +128,7 @@ def read_done(path: Path) -> dict[str, list[dict]]:
 
 
 def prepare_all(
-    jobs: list[Job], wish: Wish, workers: int
+    jobs: list[Job], wish: Wish, workers: int, scheduler: str = ""
 ) -> tuple[list[dict], list[tuple[str, str]], list[tuple[str, str]]]:
     """Prepare what is not done yet and keep the manifest: (rows of these jobs, skipped, remarks)."""
     path = manifest_path(wish.ct_root)
@@ -187,19 +139,15 @@ def prepare_all(
     if len(todo) < len(jobs):
         print(f"{len(jobs) - len(todo)} of {len(jobs)} scans are done already")
     skipped, remarks = [], []
-    saved = time.monotonic()
-    try:
-        for job, rows, notes in tqdm(run_jobs(todo, wish, workers), total=len(todo), desc="scans", unit="scan"):
-            if rows is None:
-                skipped.append((job.scan, notes[0]))
+    with saving(lambda: write_manifest(path, [row for scan in done.values() for row in scan])) as save_if_due:
+        results = run_each(partial(prepare_scan, wish=wish), todo, workers, scheduler)
+        for job, result in tqdm(results, total=len(todo), desc="scans", unit="scan"):
+            if isinstance(result, LungError):
+                skipped.append((job.scan, str(result)))
                 continue
-            done[job.scan] = rows
+            done[job.scan], notes = result
             remarks += [(job.scan, note) for note in notes]
-            if time.monotonic() - saved > SAVE_EVERY_S:
-                write_manifest(path, [row for scan in done.values() for row in scan])
-                saved = time.monotonic()
-    finally:
-        write_manifest(path, [row for scan in done.values() for row in scan])
+            save_if_due()
     names = {job.scan for job in jobs}
     return [row for scan, rows in done.items() if scan in names for row in rows], skipped, remarks
 
@@ -235,6 +183,7 @@ def report(rows: list[dict], skipped: list, remarks: list, wish: Wish) -> None:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """This step's own flags."""
+    add_scheduler_flag(parser)
     parser.add_argument("--test", action="store_true", help="step 4: every slice of the test scans, CT only")
     parser.add_argument("--all-slices", action="store_true", help="every slice, not the middle ones")
     parser.add_argument("--any-values", action="store_true", help="go on where the values cannot be HU")
@@ -262,6 +211,8 @@ def find_jobs(settings: SimpleNamespace, flags: argparse.Namespace) -> tuple[lis
 def main(argv: list[str] | None = None) -> None:
     """Find the scans; for each, read, cut, save; say what was skipped and why, and where the result is."""
     settings, flags = parse_step(__doc__, [PREPARE], argv, add_flags, lambda flags: flags.dicom or flags.nifti)
+    if flags.scheduler:
+        make_absolute(settings, flags)
     ct_root = Path(settings.lung_ct_test_path if flags.test else settings.lung_ct_path).expanduser()
     lungs = lung_root(ct_root) if flags.test else Path(settings.lung_image_path).expanduser()
     wish = Wish(
@@ -277,7 +228,7 @@ def main(argv: list[str] | None = None) -> None:
         f"{len(jobs)} scans of {len({job.patient_id for job in jobs})} patients found; {wish.selection} slices of each"
     )
     with only_one(ct_root.parent):
-        rows, failed, remarks = prepare_all(jobs, wish, settings.workers or os.cpu_count())
+        rows, failed, remarks = prepare_all(jobs, wish, settings.workers or os.cpu_count(), flags.scheduler)
         report(rows, skipped + failed, remarks, wish)
     if skipped or failed:
         raise LungError(f"{len(skipped + failed)} of {len(jobs) + len(skipped)} scans were skipped; see above")

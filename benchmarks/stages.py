@@ -4,6 +4,7 @@ Run     python -m benchmarks.stages
 """
 
 import os
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,8 +18,10 @@ from lungct.files import npy_bytes, replace_file
 from lungct.jobs import Job
 from lungct.predict import Model, for_prediction, pick_amp, predict_slices
 from lungct.settings import TABLE, write_pylidc_conf
-from lungct.trainer import Team, Trainer
-from prepare_lung_image import Wish, prepare_scan, run_jobs
+from lungct.team import Team
+from lungct.trainer import Trainer
+from lungct.workers import run_each
+from prepare_lung_image import Wish, prepare_scan
 from UNet_nn import UNet
 
 ROUNDS = 3
@@ -66,7 +69,7 @@ def prepare_patient(rounds: int) -> dict[str, float]:
     functions = {
         "first": first,
         "alone": lambda: prepare_scan(jobs[0], wish),
-        "many": lambda: list(run_jobs(jobs, wish, os.cpu_count())),
+        "many": lambda: list(run_each(partial(prepare_scan, wish=wish), jobs, os.cpu_count())),
     }
     times = medians_s(functions, rounds)
     return {**times, "many": times["many"] / MANY}

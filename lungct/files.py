@@ -3,8 +3,9 @@
 import csv
 import io
 import shutil
+import time
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from filelock import FileLock, Timeout
 from lungct import LungError
 
 LOCK_NAME = ".lock"
+SAVE_EVERY_S, SAVE_SHARE = 5.0, 0.05  # of a table rewritten whole: what an interruption costs, and of the time at most
 UNREADABLE = (  # what NumPy raises over a damaged .npy file, whose header is Python text
     *(EOFError, KeyError, MemoryError, OSError, OverflowError, SyntaxError, TypeError, ValueError, tokenize.TokenError),
 )
@@ -46,6 +48,25 @@ def only_one(folder: Path) -> Iterator[None]:
         raise LungError(f"{folder}: cannot write there ({error.strerror}); choose another folder") from error
     with held:
         yield
+
+
+@contextmanager
+def saving(save: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """Gives what to call after each piece of work: it saves now and then; in the end, come what may, all is saved."""
+    saved, took_s = time.monotonic(), 0.0
+
+    def save_if_due() -> None:
+        nonlocal saved, took_s
+        began = time.monotonic()
+        if began - saved > max(SAVE_EVERY_S, took_s / SAVE_SHARE):
+            save()
+            saved = time.monotonic()
+            took_s = saved - began
+
+    try:
+        yield save_if_due
+    finally:
+        save()
 
 
 def replace_folder(folder: Path, files: dict[str, bytes]) -> None:

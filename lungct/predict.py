@@ -9,7 +9,7 @@ import math
 import pickle
 import time
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import cc3d
@@ -96,8 +96,15 @@ def to_device(network: nn.Module, device: torch.device) -> nn.Module:
     return network.to(device, memory_format=torch.channels_last)
 
 
+def must_be_there(path: Path) -> None:
+    """Raises LungError where a file of a training is missing."""
+    if not path.is_file():
+        raise LungError(f"no {path}; train first: python Lung_segmentation.py")
+
+
 def checksum(path: Path) -> str:
-    """SHA-256 of a file."""
+    """SHA-256 of a file. Raises LungError where it is missing."""
+    must_be_there(path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -113,8 +120,7 @@ def load_weights(path: Path) -> tuple[UNet, Model, dict]:
     """
     card_path = path.with_suffix(".json")
     for file in (path, card_path):
-        if not file.is_file():
-            raise LungError(f"no {file}; train first: python Lung_segmentation.py")
+        must_be_there(file)
     try:
         card = json.loads(card_path.read_text(encoding="utf-8"))
         model = Model(**{**card["model"], "window_hu": tuple(card["model"]["window_hu"])})
@@ -188,6 +194,15 @@ def load_predictor(weights: Path = SHIPPED, device: str = "auto", amp: str = "au
     network, model, card = load_weights(weights)
     in_bfloat16 = pick_amp(amp, where)
     return Predictor(for_prediction(network, where, in_bfloat16), model, card, where, in_bfloat16)
+
+
+@lru_cache(maxsize=1)
+def same_predictor(weights: Path, sha256: str, device: str, amp: str) -> Predictor:
+    """`load_predictor`, once in a process as long as the weights' checksum stays the same."""
+    predictor = load_predictor(weights, device, amp)
+    if predictor.card["sha256"] != sha256:
+        raise LungError(f"{weights}: was trained again while scans were predicted; run the same command again")
+    return predictor
 
 
 @cache
