@@ -57,8 +57,11 @@ class Scan:
 
     def read(self, z_indices: Iterable[int] | None = None) -> np.ndarray:
         """Decode the slices asked for (all when None): (Z, H, W) int16 in HU, not clipped."""
-        wanted = range(len(self)) if z_indices is None else z_indices
-        return np.stack([self._read_slice(z) for z in wanted])
+        wanted = range(len(self)) if z_indices is None else list(z_indices)
+        ct_hu = np.empty((len(wanted), *self.shape), np.int16)
+        for place, z in enumerate(wanted):
+            ct_hu[place] = self._read_slice(z)
+        return ct_hu
 
     def _read_slice(self, z_index: int) -> np.ndarray:
         raise NotImplementedError
@@ -97,10 +100,17 @@ def stored_values(dataset: pydicom.Dataset) -> np.ndarray:
 def to_hu(pixels: np.ndarray, slope: float, intercept: float) -> np.ndarray:
     """Stored values to int16 HU, without a detour through float where slope and intercept allow."""
     if slope == 1 and intercept == int(intercept) and pixels.dtype.kind in "iu":
-        hu = np.add(pixels, int(intercept), dtype=np.int32)
+        ends = int(pixels.min()) + int(intercept), int(pixels.max()) + int(intercept)
+        if fits_int16(*ends, intercept):
+            return pixels.astype(np.int16) + np.int16(intercept)  # what overflows on the way comes back
+        hu = np.add(pixels, int(intercept), dtype=np.int64)
     else:
         hu = np.rint(pixels * slope + intercept)
     return np.clip(hu, -32768, 32767).astype(np.int16)
+
+
+def fits_int16(*values: float) -> bool:
+    return all(-32768 <= value <= 32767 for value in values)
 
 
 def turns(orientation: Iterable[float]) -> tuple[bool, bool, bool]:

@@ -39,6 +39,23 @@ def test_fractional_slope_is_rounded_to_the_nearest_hu():
     np.testing.assert_array_equal(to_hu(np.array([0, 1, 3]), 1.6, -1024.0), [-1024, -1022, -1019])
 
 
+@pytest.mark.parametrize(
+    ("stored", "kind", "intercept", "expected"),
+    [
+        ([0, 4095], np.uint16, -1024, [-1024, 3071]),
+        ([40000, 65535], np.uint16, -32768, [7232, 32767]),
+        ([40000, 65535], np.uint16, -1024, [32767, 32767]),
+        ([-32768, 100], np.int16, -1024, [-32768, -924]),
+        ([-5, 7], np.int16, 40000, [32767, 32767]),
+        ([0, 70000], np.int32, -70000, [-32768, 0]),
+    ],
+)
+def test_whole_intercepts_never_wrap_around(stored, kind, intercept, expected):
+    found = to_hu(np.array(stored, kind), 1.0, float(intercept))
+    assert found.dtype == np.int16
+    assert found.tolist() == expected
+
+
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
 @pytest.mark.parametrize(("signed", "bits"), [(0, 12), (0, 16), (1, 12), (1, 16)])
 def test_pixels_taken_as_they_lie_are_those_that_pydicom_decodes(tmp_path, syntax, signed, bits):
