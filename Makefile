@@ -44,6 +44,7 @@ $(PEER)/installed:
 bench: .venv/installed $(PEER)/installed
 	$(BIN)/python -m benchmarks.stages
 	$(BIN)/python -m benchmarks.whole_scan $$(test -f $(PEER)/installed && echo --lungmask $(abspath $(PEER))/bin/python)
+	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.time_to_dice --real $(REAL)
 	$(BIN)/python -m benchmarks.accuracy --real $(REAL)
 

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from lungct.demo import one_thread_each, write_series
 from lungct.lidc import LidcScan, scans_without_nodules
-from lungct.phantom import draw_build, make_patient
+from lungct.phantom import Patient, draw_build, make_patient
 
 MIDDLE_TEN = 10
 
@@ -21,11 +21,33 @@ def whole_scan(root: Path, slices: int) -> LidcScan:
     folder = root / who.patient_id / who.study_uid / who.series_uid
     done = root.with_suffix(".done")
     if not done.is_file():
-        height_mm = draw_build(0).height + 75
-        phantom = make_patient(0, slice_mm=height_mm / (slices + 1), middle=slices)
+        phantom = whole_phantom(slices)
         write_series(folder, who, phantom.ct_hu, phantom.spacing_mm)
         done.touch()
     return who
+
+
+def many_scans(root: Path, scans: int, slices: int) -> None:
+    """So many patients, all with that one synthetic scan; what is there is kept."""
+    if (root / "done").is_file():
+        return
+    phantom = whole_phantom(slices)
+    for number in tqdm(range(scans), desc="scans", unit="scan"):
+        who = synthetic_patient("many", number)
+        write_series(root / who.patient_id, who, phantom.ct_hu, phantom.spacing_mm)
+    (root / "done").touch()
+
+
+def whole_phantom(slices: int) -> Patient:
+    """A synthetic patient, all of it in so many slices."""
+    height_mm = draw_build(0).height + 75
+    return make_patient(0, slice_mm=height_mm / (slices + 1), middle=slices)
+
+
+def synthetic_patient(purpose: str, number: int) -> LidcScan:
+    """Whom a synthetic scan is of."""
+    uid = generate_uid(entropy_srcs=[purpose, str(number)])
+    return LidcScan(f"SYNTHETIC-{number:04d}", uid, f"{uid}.1")
 
 
 def training_scans(root: Path, patients: int) -> None:
@@ -37,8 +59,7 @@ def training_scans(root: Path, patients: int) -> None:
 
 
 def _write_middle(root: Path, seed: int) -> None:
-    uid = generate_uid(entropy_srcs=["benchmark", str(seed)])
-    who = LidcScan(f"SYNTHETIC-{seed:04d}", uid, f"{uid}.1")
+    who = synthetic_patient("benchmark", seed)
     phantom = make_patient(1000 + seed, middle=MIDDLE_TEN)
     write_series(root / who.patient_id, who, phantom.ct_hu, phantom.spacing_mm)
     (root / f"{who.patient_id}.done").touch()

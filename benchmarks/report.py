@@ -120,16 +120,16 @@ def table(head: tuple[str, ...], rows: list[tuple]) -> list[str]:
     return ["| " + " | ".join(str(cell) for cell in line) + " |" for line in lines]
 
 
-def write_section(title: str, lines: list[str]) -> None:
-    """Put a section into RESULTS.md in place of the one of the same title; the others stay. Prints it, too."""
+def write_section(title: str, lines: list[str], page: Path = RESULTS) -> None:
+    """Put a section into a page in place of the one of the same title; the others stay. Prints it, too."""
     section = "\n".join([f"## {title}", "", f"Measured: {machine()}.", "", *lines, ""])
-    old = RESULTS.read_text(encoding="utf-8") if RESULTS.is_file() else "# Results of the benchmarks\n\n"
+    old = page.read_text(encoding="utf-8") if page.is_file() else "# Results of the benchmarks\n\n"
     parts = re.split(r"(?m)^(?=## )", old)
     fits = [n for n, part in enumerate(parts) if part.startswith(f"## {title}\n")]
     if fits:
         parts[fits[0]] = section + "\n"
     else:
         parts.append(section + "\n")
-    replace_file(RESULTS, ("".join(parts).rstrip("\n") + "\n").encode())
+    replace_file(page, ("".join(parts).rstrip("\n") + "\n").encode())
     print(section)
-    print(f"wrote the section into {RESULTS}")
+    print(f"wrote the section into {page}")

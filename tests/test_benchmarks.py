@@ -3,11 +3,12 @@
 import os
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from conftest import small_patient
 
-from benchmarks import report
+from benchmarks import report, scale
 from benchmarks.accuracy import shrink, turn, variants
 from benchmarks.peers import first_label, first_network, r231_network
 from lungct.demo import one_thread_each
@@ -34,11 +35,11 @@ def test_first_version_labels_lung_where_lung_is():
     assert dice(first_label(ct_hu), lung) > 0.5
 
 
-def test_a_section_is_replaced_and_the_others_stay(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(report, "RESULTS", tmp_path / "RESULTS.md")
+def test_a_section_is_replaced_and_the_others_stay(tmp_path):
+    page = tmp_path / "RESULTS.md"
     for title, line in (("Speed", "slow"), ("By hand", "kept"), ("Speed", "quick")):
-        report.write_section(title, [line])
-    text = report.RESULTS.read_text()
+        report.write_section(title, [line], page)
+    text = page.read_text()
     assert text.startswith("# ")
     assert text.index("## Speed") < text.index("quick") < text.index("## By hand") < text.index("kept")
     assert "slow" not in text
@@ -80,3 +81,25 @@ def test_one_thread_each_holds_for_what_is_started_meanwhile_and_not_afterwards(
     with one_thread_each():
         pass
     assert os.environ["OMP_NUM_THREADS"] == "7"
+
+
+def test_arithmetic_of_a_thousand_times_more_scans():
+    series = pandas.DataFrame({"instanceCount": [100, 260], "series_size_MB": [50.0, 130.0]})
+    cost = scale.Cost(
+        header_s=0.01, step_4_s=1.0, step_5_s=9.0, ct_bytes=5e5, mask_bytes=2.5e5, scan_bytes=4e4, report_bytes=1e4,
+        manifest_bytes=100.0,
+    )  # fmt: skip
+    row = dict(zip(scale.WHAT, scale.column(series, cost), strict=True))
+    assert row["scans"] == "2"
+    assert row["slices"] == "360"
+    assert row["step 5"] == "1 core hours"  # 3,240 s
+    assert row["both on 100 cores"] == "0.0 h"
+    big = pandas.concat([series] * 10000)
+    row = dict(zip(scale.WHAT, scale.column(big, cost), strict=True))
+    assert row["DICOM"] == "1.80 TB"
+    assert row["to fetch it at 1 Gbit a second (reading is free)"] == "4 h"  # 14.4e12 bits
+    assert row["headers, by the machine that starts step 4, one core"] == "10.0 h"
+    assert row["both on 100 cores"] == "100.0 h"  # 3.6e6 slices of 10 s
+    assert row["both at 0.05 USD a core hour (assumed)"] == "500 USD"
+    assert row["CT slices between the steps, `.npy`"] == "1.80 TB"
+    assert row["a month of the `.nii.gz` alone"] == "0.02 USD"  # 0.8 GB

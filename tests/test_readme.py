@@ -3,26 +3,33 @@
 import re
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 from conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS = sorted(set(re.findall(r"^\s*(?:python|torchrun \S+) (\w+\.py[^\n#]*?)\s*(?:#.*)?$", README, re.MULTILINE)))
+PAGES = [README, *(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))]
+COMMAND = re.compile(r"^\s*(?:python|torchrun \S+) (?:\.\./)*(\w+\.py[^\n#]*?)\s*(?:#.*)?$", re.MULTILINE)
+COMMANDS = sorted({command for page in PAGES for command in COMMAND.findall(page)})
 
 
 def test_there_are_commands():
     assert len(COMMANDS) >= 8
 
 
+@cache
+def help_of(script: str) -> str:
+    """What a script says of its flags."""
+    command = [sys.executable, str(ROOT / script), "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_has_the_flags_that_the_readme_gives(command):
     script, *words = command.split()
-    done = subprocess.run(
-        [sys.executable, str(ROOT / script), "--help"], capture_output=True, text=True, check=True, cwd=ROOT
-    )
     for flag in (word for word in words if word.startswith("--")):
-        assert re.search(rf"{flag}\b", done.stdout), flag
+        assert re.search(rf"{flag}\b", help_of(script)), flag
 
 
 def test_pictures_and_files_that_it_shows_are_there():
