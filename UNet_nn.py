@@ -69,6 +69,8 @@ class UNet(nn.Module):
         padding = (0, -cols % self.multiple, 0, -rows % self.multiple)
         level = F.pad(image, padding, value=-1.0) if any(padding) else image  # -1 is air
         pixels = F.pixel_unshuffle(level, self.patch)  # (B, n_channels * patch^2, H / patch, W / patch)
+        if self.patch > 1:  # ordered as what it is joined to in the end, which else would be ordered again
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
         level = self.stem(pixels)
         skips = []
         for down in self.down:

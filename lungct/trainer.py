@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from lungct import LungError
@@ -59,6 +60,11 @@ class Trainer:
         self.steps_per_epoch = len(batches(len(train), settings.batch_size, 0, 0))
         self.bad_steps = torch.zeros((), device=device)  # in a row
 
+    @property
+    def precision(self) -> torch.dtype:
+        """In which the network computes; autocast alone would cast the image in every layer that sees it."""
+        return torch.bfloat16 if self.progress.amp else torch.float32
+
     def prepare(self, numbers: np.ndarray, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """A batch as it reaches the network and the loss: CT in [-1, 1] and target 0 or 1, (B, 1, H, W).
 
@@ -84,7 +90,7 @@ class Trainer:
             group["lr"] = learning_rate(number, steps, self.settings.learning_rate)
         self.optimiser.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.progress.amp):
-            logits = self.wrapped(own)
+            logits = self.wrapped(own.to(self.precision))
         loss = lung_loss(logits, own_target, len(own) / len(image))
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
@@ -98,10 +104,12 @@ class Trainer:
     @torch.no_grad()
     def follow(self, number: int) -> None:
         """Draw the averaged weights and running statistics after the network's; quicker in the first steps."""
-        share = 1 - min(MEMORY, (1 + number) / (10 + number))
-        pairs = zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True)
-        for mean, now in pairs:
-            mean.lerp_(now, share) if mean.is_floating_point() else mean.copy_(now)
+        pairs = list(zip(self.average.state_dict().values(), self.network.state_dict().values(), strict=True))
+        means, weights = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
+        memory = min(MEMORY, (1 + number) / (10 + number))
+        get_ema_multi_avg_fn(memory)(list(means), list(weights), None)
+        for count, now in (pair for pair in pairs if not pair[0].is_floating_point()):
+            count.copy_(now)
 
     def train_epoch(self) -> tuple[float, int]:
         """(mean loss, steps skipped) over the training slices."""
@@ -131,7 +139,7 @@ class Trainer:
             ct_hu, target = self.val_set.batch(numbers, self.device)
             image = normalise(ct_hu, self.model.window_hu).contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.progress.amp):
-                logits = self.average(image)
+                logits = self.average(image.to(self.precision))
             losses.append(float(lung_loss(logits, target)) * len(numbers))
             counts.append(count_overlap(logits > 0, target > 0.5).cpu())
             with_lung.append((target > 0.5).flatten(1).any(1).cpu())
