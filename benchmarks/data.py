@@ -46,8 +46,8 @@ def whole_phantom(slices: int) -> Patient:
 
 def synthetic_patient(purpose: str, number: int) -> LidcScan:
     """Whom a synthetic scan is of."""
-    uid = generate_uid(entropy_srcs=[purpose, str(number)])
-    return LidcScan(f"SYNTHETIC-{number:04d}", uid, f"{uid}.1")
+    study, series = (generate_uid(entropy_srcs=[purpose, str(number), level]) for level in ("study", "series"))
+    return LidcScan(f"SYNTHETIC-{number:04d}", study, series)
 
 
 def training_scans(root: Path, patients: int) -> None:
