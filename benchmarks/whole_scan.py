@@ -37,7 +37,7 @@ SLICES = 250
 ROUNDS = 5
 STAGES = (  # key, what, what sets the least time, what holds it
     ("start", "Python and torch", "", "importing torch; step 5 alone"),
-    ("headers", "of all slices", "CT", "pydicom's parser, in Python"),
+    ("headers", "of all slices", "", "opening each file; numbers out of text"),
     ("pixels", "DICOM to HU", "CT", "pydicom parses each header once more"),
     ("write CT", "slices to .npy", "CT", "a file for each slice, copied on the way"),
     ("read CT", "slices from .npy", "CT", "a file for each slice"),
