@@ -168,9 +168,9 @@ def main() -> None:
         "",
     ]
     lines += [
-        "Which series there are says the index of the package idc-index-data. `--download` fetches every CT series of a",
-        "patient; the steps take the one with most slices. Seconds and bytes are those of the synthetic scan, whose",
-        "slices have 512x512 pixels as NLST's, but shorter headers than any scanner's.",
+        "Which series there are says the index of the package idc-index-data. `--download` fetches every CT series",
+        "of a patient; the steps take the one with most slices. Seconds and bytes are those of the synthetic scan,",
+        "whose slices have 512x512 pixels as NLST's, but shorter headers than any scanner's.",
         "",
     ]
     head = ("NLST", "the largest series of each patient", "every CT series")

@@ -40,6 +40,8 @@ def join_team(device: torch.device) -> Team:
     """Meet the other processes that torchrun started."""
     size = int(os.environ.get("WORLD_SIZE", 1))
     if size > 1:
+        if device.type == "cuda":  # a GPU each: from here on 'cuda' means this one
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Team(int(os.environ.get("RANK", 0)), size)
 
@@ -71,7 +73,7 @@ class TeamNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(image)
         wide = image.float()
-        here = wide.new_tensor([wide.numel() / wide.shape[1]])
+        here = wide.new_full((1,), wide.numel() / wide.shape[1])
         sums = add_up(torch.cat([wide.sum((0, 2, 3)), (wide * wide).sum((0, 2, 3)), here]))
         count, (mean, square) = sums[-1].detach(), (sums[:-1] / sums[-1].detach()).chunk(2)
         variance = square - mean * mean

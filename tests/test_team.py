@@ -74,3 +74,13 @@ def test_shared_norms_keep_weights_and_answer():
     shared = share_norms(network)
     assert sum(isinstance(layer, TeamNorm) for layer in shared.modules()) == 6
     torch.testing.assert_close(shared.eval()(image), expected)
+
+
+def test_every_process_of_a_team_takes_a_gpu_of_its_own(monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda number: calls.append(number))
+    monkeypatch.setattr(dist, "init_process_group", lambda backend: calls.append(backend))
+    for name, value in {"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert join_team(torch.device("cuda")) == Team(3, 4)
+    assert calls == [1, "nccl"]
