@@ -123,8 +123,8 @@ def table(head: tuple[str, ...], rows: list[tuple]) -> list[str]:
 def write_section(title: str, lines: list[str], page: Path = RESULTS) -> None:
     """Put a section into a page in place of the one of the same title; the others stay. Prints it, too."""
     section = "\n".join([f"## {title}", "", f"Measured: {machine()}.", "", *lines, ""])
-    old = page.read_text(encoding="utf-8") if page.is_file() else "# Results of the benchmarks\n\n"
-    parts = re.split(r"(?m)^(?=## )", old)
+    old = page.read_text(encoding="utf-8") if page.is_file() else "# Results of the benchmarks"
+    parts = re.split(r"(?m)^(?=## )", old.rstrip("\n") + "\n\n")
     fits = [n for n, part in enumerate(parts) if part.startswith(f"## {title}\n")]
     if fits:
         parts[fits[0]] = section + "\n"

@@ -39,8 +39,8 @@ def train(folder: Path, sources: list[Path]) -> tuple[float, float]:
     return step("Lung_segmentation.py", "--fresh", cwd=folder)
 
 
-def compare(slices: int, reached_s: float | None) -> list[tuple]:
-    """Rows: our time to the wanted Dice, the first version's, and their ratio."""
+def compare(slices: int, all_s: float, reached_s: float | None) -> list[tuple]:
+    """Rows: our time to the wanted Dice, the first version's, and their ratio; `all_s` is that of all our epochs."""
     step_s = first_version_step_s()
     steps = round(FIRST_EPOCHS * TRAIN_SHARE * slices / FIRST_BATCH)
     ours = f"**{reached_s:.0f}**" if reached_s else "**not reached**"
@@ -48,8 +48,8 @@ def compare(slices: int, reached_s: float | None) -> list[tuple]:
     rows.append((f"first version, a step of {FIRST_BATCH} slices, measured", f"{step_s:.1f} s"))
     hours = f"{steps * step_s / 3600:.0f} hours"
     rows.append((f"first version, {FIRST_EPOCHS} epochs = {steps} steps, **extrapolated**", hours))
-    if reached_s:
-        rows.append(("times faster (wanted: 1,000)", f"**{steps * step_s / reached_s:.0f}**"))
+    what = "times faster (wanted: 1,000)" if reached_s else f"its epochs against all {EPOCHS} of ours, times"
+    rows.append((what, f"**{steps * step_s / (reached_s or all_s):,.0f}**"))
     return rows
 
 
@@ -69,7 +69,7 @@ def main() -> None:
         if reached_s is None and float(row["val_dice"]) >= WANTED_DICE:
             reached_s = so_far
     slices = len(read_csv(folder / "mydata/Image/manifest.csv"))
-    rows = [("slices; a fifth of the patients validates", slices), *compare(slices, reached_s)]
+    rows = [("slices; a fifth of the patients validates", slices), *compare(slices, so_far, reached_s)]
     rows.append(("the whole step 3, with start, reading and pictures", f"{whole_s:.0f} s"))
     rows.append(("peak memory of step 3 (wanted: under 4 GiB)", f"{gib:.2f} GiB"))
     lines = [*table(("epoch", "seconds so far", "validation Dice"), epochs), "", *table(("what", "measured"), rows)]
