@@ -25,8 +25,8 @@ NEEDED_TAGS = (
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"),
     *("Rows", "Columns"),
 )
-FIRST_TAGS = ("Modality", "ImageType", "SeriesInstanceUID")  # what is looked at before a scan is opened
-KEYWORDS = (*NEEDED_TAGS, *FIRST_TAGS, "PatientID", "InstanceNumber", "SliceThickness", "NumberOfFrames")
+FIRST_TAGS = ("Modality", "ImageType", "SeriesInstanceUID", "PatientID")  # without which a file is of no use
+KEYWORDS = (*NEEDED_TAGS, *FIRST_TAGS, "InstanceNumber", "SliceThickness", "NumberOfFrames")
 WANTED = {tag_for_keyword(keyword): (keyword, dictionary_VR(tag_for_keyword(keyword)).encode()) for keyword in KEYWORDS}
 LAST_WANTED = max(WANTED)
 
@@ -88,11 +88,11 @@ def read_by_pydicom(path: Path) -> Header | None:
 
 
 def as_text(dataset: pydicom.Dataset, keyword: str) -> str:
-    """A tag as text; one that cannot be decoded as its bytes, of which no number will be made."""
+    """A tag as text; where it cannot be decoded, the reason, of which no number will be made."""
     try:
         value = dataset.get(keyword)
-    except DAMAGE:
-        return repr(dataset.get_item(keyword).value)
+    except DAMAGE as error:
+        return one_line(error)
     if isinstance(value, pydicom.multival.MultiValue | list | tuple):
         return "\\".join(str(part) for part in value)
     return "" if value is None else str(value)
