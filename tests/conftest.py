@@ -1,6 +1,7 @@
 """What several tests need: small phantoms, a small LIDC-IDRI of them, scripts run as a user runs them."""
 
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -56,6 +57,13 @@ def run(script: str, *flags: object, cwd: Path, status: int = 0) -> str:
     assert done.returncode == status, text
     assert "Traceback" not in text, text
     return text
+
+
+def free_port() -> int:
+    """A port of this machine on which nobody listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """Steps 2, 3 and 5 killed at a random moment and run again: in the end there must be what an undisturbed run gives.
 
-The tests do it a few times, `make soak` many.
+The tests do it once for each step, `make soak` many times.
 """
 
 import csv

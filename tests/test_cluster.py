@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import ROOT, run, small_patient
+from conftest import ROOT, free_port, run, small_patient
 from killing import snapshot
 
 from lungct import LungError, workers
@@ -39,9 +38,7 @@ def started(*command: str, cwd: Path, knows_project: bool = True) -> Iterator[su
 @contextmanager
 def scheduler(folder: Path, **more: bool) -> Iterator[str]:
     """The address of a scheduler that has no worker yet."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     flags = ("--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
     with started("scheduler", *flags, cwd=folder, **more):
         yield f"tcp://127.0.0.1:{port}"

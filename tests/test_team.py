@@ -1,7 +1,6 @@
 """Two processes with half a batch each train as one process with the whole batch."""
 
 import os
-import socket
 import sys
 from multiprocessing import get_context
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from conftest import free_port
 from torch.nn.parallel import DistributedDataParallel
 
 from lungct import LungError
@@ -43,9 +43,7 @@ def be_one_of_two(rank: int, port: int, out: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo wants a network adapter's name there")
 def test_gradients_of_two_processes_are_those_of_one(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     team = [get_context("spawn").Process(target=be_one_of_two, args=(rank, port, tmp_path)) for rank in (0, 1)]
     for process in team:
         process.start()
