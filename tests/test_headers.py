@@ -103,6 +103,7 @@ def test_big_endian_is_read(slice_file, tmp_path):
     assert read_header(tmp_path / "a.dcm").values == read_header(slice_file).values
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom says what is odd about each
 def test_damaged_headers_are_read_as_pydicom_reads_them_or_left_to_it(slice_file, tmp_path):
     rng = np.random.default_rng(3)
     whole = slice_file.read_bytes()
