@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from lungct import LungError
+from lungct.jobs import choose_names
 
 if TYPE_CHECKING:
     import pandas
@@ -44,10 +45,10 @@ def choose_series(index: pandas.DataFrame, collection: str, wanted: str) -> pand
     patients = list(dict.fromkeys(ct.PatientID))
     if not patients:
         raise LungError(f"--collection {collection}: the Imaging Data Commons has no CT of that name")
-    chosen = patients[: int(wanted)] if wanted.isdigit() else wanted.split(",")
-    missing = sorted(set(chosen) - set(patients))
-    if missing or not chosen:
-        raise LungError(f"--download: not among the {len(patients)} patients of {name}: {', '.join(missing) or wanted}")
+    told = f"--download: not among the {len(patients)} patients of {name}"
+    chosen = choose_names(patients, wanted, told)
+    if not chosen:
+        raise LungError(f"{told}: {wanted}")
     return ct[ct.PatientID.isin(chosen)]
 
 

@@ -82,15 +82,21 @@ def name_apart(jobs: list[Job]) -> list[Job]:
     return apart
 
 
+def choose_names(names: list[str], wanted: str, told: str) -> list[str]:
+    """The first N names, or those of a comma-separated list. Raises LungError, which begins as `told`, for others."""
+    chosen = names[: int(wanted)] if wanted.isdigit() else wanted.split(",")
+    missing = sorted(set(chosen) - set(names))
+    if missing:
+        raise LungError(f"{told}: {', '.join(missing)}")
+    return chosen
+
+
 def choose_patients(jobs: list[Job], wanted: str | None) -> list[Job]:
     """The first N patients, or those of a comma-separated list; all when None."""
     if wanted is None:
         return jobs
     names = list(dict.fromkeys(job.patient_id for job in jobs))
-    chosen = names[: int(wanted)] if wanted.isdigit() else wanted.split(",")
-    missing = sorted(set(chosen) - set(names))
-    if missing:
-        raise LungError(f"--patients: not among the {len(names)} patients found: {', '.join(missing)}")
+    chosen = choose_names(names, wanted, f"--patients: not among the {len(names)} patients found")
     return [job for job in jobs if job.patient_id in chosen]
 
 

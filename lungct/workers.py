@@ -40,9 +40,9 @@ def run_each(work: Callable[[Item], Answer], items: Sequence[Item], workers: int
 
     Raises LungError where the cluster does not answer.
     """
-    if scheduler:
+    if scheduler and items:
         yield from _on_cluster(work, items, scheduler)
-    elif workers == 1 or len(items) == 1:
+    elif workers == 1 or len(items) <= 1:
         for item in items:
             yield item, _outcome(partial(work, item))
     else:

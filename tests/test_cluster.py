@@ -100,6 +100,7 @@ def test_a_cluster_that_loses_a_worker_writes_what_one_machine_writes(tmp_path):
 
 def test_what_is_wrong_with_a_cluster_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "WAIT_S", 2)
+    assert list(run_each(abs, [], 1, "tcp://127.0.0.1:9")) == []  # nothing to do: nobody is asked
     with pytest.raises(LungError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9; start one"):
         list(run_each(abs, [-1], 1, "tcp://127.0.0.1:9"))
     with scheduler(tmp_path, knows_project=False) as address:
