@@ -3,6 +3,7 @@
 import io
 import re
 import shutil
+from collections.abc import Callable
 from urllib.parse import quote
 
 import numpy as np
@@ -71,6 +72,12 @@ def show(page, tmp_path, rows) -> None:
     page.goto((tmp_path / "report.html").as_uri())
 
 
+def go(page, part: str, act: Callable) -> None:
+    """Do what opens a part of the page, and wait until it is there: browsers tell of a new address a moment later."""
+    act()
+    page.wait_for_selector(part, state="visible")
+
+
 def names(page) -> list[str]:
     return page.eval_on_selector_all("#rows tr", "rows => rows.map(row => row.dataset.scan)")
 
@@ -112,11 +119,11 @@ def mean_grey(page) -> float:
 
 def test_a_click_opens_the_slices_with_outline_windows_and_keys(page, tmp_path, rows):
     show(page, tmp_path, rows)
-    page.click("#rows tr[data-scan=Bad]")
+    go(page, "#patient", lambda: page.click("#rows tr[data-scan=Bad]"))
     assert page.inner_text("#slice") == "slice 3 of 5"
     assert page.get_attribute("#ct", "src").endswith(f"patient_Bad/view/{quote(SLICES[2])}.jpg")
     page.wait_for_function("document.getElementById('ct').naturalWidth === 40")
-    assert page.evaluate("document.getElementById('outline').naturalHeight") == 30
+    page.wait_for_function("document.getElementById('outline').naturalHeight === 30")
     lung, stored_hu = mean_grey(page), -1024 + 1624 * 80 / 255
     assert lung == pytest.approx(255 * (stored_hu + 1350) / 1500, abs=6)  # the lung window, as if made from HU
     page.keyboard.press("3")
@@ -134,18 +141,17 @@ def test_a_click_opens_the_slices_with_outline_windows_and_keys(page, tmp_path, 
     assert not page.is_visible("#outline")
     page.click("#overlay")
     assert page.is_visible("#outline")
-    page.keyboard.press("Escape")
-    assert page.is_visible("#list")
+    go(page, "#list", lambda: page.keyboard.press("Escape"))
     assert not page.is_visible("#patient")
 
 
 def test_a_scan_without_pictures_says_how_to_make_them(page, tmp_path, rows):
     show(page, tmp_path, rows)
-    page.click("#rows tr[data-scan=Good]")
+    go(page, "#patient", lambda: page.click("#rows tr[data-scan=Good]"))
     assert "--png all" in page.inner_text("#none")
     assert not page.is_visible("#viewer")
-    page.go_back()
-    assert page.is_visible("#list")
+    go(page, "#list", page.go_back)
+    assert not page.is_visible("#patient")
 
 
 def test_a_thousand_patients(page, tmp_path, rows):
