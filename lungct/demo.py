@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 from tqdm import tqdm
 
+from lungct import LungError
 from lungct.lidc import LidcScan, scans_without_nodules
 from lungct.phantom import make_patient
 
@@ -24,11 +25,14 @@ def write_demo(root: Path, patients: int) -> tuple[int, int]:
 
     LIDC-IDRI/ and LIDC-IDRI_test/ hold DICOM files, reference/<patient>.npz the exact lungs.
     What is there already is kept. The identities are of LIDC patients without annotated nodules, so that
-    the nodule audit has nothing to look for.
+    the nodule audit has nothing to look for. Raises LungError where a demo of another size lies there.
     """
     test = max(1, patients // TEST_SHARE)
     identities = scans_without_nodules()[:patients]
     folders = ["LIDC-IDRI_test"] * test + ["LIDC-IDRI"] * (len(identities) - test)
+    wanted = {root / folder / who.patient_id for folder, who in zip(folders, identities, strict=True)}
+    if not wanted.issuperset(root.glob("LIDC-IDRI*/LIDC-IDRI-*")):
+        raise LungError(f"{root}: its demo is not of {patients} patients; delete that folder and run this again")
     jobs = [(root, folder, who, seed) for seed, (folder, who) in enumerate(zip(folders, identities, strict=True))]
     with one_thread_each(), ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         list(tqdm(pool.map(_write_patient, *zip(*jobs, strict=True)), total=len(jobs), desc="phantoms", unit="patient"))

@@ -286,15 +286,6 @@ def test_home_file_is_not_replaced_without_force(tmp_path, monkeypatch):
     assert "path = ./LIDC-IDRI" in old.read_text()
 
 
-def test_demo_makes_a_tree_that_the_steps_find(tmp_path):
-    text = run("config_file_create.py", "--demo", 2, cwd=tmp_path)
-    assert "1 patients to train on, 1 to test on" in text
-    assert "look:" not in text
-    reference = np.load(tmp_path / "demo" / "reference" / f"{PATIENTS[0]}.npz")
-    assert reference["lung"].shape[1:] == (512, 512)
-    assert "1 scans of 1 patients found" in run("prepare_lung_image.py", "--test", cwd=tmp_path)
-
-
 def test_torchrun_with_two_processes_trains_as_one_process_does(home, tmp_path):
     folder, _ = home
     gently = ("--learning-rate", 0.0005)  # a high rate makes much of the last digit
