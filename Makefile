@@ -29,8 +29,9 @@ demo: .venv/installed
 	$(BIN)/python image_test.py demo/predictions/patient_LIDC-IDRI-0032 $(CONF) --save demo/look.png
 	@echo "look at demo/predictions/report.html, demo/look.png and demo/runs/lung/*.png"
 
+# Files of tests run beside each other, each on one thread.
 test: .venv/installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: .venv/installed
 	$(BIN)/ruff check .
