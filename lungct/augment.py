@@ -5,6 +5,7 @@ the device where the batch lies; the random numbers come from the CPU, so that a
 on every device.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,11 +20,14 @@ MIRROR = 0.5  # chance for columns, and for rows: a prone or feet-first patient
 CLOUDS, CLOUD_HU = 0.25, (-500, 120)  # chance of ground glass, consolidation, nodules; their HU
 CLOUD_KNOTS, CLOUD_LEVEL, CLOUD_EDGE = (4, 20), (0.6, 2.2), (3, 15)  # across the slice; how little of it; how sharp
 BUBBLES, BUBBLE_HU, BUBBLE_SHARE = 0.7, -1000, (0.01, 0.1)  # bowel gas; its radius as a share of the slice
-SOFT_TISSUE_HU = -200
+SOFT_TISSUE_HU, FILLED_HU = -200, 40  # tissue is above; what fills the lungs of a body that shall have none
+NEIGHBOURS, ROOM_HU = 0.3, -700  # chance of another body in the room's air, which is below
+SHEETS, SHEET_HU = 0.5, (-900, 200)  # chance, twice, of a thing in the room's air; its HU
+SHEET_RADIUS, SHEET_WIDTH = (0.05, 4), (0.003, 0.12)  # of the arc that it is, as shares of the slice
 BLOOD = (0.5, 2.5)  # factor on what is above 0 HU: with and without contrast medium
 NOISE_HU, SHARPEN = 80, (-1.0, 0.7)  # deviation; smooth to sharp reconstruction kernel
 COARSE, COARSE_BLOCK = 0.25, (2, 4)  # chance of low resolution; pixels that become one
-SLOPE, LEVEL_HU = 0.1, 100  # calibration of the scanner
+OFF, SLOPE, LEVEL_HU = 0.5, 0.1, 100  # chance of another calibration of the scanner; how far off it is
 ROUND, RADIUS = 0.2, (0.8, 1.1)  # chance of a visible reconstruction circle; its radius in halves of the slice
 
 
@@ -51,11 +55,11 @@ class Chance:
 
 
 def augment(ct_hu: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Vary a batch: posture, size, disease, contrast medium, noise, kernel, resolution, calibration, field of view."""
+    """Vary a batch: posture, size, disease, surroundings, contrast, noise, kernel, resolution, calibration, view."""
     chance = Chance(generator, ct_hu.device)
     size = len(ct_hu)
     ct_hu, target = move(ct_hu, target, chance)
-    for share, change in ((CLOUDS, add_cloud), (BUBBLES, add_bubble)):
+    for share, change in ADDED:
         chosen = chance.some(size, share)
         if len(chosen):
             ct_hu[chosen] = change(ct_hu[chosen], target[chosen], chance)
@@ -65,7 +69,9 @@ def augment(ct_hu: Tensor, target: Tensor, generator: torch.Generator) -> tuple[
     chosen = chance.some(size, COARSE)
     if len(chosen):
         ct_hu[chosen] = coarsen(ct_hu[chosen], chance)
-    ct_hu = ct_hu * chance.uniform(size, 1 - SLOPE, 1 + SLOPE) + chance.uniform(size, -LEVEL_HU, LEVEL_HU)
+    chosen = chance.some(size, OFF)
+    if len(chosen):
+        ct_hu[chosen] = miscalibrate(ct_hu[chosen], chance)
     chosen = chance.some(size, ROUND)
     if len(chosen):
         ct_hu[chosen], target[chosen] = cut_circle(ct_hu[chosen], target[chosen], chance)
@@ -107,6 +113,36 @@ def add_bubble(ct_hu: Tensor, target: Tensor, chance: Chance) -> Tensor:
     return torch.where(inside, BUBBLE_HU, ct_hu)
 
 
+def add_neighbour(ct_hu: Tensor, target: Tensor, chance: Chance) -> Tensor:
+    """Another body of the batch in the room's air, without its lungs: air shut in as between arms, chin and chest."""
+    shift = [chance.whole(n // 4, n - n // 4) for n in ct_hu.shape[-2:]]
+    shift[chance.whole(0, 1)] *= chance.whole(0, 1)  # beside it, above it, or both
+    other, lung = (part.roll((1, *shift), (0, 2, 3)) for part in (ct_hu, target))
+    other = torch.where(lung > 0.5, FILLED_HU, other)
+    return torch.where((other > SOFT_TISSUE_HU) & (ct_hu < ROOM_HU) & (target < 0.5), other, ct_hu)
+
+
+def add_sheet(ct_hu: Tensor, target: Tensor, chance: Chance) -> Tensor:
+    """A cover, table, cushion or tube: an arc in the room's air, which may shut some of it in; none of it is lung."""
+    size, (rows, cols) = len(ct_hu), ct_hu.shape[-2:]
+    y, x = (torch.linspace(0, 1, n, device=ct_hu.device) for n in (rows, cols))
+    radius, width = (chance.uniform(size, *map(math.log, ends)).exp() for ends in (SHEET_RADIUS, SHEET_WIDTH))
+    angle = chance.uniform(size, 0, 2 * math.pi)  # in which the arc's centre lies, from a point of the slice
+    y = y[:, None] - chance.uniform(size, 0, 1) - radius * torch.sin(angle)
+    x = x - chance.uniform(size, 0, 1) - radius * torch.cos(angle)
+    sheet = (torch.sqrt(y * y + x * x) - radius).abs() < width / 2
+    return torch.where(sheet & (target < 0.5) & (ct_hu < ROOM_HU), chance.uniform(size, *SHEET_HU), ct_hu)
+
+
+ADDED = (
+    (CLOUDS, add_cloud),
+    (BUBBLES, add_bubble),
+    (NEIGHBOURS, add_neighbour),
+    (SHEETS, add_sheet),
+    (SHEETS, add_sheet),
+)
+
+
 def grain(ct_hu: Tensor, chance: Chance) -> Tensor:
     """Noise; the slices of a batch share one field, each shifted by its own way (drawing is slow on a CPU)."""
     field = chance.normal(*ct_hu.shape[-2:])
@@ -130,6 +166,12 @@ def coarsen(ct_hu: Tensor, chance: Chance) -> Tensor:
     """The slice as a matrix of two to four times fewer rows and columns shows it."""
     block = chance.whole(*COARSE_BLOCK)
     return F.interpolate(F.avg_pool2d(ct_hu, block, ceil_mode=True), ct_hu.shape[-2:], mode="bilinear")
+
+
+def miscalibrate(ct_hu: Tensor, chance: Chance) -> Tensor:
+    """HU off by a factor and a level. Not in every slice: that air is the darkest of all must keep its worth."""
+    size = len(ct_hu)
+    return ct_hu * chance.uniform(size, 1 - SLOPE, 1 + SLOPE) + chance.uniform(size, -LEVEL_HU, LEVEL_HU)
 
 
 def cut_circle(ct_hu: Tensor, target: Tensor, chance: Chance) -> tuple[Tensor, Tensor]:

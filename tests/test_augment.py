@@ -4,7 +4,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lungct.augment import Chance, add_bubble, add_cloud, augment, blur, coarsen, cut_circle, grain, move
+from lungct.augment import (
+    Chance,
+    add_bubble,
+    add_cloud,
+    add_neighbour,
+    add_sheet,
+    augment,
+    blur,
+    coarsen,
+    cut_circle,
+    grain,
+    miscalibrate,
+    move,
+)
 from lungct.training import count_overlap
 
 
@@ -22,11 +35,11 @@ def body(size: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_ct_and_target_move_together():
     target = body()[1]
-    ct_hu = target * 1000 - 1000  # lung is 0 HU here, all else air: bubbles and noise cannot hide it
+    ct_hu = target * 3000 - 1000  # lung is 2000 HU here, all else air: nothing that is added can hide it
     moved, moved_target = augment(ct_hu, target, torch.Generator().manual_seed(1))
     assert set(moved_target.unique().tolist()) == {0.0, 1.0}
     assert not torch.equal(moved_target, target)
-    both, sizes = count_overlap(moved > -500, moved_target > 0.5).sum(0)
+    both, sizes = count_overlap(moved > 700, moved_target > 0.5).sum(0)
     assert 2 * both / sizes > 0.93
 
 
@@ -59,6 +72,51 @@ def test_bubbles_are_air_outside_the_lung(chance):
     bubbly = add_bubble(ct_hu, target, chance)
     assert torch.equal(bubbly[target == 1], ct_hu[target == 1])
     assert ((bubbly == -1000) & (target == 0)).any()
+
+
+def test_a_neighbour_has_no_lungs_and_lies_in_the_air_of_the_room(chance):
+    ct_hu, target = torch.full((2, 1, 90, 120), -1000.0), torch.zeros(2, 1, 90, 120)
+    ct_hu[1, :, 20:60, 30:100], ct_hu[1, :, 30:50, 40:60], target[1, :, 30:50, 40:60] = 40, -850, 1
+    beside = add_neighbour(ct_hu, target, chance)
+    assert (beside[0] == 40).sum() == 40 * 70  # the whole body of the other, its lung filled
+    assert (beside[0] == -1000).sum() == 90 * 120 - 40 * 70
+    assert torch.equal(beside[1], ct_hu[1])  # the other is air alone
+
+
+def test_a_neighbour_leaves_body_and_lung(chance):
+    ct_hu, target = torch.full((8, 1, 90, 120), -1000.0), torch.zeros(8, 1, 90, 120)
+    ct_hu[..., 20:70, 30:100], ct_hu[..., 30:60, 40:60], target[..., 30:60, 40:60] = 40, -850, 1
+    beside = add_neighbour(ct_hu, target, chance)
+    assert torch.equal(beside[ct_hu > -1000], ct_hu[ct_hu > -1000])
+    assert ((beside != ct_hu).sum((1, 2, 3)) > 500).all()
+
+
+def test_sheets_are_arcs_in_the_air_of_the_room(chance):
+    ct_hu, target = torch.full((32, 1, 90, 120), -1000.0), torch.zeros(32, 1, 90, 120)
+    ct_hu[..., 20:70, 30:100], ct_hu[..., 30:60, 40:60], target[..., 30:60, 40:60] = 40, -950, 1
+    covered = add_sheet(ct_hu, target, chance)
+    assert torch.equal(covered[ct_hu > -1000], ct_hu[ct_hu > -1000])
+    painted = [slice_hu[slice_hu != before].unique() for slice_hu, before in zip(covered, ct_hu, strict=True)]
+    assert all(len(values) <= 1 for values in painted)
+    assert sum(len(values) for values in painted) > 16  # an arc may miss the room
+    values = torch.cat(painted)
+    assert values.min() < -500
+    assert values.max() > -300
+    assert -900 <= values.min() <= values.max() <= 200
+
+
+def test_calibration_is_off_by_a_level_and_a_factor(chance):
+    ct_hu = torch.tensor([0.0, 1000.0]).expand(64, 1, 3, 2)
+    off = miscalibrate(ct_hu, chance)
+    level, factor = off[:, 0, 0, 0], (off[:, 0, 0, 1] - off[:, 0, 0, 0]) / 1000
+    assert 80 < level.abs().max() <= 100
+    assert 0.9 <= factor.min() < 0.92 < 1.08 < factor.max() <= 1.1
+
+
+def test_air_keeps_its_hu_in_about_half_of_the_slices():
+    air = augment(torch.full((64, 1, 60, 80), -1000.0), torch.zeros(64, 1, 60, 80), torch.Generator().manual_seed(2))[0]
+    kept = (air.flatten(1).median(1).values + 1000).abs() < 5
+    assert 20 < kept.sum() < 45
 
 
 def test_grain_is_as_strong_as_said_and_differs_by_slice(chance):
