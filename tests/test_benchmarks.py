@@ -9,7 +9,7 @@ import torch
 from conftest import small_patient
 
 from benchmarks import report, scale
-from benchmarks.accuracy import shrink, turn, variants
+from benchmarks.accuracy import shrink, thin_out, turn, variants
 from benchmarks.peers import first_label, first_network, r231_network
 from lungct.demo import one_thread_each
 from lungct.metrics import dice
@@ -60,6 +60,13 @@ def test_turning_back_gives_the_slice():
     assert dice(again > 0, lung > 0) > 0.93
 
 
+def test_emphysema_halves_the_density_of_lung_and_leaves_its_vessels():
+    ct_hu = np.array([[[-1000, -860, -600, 20, -860]]], np.int16)
+    thin = thin_out(ct_hu, np.array([[[True, True, True, True, False]]]))
+    assert thin.tolist() == [[[-1000, -930, -600, 20, -860]]]
+    assert thin.dtype == np.int16
+
+
 def test_every_variant_keeps_ct_and_lung_together():
     patient = small_patient(2, noise_hu=10.0)
     names = set()
@@ -69,7 +76,7 @@ def test_every_variant_keeps_ct_and_lung_together():
         assert len(spacing) == 3
         inside, outside = np.median(ct_hu[lung]), np.median(ct_hu[~lung & (ct_hu > -300)])
         assert inside < -550 < -150 < outside, name
-    assert len(names) == 14
+    assert len(names) == 15
 
 
 def test_one_thread_each_holds_for_what_is_started_meanwhile_and_not_afterwards(monkeypatch):
