@@ -3,7 +3,7 @@
 # make lint   check style
 # make pictures   the demo, then what the README shows (needs chromium)
 # make bench  measure against the peers, write benchmarks/RESULTS.md (an hour)
-# make soak   damage files and kill steps, write benchmarks/RELIABILITY.md (half an hour)
+# make soak   damage files and kill steps, write benchmarks/RELIABILITY.md (ten minutes)
 # make weights REAL=DIR   train the weights that ship again (a quarter of an hour)
 PYTHON ?= python3
 BIN = .venv/bin
