@@ -6,6 +6,7 @@ on every device.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -60,22 +61,23 @@ def augment(ct_hu: Tensor, target: Tensor, generator: torch.Generator) -> tuple[
     size = len(ct_hu)
     ct_hu, target = move(ct_hu, target, chance)
     for share, change in ADDED:
-        chosen = chance.some(size, share)
-        if len(chosen):
-            ct_hu[chosen] = change(ct_hu[chosen], target[chosen], chance)
+        change_some(share, change, chance, ct_hu, target)
     ct_hu += ct_hu.clamp(min=0) * (chance.uniform(size, *BLOOD) - 1)
     ct_hu += grain(ct_hu, chance)
     ct_hu += (ct_hu - blur(ct_hu)) * chance.uniform(size, *SHARPEN)
-    chosen = chance.some(size, COARSE)
-    if len(chosen):
-        ct_hu[chosen] = coarsen(ct_hu[chosen], chance)
-    chosen = chance.some(size, OFF)
-    if len(chosen):
-        ct_hu[chosen] = miscalibrate(ct_hu[chosen], chance)
+    change_some(COARSE, coarsen, chance, ct_hu)
+    change_some(OFF, miscalibrate, chance, ct_hu)
     chosen = chance.some(size, ROUND)
     if len(chosen):
         ct_hu[chosen], target[chosen] = cut_circle(ct_hu[chosen], target[chosen], chance)
     return ct_hu, target
+
+
+def change_some(share: float, change: Callable[..., Tensor], chance: Chance, ct_hu: Tensor, *more: Tensor) -> None:
+    """Change the HU of a random share of the slices, in place; `change` also gets what `more` says of them."""
+    chosen = chance.some(len(ct_hu), share)
+    if len(chosen):
+        ct_hu[chosen] = change(ct_hu[chosen], *(part[chosen] for part in more), chance)
 
 
 def move(ct_hu: Tensor, target: Tensor, chance: Chance) -> tuple[Tensor, Tensor]:

@@ -30,10 +30,11 @@ def write_demo(root: Path, patients: int) -> tuple[int, int]:
     test = max(1, patients // TEST_SHARE)
     identities = scans_without_nodules()[:patients]
     folders = ["LIDC-IDRI_test"] * test + ["LIDC-IDRI"] * (len(identities) - test)
-    wanted = {root / folder / who.patient_id for folder, who in zip(folders, identities, strict=True)}
+    placed = list(zip(folders, identities, strict=True))
+    wanted = {root / folder / who.patient_id for folder, who in placed}
     if not wanted.issuperset(root.glob("LIDC-IDRI*/LIDC-IDRI-*")):
         raise LungError(f"{root}: its demo is not of {patients} patients; delete that folder and run this again")
-    jobs = [(root, folder, who, seed) for seed, (folder, who) in enumerate(zip(folders, identities, strict=True))]
+    jobs = [(root, folder, who, seed) for seed, (folder, who) in enumerate(placed)]
     with one_thread_each(), ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         list(tqdm(pool.map(_write_patient, *zip(*jobs, strict=True)), total=len(jobs), desc="phantoms", unit="patient"))
     return len(identities) - test, test

@@ -33,6 +33,13 @@ def body(size: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
     return 40 - 890 * target, target
 
 
+def body_in_room(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Air around soft tissue with a dark lung in it: HU and target, (B, 1, 90, 120)."""
+    ct_hu, target = torch.full((size, 1, 90, 120), -1000.0), torch.zeros(size, 1, 90, 120)
+    ct_hu[..., 20:70, 30:100], ct_hu[..., 30:60, 40:60], target[..., 30:60, 40:60] = 40, -950, 1
+    return ct_hu, target
+
+
 def test_ct_and_target_move_together():
     target = body()[1]
     ct_hu = target * 3000 - 1000  # lung is 2000 HU here, all else air: nothing that is added can hide it
@@ -84,16 +91,14 @@ def test_a_neighbour_has_no_lungs_and_lies_in_the_air_of_the_room(chance):
 
 
 def test_a_neighbour_leaves_body_and_lung(chance):
-    ct_hu, target = torch.full((8, 1, 90, 120), -1000.0), torch.zeros(8, 1, 90, 120)
-    ct_hu[..., 20:70, 30:100], ct_hu[..., 30:60, 40:60], target[..., 30:60, 40:60] = 40, -850, 1
+    ct_hu, target = body_in_room(8)
     beside = add_neighbour(ct_hu, target, chance)
     assert torch.equal(beside[ct_hu > -1000], ct_hu[ct_hu > -1000])
     assert ((beside != ct_hu).sum((1, 2, 3)) > 500).all()
 
 
 def test_sheets_are_arcs_in_the_air_of_the_room(chance):
-    ct_hu, target = torch.full((32, 1, 90, 120), -1000.0), torch.zeros(32, 1, 90, 120)
-    ct_hu[..., 20:70, 30:100], ct_hu[..., 30:60, 40:60], target[..., 30:60, 40:60] = 40, -950, 1
+    ct_hu, target = body_in_room(32)
     covered = add_sheet(ct_hu, target, chance)
     assert torch.equal(covered[ct_hu > -1000], ct_hu[ct_hu > -1000])
     painted = [slice_hu[slice_hu != before].unique() for slice_hu, before in zip(covered, ct_hu, strict=True)]
