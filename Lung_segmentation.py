@@ -27,22 +27,16 @@ import torch
 import torch.distributed as dist
 
 from lungct import LungError
-from lungct.files import csv_bytes, only_one, replace_file
-from lungct.pictures import contact_sheet, difference, overlay, save_curves, save_png
-from lungct.predict import (
-    Model,
-    checksum,
-    load_weights,
-    model_card,
-    pick_amp,
-    pick_device,
-    predict_slices,
-)
+from lungct.device import pick_amp, pick_device
+from lungct.evaluation.figures import contact_sheet, difference, overlay, save_curves, save_png
+from lungct.files import csv_bytes, exclusive_lock, replace_file
+from lungct.predict import predict_slices
 from lungct.settings import TRAIN, parse_step, run_step
 from lungct.slices import manifest_path, pixel_mm, read_manifest, spacing_mm
-from lungct.team import join_team
-from lungct.trainer import Trainer
-from lungct.training import SliceSet, batches, split_patients
+from lungct.training.data import SliceSet, batches, split_patients
+from lungct.training.distributed import join_team
+from lungct.training.trainer import Trainer
+from lungct.weights import Model, checksum, load_weights, model_card
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -62,7 +56,7 @@ def torch_bytes(state: dict) -> bytes:
 def save_weights(run: Path, trainer: Trainer, split: dict) -> None:
     """The bare state_dict and its card."""
     path = run / "unet_model.pth"
-    replace_file(path, torch_bytes(trainer.average.state_dict()))
+    replace_file(path, torch_bytes(trainer.ema.state_dict()))
     settings = {k: v for k, v in vars(trainer.settings).items() if not k.endswith("_path")}
     versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
     card = model_card(
@@ -81,7 +75,7 @@ def save_prediction(run: Path, trainer: Trainer) -> None:
     """CT, reference, prediction and where they differ, for a few validation slices."""
     numbers = np.linspace(0, len(trainer.val_set) - 1, PICTURE_SLICES).astype(int)
     ct, lung = trainer.val_set.ct[numbers], trainer.val_set.lung[numbers]
-    predicted = predict_slices(trainer.average, ct, trainer.model.window_hu)
+    predicted = predict_slices(trainer.ema, ct, trainer.model.window_hu)
     tiles, labels = [], []
     for image, truth, guess in zip(ct, lung, predicted, strict=True):
         tiles += [overlay(image), overlay(image, truth), overlay(image, guess), difference(image, truth, guess)]
@@ -93,7 +87,7 @@ def save_target(run: Path, trainer: Trainer) -> None:
     """The first batch as it reaches network and loss."""
     settings = trainer.settings
     numbers = batches(len(trainer.train_set), settings.batch_size, settings.seed, 0)[0][: 2 * PICTURE_SLICES]
-    image, target = trainer.prepare(numbers, (settings.seed, 0, 0))
+    image, target = trainer.make_batch(numbers, (settings.seed, 0, 0))
     low, high = trainer.model.window_hu
     ct_hu = ((image[:, 0] + 1) * ((high - low) / 2) + low).cpu().numpy()
     tiles = [overlay(ct, mask) for ct, mask in zip(ct_hu, target[:, 0].cpu().numpy() > 0.5, strict=True)]
@@ -160,7 +154,7 @@ def make_trainer(settings: SimpleNamespace, flags: argparse.Namespace) -> tuple[
         start, model, _ = load_weights(flags.init)
     trainer = Trainer(settings, model, train, val, device, team)
     if flags.init:
-        for network in (trainer.network, trainer.average):
+        for network in (trainer.network, trainer.ema):
             network.load_state_dict(start.state_dict())
     trainer.progress.amp = pick_amp(settings.amp, device)
     return trainer, split
@@ -213,7 +207,7 @@ def main(argv: list[str] | None = None) -> None:
     settings, flags = parse_step(__doc__, ["prepare_dataset", TRAIN], argv, add_flags)
     trainer, split = make_trainer(settings, flags)
     run = Path(settings.run_path).expanduser()
-    with only_one(run) if trainer.team.leads else nullcontext():
+    with exclusive_lock(run) if trainer.team.leads else nullcontext():
         train(run, trainer, split, flags)
     if trainer.team.leads:
         print(f"best validation Dice {trainer.progress.best_dice:.4f} at epoch {trainer.progress.best_epoch}")

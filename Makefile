@@ -50,7 +50,7 @@ bench: .venv/installed $(PEER)/installed
 	$(BIN)/python -m benchmarks.accuracy --real $(REAL)
 
 weights: .venv/installed
-	$(BIN)/python -m benchmarks.recipe --real $(REAL)
+	$(BIN)/python -m weights.recipe --real $(REAL)
 
 # Thousands of damaged files, dozens of kills.
 soak: .venv/installed

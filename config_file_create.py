@@ -13,10 +13,12 @@ import argparse
 import shutil
 from pathlib import Path
 
-from lungct import LungError, lidc
-from lungct.checkup import Finding, check_all
-from lungct.demo import write_demo
-from lungct.download import choose_series, collection_name, download, open_index
+from lungct import LungError
+from lungct.files import is_dir_path
+from lungct.phantom.lidc_tree import write_demo
+from lungct.preflight import CheckResult, check_all
+from lungct.scans import lidc
+from lungct.scans.download import choose_series, collection_name, download, open_index
 from lungct.settings import (
     BY_ATTRIBUTE,
     CONF_NAME,
@@ -28,7 +30,6 @@ from lungct.settings import (
     write_conf,
     write_pylidc_conf,
 )
-from utils import is_dir_path
 
 DEMO_ROOT = Path("demo")
 LIDC = "lidc_idri"
@@ -119,7 +120,7 @@ def install_home(dicom_path: str, force: bool) -> Path:
     return home
 
 
-def print_findings(findings: list[Finding]) -> None:
+def print_findings(findings: list[CheckResult]) -> None:
     """A row each, and how many of them stop a step. Raises LungError where one does."""
     width = min(40, max(len(finding.what) for finding in findings))
     for finding in findings:

@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from lungct import LungError
+from lungct.evaluation.figures import GREEN, RED, WINDOWS_HU, contact_sheet, overlay, save_png
+from lungct.evaluation.metrics import dice
 from lungct.files import read_npy
-from lungct.headers import read_header
-from lungct.metrics import dice
-from lungct.pictures import GREEN, RED, WINDOWS_HU, contact_sheet, overlay, save_png
-from lungct.scans import find_series, open_series
+from lungct.scans.dicom import find_series, open_series
+from lungct.scans.headers import read_header
+from lungct.scans.nifti import NIFTI_ENDINGS, open_nifti
 from lungct.settings import CONF_NAME, load, run_step
 from lungct.slices import is_lung
-from lungct.volumes import NIFTI_ENDINGS, open_nifti
 
 SHEET_SLICES = 20
 SHEET_COLUMNS = 5

@@ -20,33 +20,25 @@ from types import SimpleNamespace
 import numpy as np
 from tqdm import tqdm
 
-from lungct import LungError, lidc
-from lungct.files import csv_bytes, npy_bytes, only_one, replace_file, replace_folder, saving
-from lungct.formats import nifti_bytes
-from lungct.masks import slice_pixels
-from lungct.metrics import compare, litres
-from lungct.oddities import find_oddities
-from lungct.pictures import GREEN, RED, jpeg_bytes, outline_png, overlay, overlay_png, to_grey
-from lungct.predict import SHIPPED, Predictor, checksum, same_predictor, segment
-from lungct.report import THUMBNAIL, VIEW, report_bytes, report_row
+from lungct import LungError
+from lungct.evaluation.figures import GREEN, RED, jpeg_bytes, outline_png, overlay, overlay_png, to_grey
+from lungct.evaluation.metrics import compare, litres
+from lungct.evaluation.nodules import NODULE_COLUMNS, audit_nodules
+from lungct.evaluation.quality import find_flags
+from lungct.evaluation.report import THUMBNAIL, VIEW, report_bytes, report_row
+from lungct.files import csv_bytes, exclusive_lock, npy_bytes, periodic_save, replace_file, replace_folder
+from lungct.parallel import add_scheduler_flag, run_parallel
+from lungct.predict import Predictor, cached_predictor, segment
+from lungct.scans.geometry import frame_mm
+from lungct.scans.nifti import nifti_bytes
+from lungct.segmentation.left_right import split_left_right
+from lungct.segmentation.morphology import slice_pixels
 from lungct.settings import PYLIDC, TEST, make_absolute, parse_step, run_step
-from lungct.sides import split_sides
-from lungct.slices import (
-    by_scan,
-    frame_mm,
-    is_lung,
-    lung_root,
-    manifest_path,
-    read_manifest,
-    read_stack,
-    safe_name,
-    spacing_mm,
-)
-from lungct.workers import add_scheduler_flag, run_each
+from lungct.slices import by_scan, is_lung, lung_root, manifest_path, read_manifest, read_stack, safe_name, spacing_mm
+from lungct.weights import SHIPPED, checksum
 
 SCORES = ("dice", "iou", "hd95_mm", "surface_dice_1mm", "surface_dice_2mm", "worst_slice", "worst_slice_dice")
-COLUMNS = ("scan", "patient_id", "slices", "litres", *SCORES, "oddities", "seen_in_training", "weights", "png", "save")
-NODULE_COLUMNS = ("scan", "nodule", "readers", "voxels", "slices", "slices_predicted", "coverage")
+COLUMNS = ("scan", "patient_id", "slices", "litres", *SCORES, "flags", "seen_in_training", "weights", "png", "save")
 PNG_EVERY = {"all": 1, "some": 10, "none": None}
 SAVE = ("npy", "nifti", "nifti-sides", "dicom-seg")
 THUMBNAIL_PX = 128
@@ -73,7 +65,7 @@ def short_checksum(predictor: Predictor) -> str:
 def result_files(
     rows: list[dict], ct_hu: np.ndarray, lung: np.ndarray, truth: np.ndarray | None, png: str
 ) -> dict[str, bytes]:
-    """A patient's files by name: a mask for each slice, an overlay for as many as wished."""
+    """A patient's files by name: a mask for each slice, an overlay for as many as expected."""
 
     def encode(z: int) -> dict[str, bytes]:
         name = safe_name(rows[z]["slice_name"])
@@ -96,40 +88,9 @@ def thumbnail(ct_hu: np.ndarray, lung: np.ndarray) -> bytes:
     return jpeg_bytes(overlay(ct_hu[z, ::step, ::step], lung[z, ::step, ::step]))
 
 
-def audit_nodules(rows: list[dict], lung: np.ndarray, settings: SimpleNamespace) -> list[dict]:
-    """The share of each annotated nodule that lies inside the predicted lung, a row each.
-
-    Only voxels on predicted slices count; a nodule that has none is left out.
-    """
-    z_mm = np.array([row["z_mm"] for row in rows])
-    found = lidc.find_nodules(
-        rows[0]["series_uid"], settings.confidence_level, settings.padding_size, settings.mask_threshold
-    )
-    audit = []
-    for nodule in found:
-        nearest = np.abs(nodule.z_mm[:, None] - z_mm[None]).argmin(axis=1)
-        here = np.abs(nodule.z_mm - z_mm[nearest]) < rows[0]["slice_mm"] / 2
-        height, width = nodule.mask.shape[:2]
-        high, wide = slice(nodule.row, nodule.row + height), slice(nodule.col, nodule.col + width)
-        mask = nodule.mask[..., here]
-        inside = mask & np.moveaxis(lung[nearest[here], high, wide], 0, -1)
-        if mask.any():
-            values = (
-                rows[0]["scan"],
-                nodule.number,
-                nodule.readers,
-                np.count_nonzero(mask),
-                len(here),
-                np.count_nonzero(here),
-            )
-            coverage = np.count_nonzero(inside) / np.count_nonzero(mask)
-            audit.append(dict(zip(NODULE_COLUMNS, (*values, round(coverage, 4)), strict=True)))
-    return audit
-
-
 def get_predictor(settings: SimpleNamespace) -> Predictor:
     """The network of the settings, loaded once in a process."""
-    return same_predictor(settings.weights_path, settings.weights_sha256, settings.device, settings.amp)
+    return cached_predictor(settings.weights_path, settings.weights_sha256, settings.device, settings.amp)
 
 
 def predict_scan(rows: list[dict], ct_root: Path, out: Path, settings: SimpleNamespace) -> tuple[dict, list[dict]]:
@@ -156,7 +117,7 @@ def predict_scan(rows: list[dict], ct_root: Path, out: Path, settings: SimpleNam
         "slices": len(rows),
         "litres": round(litres(lung, spacing_mm(rows[0])), 3),
         **{name: round(v, 4) if isinstance(v, float) else v for name, v in score.items()},
-        "oddities": "; ".join(find_oddities(ct_hu, lung, spacing_mm(rows[0]))),
+        "flags": "; ".join(find_flags(ct_hu, lung, spacing_mm(rows[0]))),
         "seen_in_training": seen_in_training(predictor.card, rows[0]["patient_id"]),
         "weights": short_checksum(predictor),
         "png": settings.png,
@@ -170,13 +131,14 @@ def whole_file(rows: list[dict], lung: np.ndarray, predictor: Predictor, setting
     name, spacing = safe_name(rows[0]["scan"]), spacing_mm(rows[0])
     if settings.save == "nifti":
         return {f"{name}.nii.gz": nifti_bytes(lung, *frame_mm(rows), spacing)}
-    sides = split_sides(lung, spacing)
+    sides = split_left_right(lung, spacing)
     if settings.save == "nifti-sides":
         return {f"{name}.nii.gz": nifti_bytes(sides, *frame_mm(rows), spacing)}
-    from lungct import dicom_seg  # two seconds to import; few ask for it
 
-    scan = dicom_seg.find_scan(Path(settings.dicom_path).expanduser(), rows[0]["series_uid"])
-    return {f"{name}.seg.dcm": dicom_seg.encode(sides, scan, short_checksum(predictor))}
+    from lungct.masks import write_dicom  # two seconds to import; few ask for it
+
+    scan = write_dicom.find_scan(Path(settings.dicom_path).expanduser(), rows[0]["series_uid"])
+    return {f"{name}.seg.dcm": write_dicom.encode(sides, scan, short_checksum(predictor))}
 
 
 def folder_of(out: Path, scan: str) -> Path:
@@ -196,8 +158,8 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict]:
 def is_done(row: dict, rows: list[dict], out: Path, predictor: Predictor, settings: SimpleNamespace) -> bool:
     """Whether a scan was predicted with these weights, pictures and formats, and is all there."""
     masks = folder_of(out, rows[0]["scan"]).glob("*.npy")
-    wished = (short_checksum(predictor), settings.png, settings.save, str(len(rows)))
-    same = (row["weights"], row["png"], row["save"], row["slices"]) == wished
+    expected = (short_checksum(predictor), settings.png, settings.save, str(len(rows)))
+    same = (row["weights"], row["png"], row["save"], row["slices"]) == expected
     same_truth = (row["dice"] != "") == (rows[0]["lung_px"] >= 0)
     return same and same_truth and {p.stem for p in masks} == {safe_name(r["slice_name"]) for r in rows}
 
@@ -210,7 +172,7 @@ def print_summary(scores: list[dict], nodules: list[dict]) -> None:
         names = ("slices", "litres", "dice", "hd95_mm", "surface_dice_1mm", "surface_dice_2mm")
         worst = f"{row['worst_slice']} ({float(row['worst_slice_dice']):.3f})" if row["worst_slice"] else "-"
         known = row["seen_in_training"]
-        note = f"  {row['oddities']}" if row["oddities"] else ""
+        note = f"  {row['flags']}" if row["flags"] else ""
         note += "" if known == "no" else f"  in the training ({known}): no fair test"
         values = ["-" if row[name] == "" else str(row[name]) for name in names]
         print(f"{row['scan']:24s}" + "".join(f"{value:>9s}" for value in values) + f"  {worst}{note}")
@@ -235,7 +197,7 @@ def save_report(out: Path, scans: dict[str, list[dict]], scores: list[dict], nod
     return path
 
 
-def check_wishes(settings: SimpleNamespace) -> None:
+def validate_options(settings: SimpleNamespace) -> None:
     """Raises LungError for pictures or formats that there are not."""
     for name, choices in (("png", tuple(PNG_EVERY)), ("save", SAVE)):
         if getattr(settings, name) not in choices:
@@ -274,8 +236,8 @@ def predict_all(
             replace_file(out / name, csv_bytes(rows, columns))
 
     todo = [rows for name, rows in scans.items() if name not in scores]
-    with saving(save) as save_if_due:
-        results = run_each(partial(predict_scan, ct_root=ct_root, out=out, settings=settings), todo, 1, scheduler)
+    with periodic_save(save) as save_if_due:
+        results = run_parallel(partial(predict_scan, ct_root=ct_root, out=out, settings=settings), todo, 1, scheduler)
         for rows, result in tqdm(results, total=len(todo), desc="scans", unit="scan"):
             name = rows[0]["scan"]
             if isinstance(result, LungError):
@@ -292,14 +254,14 @@ def main(argv: list[str] | None = None) -> None:
     settings.dicom_path = flags.dicom or settings.lidc_test_dicom_path
     if flags.scheduler:
         make_absolute(settings)
-    check_wishes(settings)
+    validate_options(settings)
     settings.weights_path = choose_weights(Path(settings.weights_path).expanduser())
     settings.weights_sha256 = checksum(settings.weights_path)
     if flags.scheduler:  # one precision for all machines, that of this one
         settings.amp = "on" if get_predictor(settings).amp else "off"
     ct_root, out = Path(settings.lung_ct_test_path).expanduser(), Path(settings.predictions_path).expanduser()
     scans = by_scan(read_manifest(manifest_path(ct_root), "python prepare_lung_image.py --test"))
-    with only_one(out):
+    with exclusive_lock(out):
         scores, nodules, failed = predict_all(scans, ct_root, out, settings, flags.scheduler)
         report = save_report(out, scans, scores, nodules)
     print_summary(scores, nodules)

@@ -19,12 +19,15 @@ from types import SimpleNamespace
 import numpy as np
 from tqdm import tqdm
 
-from lungct import LungError, labels
-from lungct.files import npy_bytes, only_one, read_npy, replace_folder, saving
-from lungct.jobs import Job, choose_patients, dicom_jobs, lidc_jobs, nifti_jobs, open_job
-from lungct.pictures import contact_sheet, overlay, save_png
-from lungct.sanity import why_not_hu
-from lungct.scans import Scan, contiguous_runs
+from lungct import LungError
+from lungct.evaluation.figures import contact_sheet, overlay, save_png
+from lungct.files import exclusive_lock, is_dir_path, npy_bytes, periodic_save, read_npy, replace_folder
+from lungct.masks.read import find_label, read_lung
+from lungct.parallel import add_scheduler_flag, run_parallel
+from lungct.scans.find import Job, choose_patients, dicom_jobs, lidc_jobs, nifti_jobs, open_job
+from lungct.scans.geometry import Scan, contiguous_runs
+from lungct.scans.hu import check_hu_range
+from lungct.segmentation.threshold import segment_lung
 from lungct.settings import PREPARE, make_absolute, parse_step, run_step
 from lungct.slices import (
     COLUMNS,
@@ -40,8 +43,6 @@ from lungct.slices import (
     slice_path,
     write_manifest,
 )
-from lungct.workers import add_scheduler_flag, run_each
-from utils import is_dir_path, segment_lung
 
 MAKER = "segment_lung"
 NO_LABEL = "none"
@@ -49,7 +50,7 @@ OVERVIEW_PATIENTS = 60
 
 
 @dataclass(frozen=True)
-class Wish:
+class PrepareOptions:
     """What to do with every scan."""
 
     ct_root: Path
@@ -71,30 +72,30 @@ def make_lung(scan: Scan, wanted: range, ct_hu: np.ndarray) -> np.ndarray:
     return lung
 
 
-def prepare_scan(job: Job, wish: Wish) -> tuple[list[dict], tuple[str, ...]]:
+def prepare_scan(job: Job, options: PrepareOptions) -> tuple[list[dict], tuple[str, ...]]:
     """Cut one scan and write its folders; returns its manifest rows and what was odd. Raises LungError."""
     scan = open_job(job)
-    wanted = middle_indices(len(scan), wish.slices or len(scan))
-    remarks = scan.remarks
-    if wish.slices and len(wanted) < wish.slices:
-        remarks = (*remarks, f"only {len(wanted)} of {wish.slices} slices")
-    label_file = labels.find_label(wish.labels, (job.patient_id, job.scan, scan.series_uid)) if wish.labels else None
+    wanted = middle_indices(len(scan), options.slices or len(scan))
+    warnings = scan.warnings
+    if options.slices and len(wanted) < options.slices:
+        warnings = (*warnings, f"only {len(wanted)} of {options.slices} slices")
+    label_file = find_label(options.labels, (job.patient_id, job.scan, scan.series_uid)) if options.labels else None
     ct_hu = scan.read(wanted)
-    fault = why_not_hu(ct_hu)
-    if fault and not wish.any_values:
+    fault = check_hu_range(ct_hu)
+    if fault and not options.any_values:
         raise LungError(f"{scan.files[0].parent}: looks like {fault}, not HU; if it is right, add --any-values")
     lung, source = None, NO_LABEL
-    if wish.labels:
-        lung = labels.read_lung(label_file, scan)[wanted.start : wanted.stop]
+    if options.labels:
+        lung = read_lung(label_file, scan)[wanted.start : wanted.stop]
         source = label_file.name
-    elif wish.lung_root:
+    elif options.lung_root:
         lung, source = make_lung(scan, wanted, ct_hu), MAKER
     names = [slice_name(job.scan, z) for z in wanted]
     if lung is not None:
         images = {f"{n}.npy": npy_bytes(lung_image(ct, mask)) for n, ct, mask in zip(names, ct_hu, lung, strict=True)}
-        replace_folder(wish.lung_root / job.scan, images)
+        replace_folder(options.lung_root / job.scan, images)
     replace_folder(
-        wish.ct_root / job.scan, {f"{n}.npy": npy_bytes(clip_ct(ct)) for n, ct in zip(names, ct_hu, strict=True)}
+        options.ct_root / job.scan, {f"{n}.npy": npy_bytes(clip_ct(ct)) for n, ct in zip(names, ct_hu, strict=True)}
     )
     slice_mm, row_mm, col_mm = scan.spacing_mm
     axes = " ".join(f"{c:.6g}" for c in scan.axes.ravel())
@@ -103,19 +104,19 @@ def prepare_scan(job: Job, wish: Wish) -> tuple[list[dict], tuple[str, ...]]:
         corner = (round(float(c), 4) for c in scan.corners_mm[z])
         place = (name, z, *corner, axes, round(slice_mm, 6), row_mm, col_mm)
         lung_px = -1 if lung is None else int(np.count_nonzero(lung[n]))
-        values = (job.patient_id, job.scan, scan.series_uid, *place, lung_px, source, wish.selection)
+        values = (job.patient_id, job.scan, scan.series_uid, *place, lung_px, source, options.selection)
         rows.append(dict(zip(COLUMNS, values, strict=True)))
-    return rows, remarks
+    return rows, warnings
 
 
-def is_done(rows: list[dict], wish: Wish) -> bool:
+def is_done(rows: list[dict], options: PrepareOptions) -> bool:
     """Whether a scan's rows and files are what is wished now."""
     source = rows[0]["label_source"]
-    ours = MAKER if wish.lung_root else NO_LABEL
-    same_source = source not in (MAKER, NO_LABEL) if wish.labels else source == ours
-    roots = [root for root in (wish.ct_root, wish.lung_root) if root]
+    ours = MAKER if options.lung_root else NO_LABEL
+    same_source = source not in (MAKER, NO_LABEL) if options.labels else source == ours
+    roots = [root for root in (options.ct_root, options.lung_root) if root]
     there = all(slice_path(root, row).is_file() for row in rows for root in roots)
-    return same_source and rows[0]["selection"] == wish.selection and there
+    return same_source and rows[0]["selection"] == options.selection and there
 
 
 def read_done(path: Path) -> dict[str, list[dict]]:
@@ -128,57 +129,57 @@ def read_done(path: Path) -> dict[str, list[dict]]:
 
 
 def prepare_all(
-    jobs: list[Job], wish: Wish, workers: int, scheduler: str = ""
+    jobs: list[Job], options: PrepareOptions, workers: int, scheduler: str = ""
 ) -> tuple[list[dict], list[tuple[str, str]], list[tuple[str, str]]]:
-    """Prepare what is not done yet and keep the manifest: (rows of these jobs, skipped, remarks)."""
-    path = manifest_path(wish.ct_root)
+    """Prepare what is not done yet and keep the manifest: (rows of these jobs, skipped, warnings)."""
+    path = manifest_path(options.ct_root)
     done = read_done(path)
-    todo = [job for job in jobs if job.scan not in done or not is_done(done[job.scan], wish)]
+    todo = [job for job in jobs if job.scan not in done or not is_done(done[job.scan], options)]
     for job in todo:
         done.pop(job.scan, None)
     if len(todo) < len(jobs):
         print(f"{len(jobs) - len(todo)} of {len(jobs)} scans are done already")
-    skipped, remarks = [], []
-    with saving(lambda: write_manifest(path, [row for scan in done.values() for row in scan])) as save_if_due:
-        results = run_each(partial(prepare_scan, wish=wish), todo, workers, scheduler)
+    skipped, warnings = [], []
+    with periodic_save(lambda: write_manifest(path, [row for scan in done.values() for row in scan])) as save_if_due:
+        results = run_parallel(partial(prepare_scan, options=options), todo, workers, scheduler)
         for job, result in tqdm(results, total=len(todo), desc="scans", unit="scan"):
             if isinstance(result, LungError):
                 skipped.append((job.scan, str(result)))
                 continue
             done[job.scan], notes = result
-            remarks += [(job.scan, note) for note in notes]
+            warnings += [(job.scan, note) for note in notes]
             save_if_due()
     names = {job.scan for job in jobs}
-    return [row for scan, rows in done.items() if scan in names for row in rows], skipped, remarks
+    return [row for scan, rows in done.items() if scan in names for row in rows], skipped, warnings
 
 
-def save_overview(rows: list[dict], wish: Wish) -> Path:
+def save_overview(rows: list[dict], options: PrepareOptions) -> Path:
     """One middle slice of each scan with the outline of its lung, to look at."""
     scans = list(by_scan(rows).items())[:OVERVIEW_PATIENTS]
     middles = [(name, scan[len(scan) // 2]) for name, scan in scans]
     tiles = []
     for _, row in middles:
-        masks = [is_lung(read_npy(slice_path(wish.lung_root, row)))] if wish.lung_root else []
-        tiles.append(overlay(read_npy(slice_path(wish.ct_root, row)), *masks))
-    path = wish.ct_root.parent / "overview.png"
+        masks = [is_lung(read_npy(slice_path(options.lung_root, row)))] if options.lung_root else []
+        tiles.append(overlay(read_npy(slice_path(options.ct_root, row)), *masks))
+    path = options.ct_root.parent / "overview.png"
     save_png(path, contact_sheet(tiles, [name for name, _ in middles], columns=min(6, len(tiles))))
     return path
 
 
-def report(rows: list[dict], skipped: list, remarks: list, wish: Wish) -> None:
+def report(rows: list[dict], skipped: list, warnings: list, options: PrepareOptions) -> None:
     """Say what was done, what was not and why, and where the result is."""
-    for title, notes in (("skipped", skipped), ("look", remarks)):
+    for title, notes in (("skipped", skipped), ("look", warnings)):
         for name, note in sorted(notes):
             print(f"{title:8s}{name:24s}{note}")
     if not rows:
         raise LungError(f"no scan could be prepared; the {len(skipped)} reasons are above")
     print(f"{len(by_scan(rows))} scans, {len(rows)} slices, {len(skipped)} skipped")
-    if wish.lung_root:
-        shape = read_npy(slice_path(wish.ct_root, rows[0])).size
+    if options.lung_root:
+        shape = read_npy(slice_path(options.ct_root, rows[0])).size
         share = np.array([row["lung_px"] for row in rows]) / shape
         print(f"lung in a slice: {share.min():.1%} min, {np.median(share):.1%} median, {share.max():.1%} max")
-    roots = [str(root) for root in (wish.ct_root, wish.lung_root) if root]
-    print(f"wrote {', '.join(roots)}, {manifest_path(wish.ct_root)} and {save_overview(rows, wish)}")
+    roots = [str(root) for root in (options.ct_root, options.lung_root) if root]
+    print(f"wrote {', '.join(roots)}, {manifest_path(options.ct_root)} and {save_overview(rows, options)}")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -215,7 +216,7 @@ def main(argv: list[str] | None = None) -> None:
         make_absolute(settings, flags)
     ct_root = Path(settings.lung_ct_test_path if flags.test else settings.lung_ct_path).expanduser()
     lungs = lung_root(ct_root) if flags.test else Path(settings.lung_image_path).expanduser()
-    wish = Wish(
+    options = PrepareOptions(
         ct_root,
         lung_root=lungs if flags.labels or not flags.test else None,
         labels=flags.labels,
@@ -224,12 +225,10 @@ def main(argv: list[str] | None = None) -> None:
     )
     jobs, skipped = find_jobs(settings, flags)
     jobs = choose_patients(jobs, flags.patients)
-    print(
-        f"{len(jobs)} scans of {len({job.patient_id for job in jobs})} patients found; {wish.selection} slices of each"
-    )
-    with only_one(ct_root.parent):
-        rows, failed, remarks = prepare_all(jobs, wish, settings.workers or os.cpu_count(), flags.scheduler)
-        report(rows, skipped + failed, remarks, wish)
+    print(f"{len(jobs)} scans of {len({job.patient_id for job in jobs})} patients; {options.selection} slices of each")
+    with exclusive_lock(ct_root.parent):
+        rows, failed, warnings = prepare_all(jobs, options, settings.workers or os.cpu_count(), flags.scheduler)
+        report(rows, skipped + failed, warnings, options)
     if skipped or failed:
         raise LungError(f"{len(skipped + failed)} of {len(jobs) + len(skipped)} scans were skipped; see above")
 

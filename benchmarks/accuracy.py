@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from benchmarks.recipe import SOURCES, train
 from benchmarks.report import REAL, WORK, table, write_section
-from lungct.metrics import compare, litres
-from lungct.pictures import contact_sheet, difference, save_png
+from lungct.evaluation.figures import contact_sheet, difference, save_png
+from lungct.evaluation.metrics import compare, litres
 from lungct.predict import Predictor, load_predictor, segment
-from lungct.scans import find_series, open_series
+from lungct.scans.dicom import find_series, open_series
 from lungct.slices import clip_ct
+from weights.recipe import SOURCES, train
 
 AIR_HU, PURE_AIR_HU, EDGE_HU = -1024, -1000, -600
 SHEET_SLICES = 24

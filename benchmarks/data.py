@@ -8,9 +8,10 @@ from pathlib import Path
 from pydicom.uid import generate_uid
 from tqdm import tqdm
 
-from lungct.demo import one_thread_each, write_series
-from lungct.lidc import LidcScan, scans_without_nodules
-from lungct.phantom import Patient, draw_build, make_patient
+from lungct.phantom.anatomy import draw_build
+from lungct.phantom.lidc_tree import single_threaded_children, write_series
+from lungct.phantom.render import Patient, make_patient
+from lungct.scans.lidc import LidcScan, scans_without_nodules
 
 MIDDLE_TEN = 10
 
@@ -53,7 +54,7 @@ def synthetic_patient(purpose: str, number: int) -> LidcScan:
 def training_scans(root: Path, patients: int) -> None:
     """The middle ten slices of so many synthetic patients; what is there is kept."""
     todo = [seed for seed in range(patients) if not (root / f"SYNTHETIC-{seed:04d}.done").is_file()]
-    with one_thread_each(), ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    with single_threaded_children(), ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         jobs = pool.map(_write_middle, [root] * len(todo), todo)
         list(tqdm(jobs, total=len(todo), desc="phantoms", unit="patient"))
 

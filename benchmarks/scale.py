@@ -18,8 +18,8 @@ import pandas
 
 from benchmarks.data import many_scans
 from benchmarks.report import ROOT, WORK, step, table, write_section
-from lungct.download import choose_series, open_index
-from lungct.jobs import dicom_jobs
+from lungct.scans.download import choose_series, open_index
+from lungct.scans.find import dicom_jobs
 
 PAGE = ROOT / "docs" / "cluster.md"
 SCANS, SLICES, ROUNDS = 8, 250, 3

@@ -13,15 +13,17 @@ import torch
 from benchmarks.data import whole_scan
 from benchmarks.peers import first_label, first_network, first_step, r231_network
 from benchmarks.report import WORK, medians_s, multiply_adds, multiply_adds_g_s, table, write_section
-from lungct import lidc
+from lungct.device import pick_amp
 from lungct.files import npy_bytes, replace_file
-from lungct.jobs import Job
-from lungct.predict import Model, for_prediction, pick_amp, predict_slices
+from lungct.parallel import run_parallel
+from lungct.predict import for_prediction, predict_slices
+from lungct.scans import lidc
+from lungct.scans.find import Job
 from lungct.settings import TABLE, write_pylidc_conf
-from lungct.team import Team
-from lungct.trainer import Trainer
-from lungct.workers import run_each
-from prepare_lung_image import Wish, prepare_scan
+from lungct.training.distributed import Team
+from lungct.training.trainer import Trainer
+from lungct.weights import Model
+from prepare_lung_image import PrepareOptions, prepare_scan
 from UNet_nn import UNet
 
 ROUNDS = 3
@@ -51,7 +53,7 @@ def prepare_patient(rounds: int) -> dict[str, float]:
     root = WORK / "scan"
     who = whole_scan(root, SLICES)
     write_pylidc_conf(WORK / "pylidc.conf", str(root))
-    lidc.point_to(WORK / "pylidc.conf")
+    lidc.use_config(WORK / "pylidc.conf")
     pylidc = lidc.load_pylidc()
     out = WORK / "prepared"
 
@@ -65,11 +67,11 @@ def prepare_patient(rounds: int) -> dict[str, float]:
             replace_file(out / "first" / f"{k}_lung.npy", npy_bytes(ct_hu * first_label(ct_hu)))
 
     jobs = [Job(who.patient_id, f"scan{n}", (root / who.patient_id, who)) for n in range(MANY)]
-    wish = Wish(out / "ct", out / "lung", labels=None, slices=10, any_values=False)
+    options = PrepareOptions(out / "ct", out / "lung", labels=None, slices=10, any_values=False)
     functions = {
         "first": first,
-        "alone": lambda: prepare_scan(jobs[0], wish),
-        "many": lambda: list(run_each(partial(prepare_scan, wish=wish), jobs, os.cpu_count())),
+        "alone": lambda: prepare_scan(jobs[0], options),
+        "many": lambda: list(run_parallel(partial(prepare_scan, options=options), jobs, os.cpu_count())),
     }
     times = medians_s(functions, rounds)
     return {**times, "many": times["many"] / MANY}
@@ -82,7 +84,7 @@ def train_slice(rounds: int) -> dict[str, float]:
     trainer = Trainer(settings, model, Noise(8), Noise(8), CPU, Team(0, 1))
     first = first_network()
     adam = torch.optim.Adam(first.parameters(), lr=1e-4)
-    images, targets = trainer.prepare(np.arange(8), (1, 2))
+    images, targets = trainer.make_batch(np.arange(8), (1, 2))
     plain = images.contiguous()
 
     def ours(size: int, amp: bool) -> None:
@@ -93,7 +95,7 @@ def train_slice(rounds: int) -> dict[str, float]:
 
     def whole() -> None:
         trainer.progress.amp = quicker
-        trainer.step(*trainer.prepare(np.arange(4), (1, 2)), 0)
+        trainer.step(*trainer.make_batch(np.arange(4), (1, 2)), 0)
 
     functions = {
         "first": (4, lambda: first_step(first, adam, plain[:4], targets[:4])),
@@ -189,7 +191,7 @@ def main() -> None:
     lines = table(("what", "peer", "ours", "times faster", "wanted"), compare_rows(peer_s, ours_s))
     lines += [
         "",
-        f"Medians of {ROUNDS} rounds in which all took turns. The peer is the first version where no other is",
+        f"Medians of {ROUNDS} rounds in which all took lps_flips. The peer is the first version where no other is",
     ]
     lines += ["named, in float32 and PyTorch's usual memory order. Ours: the quicker precision, as `amp = auto`.", ""]
     lines += limits(train, predict)

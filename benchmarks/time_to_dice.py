@@ -11,8 +11,8 @@ import torch
 
 from benchmarks.data import training_scans
 from benchmarks.peers import first_network, first_step
-from benchmarks.recipe import SOURCES
 from benchmarks.report import REAL, WORK, medians_s, step, table, write_section
+from weights.recipe import SOURCES
 
 PATIENTS, EPOCHS, WANTED_DICE = 220, 4, 0.98
 FIRST_EPOCHS, FIRST_BATCH, ROUNDS, TRAIN_SHARE = 20, 4, 2, 0.8

@@ -27,10 +27,11 @@ from benchmarks.report import (
     table,
     write_section,
 )
-from lungct.body import find_body
 from lungct.files import npy_bytes, replace_folder
-from lungct.predict import GRID_MM, Predictor, clean_volume, load_predictor, predict_slices, segment
-from lungct.scans import find_series, open_series
+from lungct.predict import TRUNK_GRID_MM, Predictor, load_predictor, predict_slices, segment
+from lungct.scans.dicom import find_series, open_series
+from lungct.segmentation.body import find_body
+from lungct.segmentation.cleanup import clean_volume
 from lungct.slices import clip_ct
 
 SLICES = 250
@@ -88,7 +89,7 @@ def stage_functions(scan: Path, folder: Path, predictor: Predictor) -> dict[str,
         "pixels": lambda: seen.update(ct=seen["scan"].read()),
         "write CT": lambda: write("ct", clip_ct(seen["ct"])),
         "read CT": lambda: [np.load(folder / "ct" / f"{z}.npy") for z in range(len(seen["ct"]))],
-        "body": lambda: seen.update(body=find_body(seen["ct"], spacing(), GRID_MM)),
+        "body": lambda: seen.update(body=find_body(seen["ct"], spacing(), TRUNK_GRID_MM)),
         "network": lambda: seen.update(found=predict_slices(predictor.network, seen["ct"], predictor.model.window_hu)),
         "clean-up": lambda: clean_volume(seen["found"], seen["ct"], spacing(), seen["body"]),
         "segment": lambda: seen.update(lung=segment(seen["ct"], spacing(), predictor)),

@@ -16,7 +16,7 @@ from lungct import LungError
 
 LOCK_NAME = ".lock"
 SAVE_EVERY_S, SAVE_SHARE = 5.0, 0.05  # of a table rewritten whole: what an interruption costs, and of the time at most
-UNREADABLE = (  # what NumPy raises over a damaged .npy file, whose header is Python text
+NPY_ERRORS = (  # what NumPy raises over a damaged .npy file, whose header is Python text
     *(EOFError, KeyError, MemoryError, OSError, OverflowError, SyntaxError, TypeError, ValueError, tokenize.TokenError),
 )
 
@@ -34,7 +34,7 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
+def exclusive_lock(folder: Path) -> Iterator[None]:
     """Hold `folder` against other runs; the system lets go of it even where a run is killed.
 
     Raises LungError where another run holds it.
@@ -51,7 +51,7 @@ def only_one(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def saving(save: Callable[[], None]) -> Iterator[Callable[[], None]]:
+def periodic_save(save: Callable[[], None]) -> Iterator[Callable[[], None]]:
     """Gives what to call after each piece of work: it saves now and then; in the end, come what may, all is saved."""
     saved, took_s = time.monotonic(), 0.0
 
@@ -101,7 +101,7 @@ def read_npy(path: Path, on_disk: bool = False) -> np.ndarray:
     """An array from a .npy file, never a pickle; with `on_disk` its pixels stay there. Raises LungError."""
     try:
         return np.load(path, mmap_mode="r" if on_disk else None, allow_pickle=False)
-    except UNREADABLE as error:
+    except NPY_ERRORS as error:
         raise LungError(f"{path}: no readable .npy file ({error})") from error
 
 
@@ -112,3 +112,14 @@ def csv_bytes(rows: Iterable[dict], columns: Iterable[str]) -> bytes:
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue().encode()
+
+
+def is_dir_path(path: str | Path) -> Path:
+    """Return `path` as a Path when it is a directory; raise LungError saying what is there instead."""
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise LungError(f"{path} is a file, not a folder")
+    parent = next((p for p in path.parents if p.is_dir()), Path())
+    raise LungError(f"{path} does not exist; the nearest folder that does is {parent.resolve()}")

@@ -130,12 +130,6 @@ def spacing_mm(row: dict) -> tuple[float, float, float]:
     return row["slice_mm"], row["row_mm"], row["col_mm"]
 
 
-def frame_mm(rows: list[dict]) -> tuple[np.ndarray, np.ndarray]:
-    """Corners (Z, 3) and axes (2, 3) of the slices of one scan, as `Scan` has them."""
-    corners = np.array([[row["x_mm"], row["y_mm"], row["z_mm"]] for row in rows])
-    return corners, np.reshape([float(c) for c in rows[0]["axes"].split()], (2, 3))
-
-
 def pixel_mm(spacing: tuple[float, ...]) -> float:
     """Side of the square that is as large as a pixel."""
     return math.sqrt(spacing[-2] * spacing[-1])

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lungct import lidc
-from lungct.demo import write_series, write_xray
-from lungct.phantom import Patient, draw_build, make_patient
+from lungct.phantom.anatomy import draw_build
+from lungct.phantom.lidc_tree import write_series, write_xray
+from lungct.phantom.render import Patient, make_patient
+from lungct.scans import lidc
 
 ROOT = Path(__file__).parent.parent
 REAL = ROOT.parent / "shared" / "data"

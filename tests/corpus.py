@@ -21,9 +21,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from lungct.demo import write_series
-from lungct.lidc import LidcScan
-from lungct.phantom import make_patient
+from lungct.phantom.lidc_tree import write_series
+from lungct.phantom.render import make_patient
+from lungct.scans.lidc import LidcScan
 
 WHO = LidcScan("ODD", "1.2.826.1", "1.2.826.1.1")
 MATRIX = (60, 72)

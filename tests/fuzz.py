@@ -14,10 +14,10 @@ from corpus import phantom, write
 
 from lungct import LungError
 from lungct.files import read_npy
-from lungct.scans import find_series, open_series
+from lungct.scans.dicom import find_series, open_series
+from lungct.scans.nifti import open_nifti
 from lungct.settings import TABLE, load, write_conf
 from lungct.slices import COLUMNS, read_manifest, write_manifest
-from lungct.volumes import open_nifti
 
 TAGS = (
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"),

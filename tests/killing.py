@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 from conftest import ROOT, small_patient
 
-from lungct.demo import write_series
 from lungct.files import LOCK_NAME
-from lungct.lidc import scans_without_nodules
+from lungct.phantom.lidc_tree import write_series
+from lungct.scans.lidc import scans_without_nodules
 
 PATIENTS = 4
 SMALL = ("--width", "4", "--depth", "3", "--epochs", "3", "--batch-size", "10", "--device", "cpu", "--amp", "off")

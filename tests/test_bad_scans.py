@@ -8,8 +8,8 @@ from corpus import KINDS, WHO, phantom
 
 import prepare_lung_image
 from lungct import LungError
-from lungct.demo import write_series
-from lungct.lidc import LidcScan
+from lungct.phantom.lidc_tree import write_series
+from lungct.scans.lidc import LidcScan
 from lungct.slices import read_manifest
 
 GOOD = LidcScan("GOOD", "1.2.826.2", "1.2.826.2.1")

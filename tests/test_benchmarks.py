@@ -11,8 +11,8 @@ from conftest import small_patient
 from benchmarks import report, scale
 from benchmarks.accuracy import shrink, thin_out, turn, variants
 from benchmarks.peers import first_label, first_network, r231_network
-from lungct.demo import one_thread_each
-from lungct.metrics import dice
+from lungct.evaluation.metrics import dice
+from lungct.phantom.lidc_tree import single_threaded_children
 
 
 def test_multiply_adds_of_a_convolution_and_its_transpose():
@@ -81,11 +81,11 @@ def test_every_variant_keeps_ct_and_lung_together():
 
 def test_one_thread_each_holds_for_what_is_started_meanwhile_and_not_afterwards(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    with one_thread_each():
+    with single_threaded_children():
         assert os.environ["OMP_NUM_THREADS"] == "1"
     assert "OMP_NUM_THREADS" not in os.environ  # the trainings that followed were measured on one processor
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    with one_thread_each():
+    with single_threaded_children():
         pass
     assert os.environ["OMP_NUM_THREADS"] == "7"
 

@@ -15,8 +15,8 @@ import pytest
 from conftest import ROOT, free_port, run, small_patient
 from killing import snapshot
 
-from lungct import LungError, workers
-from lungct.workers import run_each
+from lungct import LungError, parallel
+from lungct.parallel import run_parallel
 
 SCANS = 12
 STEP_5 = ("--png", "some", "--device", "cpu", "--amp", "off")
@@ -99,14 +99,14 @@ def test_a_cluster_that_loses_a_worker_writes_what_one_machine_writes(tmp_path):
 
 
 def test_what_is_wrong_with_a_cluster_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "WAIT_S", 2)
-    assert list(run_each(abs, [], 1, "tcp://127.0.0.1:9")) == []  # nothing to do: nobody is asked
+    monkeypatch.setattr(parallel, "WAIT_S", 2)
+    assert list(run_parallel(abs, [], 1, "tcp://127.0.0.1:9")) == []  # nothing to do: nobody is asked
     with pytest.raises(LungError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9; start one"):
-        list(run_each(abs, [-1], 1, "tcp://127.0.0.1:9"))
+        list(run_parallel(abs, [-1], 1, "tcp://127.0.0.1:9"))
     with scheduler(tmp_path, knows_project=False) as address:
         with pytest.raises(LungError, match="has no worker; start one: dask worker"):
-            list(run_each(abs, [-1], 1, address))
+            list(run_parallel(abs, [-1], 1, address))
         with worker(address, tmp_path, knows_project=False):
-            monkeypatch.setattr(workers, "WAIT_S", 20)
+            monkeypatch.setattr(parallel, "WAIT_S", 20)
             with pytest.raises(LungError, match=f"cannot import this project; .* PYTHONPATH={ROOT}"):
-                list(run_each(abs, [-1], 1, address))
+                list(run_parallel(abs, [-1], 1, address))

@@ -12,7 +12,7 @@ from conftest import ROOT
 from killing import STEPS, snapshot, undisturbed
 
 from lungct import LungError
-from lungct.files import only_one, read_npy
+from lungct.files import exclusive_lock, read_npy
 
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
 SCRIPT = """
@@ -71,5 +71,5 @@ def test_full_disk_is_told_and_the_step_goes_on_when_there_is_room(ready_home, t
 
 def test_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(LungError, match="cannot write there"), only_one(tmp_path / "file" / "below"):
+    with pytest.raises(LungError, match="cannot write there"), exclusive_lock(tmp_path / "file" / "below"):
         pass

@@ -12,12 +12,12 @@ from corpus import WHO, phantom, write
 
 import prepare_lung_image
 from lungct import LungError
-from lungct.demo import write_series
 from lungct.files import read_npy
-from lungct.labels import read_label
-from lungct.lidc import LidcScan
+from lungct.masks.read import read_label
+from lungct.phantom.lidc_tree import write_series
+from lungct.scans.lidc import LidcScan
+from lungct.scans.nifti import open_nifti
 from lungct.slices import safe_name
-from lungct.volumes import open_nifti
 
 NAMES = [
     "../../escape",

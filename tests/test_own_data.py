@@ -7,11 +7,10 @@ import re
 import numpy as np
 from conftest import ROOT, run, small_patient
 
-from lungct.demo import write_series
-from lungct.formats import nifti_bytes
-from lungct.lidc import LidcScan
-from lungct.scans import find_series, open_series
-from lungct.volumes import open_nifti
+from lungct.phantom.lidc_tree import write_series
+from lungct.scans.dicom import find_series, open_series
+from lungct.scans.lidc import LidcScan
+from lungct.scans.nifti import nifti_bytes, open_nifti
 
 PAGE = (ROOT / "docs" / "own_data.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^python (\w+\.py)(.*)$", PAGE, re.MULTILINE)

@@ -13,9 +13,9 @@ from conftest import ROOT, run
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lungct import lidc
-from lungct.demo import write_series
-from lungct.metrics import dice
+from lungct.evaluation.metrics import dice
+from lungct.phantom.lidc_tree import write_series
+from lungct.scans import lidc
 
 PATIENTS = [scan.patient_id for scan in lidc.scans_without_nodules()[:6]]
 SMALL = ("--width", 8, "--depth", 4, "--epochs", 12, "--learning-rate", 0.01, "--device", "cpu", "--amp", "off")

@@ -9,22 +9,12 @@ import torch
 from conftest import ROOT, small_patient
 
 from lungct import LungError
-from lungct.body import find_body
-from lungct.metrics import dice
-from lungct.predict import (
-    Model,
-    checksum,
-    clean_volume,
-    for_prediction,
-    load_weights,
-    model_card,
-    normalise,
-    pick_amp,
-    pick_device,
-    predict_slices,
-    segment,
-    whole_zoom,
-)
+from lungct.device import pick_amp, pick_device
+from lungct.evaluation.metrics import dice
+from lungct.predict import for_prediction, integer_scale, predict_slices, segment
+from lungct.segmentation.body import find_body
+from lungct.segmentation.cleanup import clean_volume
+from lungct.weights import Model, checksum, load_weights, model_card, normalise
 
 CPU = torch.device("cpu")
 SPACING_MM = (5.0, 3.0, 4.0)
@@ -116,7 +106,7 @@ def test_bfloat16_gives_nearly_the_same():
     ("ct_mm", "zoom"), [(0.8, 1), (0.6, 1), (1.1, 1), (1.6, 2), (3.0, 4), (0.4, 1 / 2), (0.25, 1 / 3)]
 )
 def test_pixels_of_another_size_are_brought_near_the_trained_one_by_whole_factors(ct_mm, zoom):
-    assert whole_zoom(ct_mm, 0.8) == zoom
+    assert integer_scale(ct_mm, 0.8) == zoom
 
 
 class Threshold(torch.nn.Module):

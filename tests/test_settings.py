@@ -4,7 +4,8 @@ import argparse
 
 import pytest
 
-from lungct import LungError, lidc
+from lungct import LungError
+from lungct.scans import lidc
 from lungct.settings import TABLE, TRAIN, load, parse_step, read_conf, write_conf, write_pylidc_conf
 
 DEFAULTS = {setting.attribute: setting.default for setting in TABLE}

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from lungct import LungError
-from lungct.files import npy_bytes, only_one, read_npy, replace_file, replace_folder
+from lungct.files import exclusive_lock, npy_bytes, read_npy, replace_file, replace_folder
+from lungct.scans.geometry import frame_mm
 from lungct.slices import (
     COLUMNS,
     clip_ct,
-    frame_mm,
     is_lung,
     lung_image,
     middle_indices,
@@ -128,12 +128,12 @@ def test_file_that_cannot_be_written_is_told_and_nothing_is_left(tmp_path):
 
 
 def test_a_second_run_on_the_same_folder_is_told(tmp_path):
-    with only_one(tmp_path / "out"):
-        with pytest.raises(LungError, match="another run is writing there"), only_one(tmp_path / "out"):
+    with exclusive_lock(tmp_path / "out"):
+        with pytest.raises(LungError, match="another run is writing there"), exclusive_lock(tmp_path / "out"):
             pass
-        with only_one(tmp_path / "other"):
+        with exclusive_lock(tmp_path / "other"):
             pass
-    with only_one(tmp_path / "out"):
+    with exclusive_lock(tmp_path / "out"):
         pass
 
 

@@ -1,0 +1,122 @@
+"""Scans worked on side by side: in processes of this machine, or on a Dask cluster (https://distributed.dask.org).
+
+On a cluster every machine must see the scans and the project's folders under the same paths.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from lungct import LungError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Item, Result = TypeVar("Item"), TypeVar("Answer")
+Outcomes = Iterator[tuple[Item, Result | LungError]]
+WAIT_S = 10  # for the scheduler, and for a first worker
+WORKER_DIED = "the process that worked on it died (out of memory?)"
+PROJECT = Path(__file__).parent.parent
+
+
+def add_scheduler_flag(parser: argparse.ArgumentParser) -> None:
+    """The flag of the steps that a cluster can do."""
+    parser.add_argument(
+        "--scheduler", default="", metavar="ADDRESS", help="of a Dask cluster, tcp://host:8786; else this machine works"
+    )
+
+
+def run_parallel(work: Callable[[Item], Result], items: Sequence[Item], workers: int, scheduler: str = "") -> Outcomes:
+    """What `work` makes of each item, in the order in which they end; an item that fails comes with its LungError.
+
+    workers:   processes of this machine; 1 is this process
+    scheduler: address of a Dask scheduler, whose workers take their place
+
+    Raises LungError where the cluster does not result.
+    """
+    if scheduler and items:
+        yield from _on_cluster(work, items, scheduler)
+    elif workers == 1 or len(items) <= 1:
+        for item in items:
+            yield item, _result_or_error(partial(work, item))
+    else:
+        yield from _in_processes(work, items, workers)
+
+
+def _result_or_error(call: Callable[[], Result]) -> Result | LungError:
+    try:
+        return call()
+    except LungError as error:
+        return error
+
+
+def _in_processes(work: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Outcomes:
+    """Where a process dies, nobody knows of which item: those that were not done get a process each."""
+    lost = []
+    with _start_pool(workers) as pool:
+        futures = {pool.submit(work, item): item for item in items}
+        try:
+            for future in as_completed(futures):
+                try:
+                    yield futures[future], _result_or_error(future.result)
+                except BrokenProcessPool:
+                    lost.append(futures[future])
+        finally:
+            pool.shutdown(cancel_futures=True)
+    for item in lost:
+        with _start_pool(1) as pool:
+            try:
+                yield item, _result_or_error(pool.submit(work, item).result)
+            except BrokenProcessPool:
+                yield item, LungError(WORKER_DIED)
+
+
+def _start_pool(workers: int) -> ProcessPoolExecutor:
+    """Processes that start afresh on every system, so that all systems behave alike."""
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+
+def _on_cluster(work: Callable[[Item], Result], items: Sequence[Item], address: str) -> Outcomes:
+    """An item whose worker dies is given to another one by the scheduler, as often as its `allowed-failures` says."""
+    with _connect(address) as client:
+        from distributed import KilledWorker
+        from distributed import as_completed as as_completed_on_cluster
+
+        futures = {client.submit(work, item, pure=False): item for item in items}
+        for future in as_completed_on_cluster(list(futures)):
+            item = futures.pop(future)  # so that the cluster may forget the result
+            try:
+                yield item, _result_or_error(future.result)
+            except KilledWorker:
+                yield item, LungError(WORKER_DIED)
+
+
+@contextmanager
+def _connect(address: str) -> Iterator["Client"]:
+    """A cluster that has a worker and knows this project."""
+    try:
+        import distributed
+    except ImportError as error:
+        raise LungError("--scheduler needs a package more; run: pip install distributed") from error
+    try:
+        client = distributed.Client(address, timeout=WAIT_S)
+    except (OSError, ValueError) as error:
+        raise LungError(f"no Dask scheduler answers at {address}; start one: dask scheduler") from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=WAIT_S)
+            client.submit(LungError).result()
+        except distributed.TimeoutError as error:
+            raise LungError(f"{address} has no worker; start one: dask worker {address}") from error
+        except (RuntimeError, ImportError) as error:
+            raise LungError(
+                f"the cluster at {address} cannot import this project; start its scheduler and its workers with "
+                f"PYTHONPATH={PROJECT}"
+            ) from error
+        yield client

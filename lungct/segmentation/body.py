@@ -1,0 +1,115 @@
+"""Where the body lies in a CT volume, on a coarse grid: open air, table, the trunk and what it surrounds.
+
+Z slices, H rows, W columns; h and w are rows and columns of the coarse grid.
+"""
+
+from dataclasses import dataclass
+
+import cc3d
+import numpy as np
+from scipy import ndimage
+
+from lungct.segmentation.morphology import IN_SLICE, IN_SLICE_8, block_mean, enlarge
+
+AIR_TISSUE_HU = -400  # half-way between aerated lung (-850) and soft tissue (50): the wall where a reader draws it
+PADDING_HU = -1000  # outside the reconstruction circle scanners write a constant at or below air
+BODY_GRID_MM = 1.6
+HU_RANGE = (-1024, 300)  # clipped before averaging, so that bone and metal do not spill into their neighbours
+HULL_GRID_MM = 3.2  # on which the trunk is told from the table
+
+CUT_RIM = (0.2, 0.8)  # a lung cut by the field of view touches the frame at the side, between front and back,
+CUT_RIM_SHARE = 0.12  # along little of its length,
+CUT_LUNG_HU = (-930, -650)
+CUT_LUNG_MM2 = 500
+
+
+@dataclass(frozen=True)
+class Body:
+    """A volume on the coarse grid.
+
+    coarse_hu:  (Z, h, w) float32, padding as tissue
+    open_air:   bool, air that is not in the body, and padding
+    hull:       bool, the trunk and what it surrounds
+    steps:      rows and columns of the volume that make one of the grid
+    spacing_mm: of the grid
+    """
+
+    coarse_hu: np.ndarray
+    open_air: np.ndarray
+    hull: np.ndarray
+    steps: tuple[int, int]
+    spacing_mm: tuple[float, float, float]
+
+
+def find_body(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], grid_mm: float = BODY_GRID_MM) -> Body:
+    """Look at a volume (Z, H, W) in HU on a grid of about `grid_mm`."""
+    coarse_hu, padding, steps, coarse_mm = coarsen(ct_hu, spacing_mm, grid_mm)
+    open_air = find_outside(coarse_hu, padding, coarse_mm)
+    return Body(coarse_hu, open_air, trunk_hull((coarse_hu >= AIR_TISSUE_HU) & ~padding, coarse_mm), steps, coarse_mm)
+
+
+def coarsen(
+    ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], grid_mm: float
+) -> tuple[np.ndarray, np.ndarray, tuple, tuple]:
+    """(coarse HU (Z, h, w) with padding as tissue, padding, rows and columns a block, coarse spacing)."""
+    steps = tuple(max(1, round(grid_mm / mm)) for mm in spacing_mm[1:])
+    coarse_mm = (spacing_mm[0], spacing_mm[1] * steps[0], spacing_mm[2] * steps[1])
+    coarse_hu = np.stack([block_mean(np.clip(ct, *HU_RANGE), steps) for ct in ct_hu])
+    padding = find_padding(coarse_hu)
+    coarse_hu[padding] = 0
+    return coarse_hu, padding, steps, coarse_mm
+
+
+def find_padding(coarse_hu: np.ndarray) -> np.ndarray:
+    """The constant outside the scanner's reconstruction circle (bool, same shape); counts as tissue later."""
+    value = coarse_hu[:, :1, :1]
+    ends = (slice(2), slice(-2, None))
+    corners = [coarse_hu[:, rows, cols] for rows in ends for cols in ends]
+    if value.max() > PADDING_HU or not all((corner == value).all() for corner in corners):
+        return np.zeros(coarse_hu.shape, bool)
+    y, x = np.ogrid[-1 : 1 : coarse_hu.shape[1] * 1j, -1 : 1 : coarse_hu.shape[2] * 1j]
+    return (coarse_hu == value) & (y * y + x * x > 0.95)
+
+
+def find_outside(coarse_hu: np.ndarray, padding: np.ndarray, spacing_mm: tuple) -> np.ndarray:
+    """Air that is not in the body: what reaches the frame of its slice.
+
+    A lung cut by the field of view reaches the frame too; it is told from room air by where and how little.
+    """
+    label, count = ndimage.label(coarse_hu < AIR_TISSUE_HU, IN_SLICE)
+    frame = np.ones(coarse_hu.shape, bool)
+    frame[:, 1:-1, 1:-1] = False
+    if padding.any():  # a circle, the same in every slice
+        frame |= ndimage.binary_dilation(padding.any(axis=0), IN_SLICE_8[0])
+    rim = label[frame]
+    height = np.nonzero(frame)[1] / coarse_hu.shape[1]  # 0 front, 1 back
+    length = np.bincount(rim, minlength=count + 1)
+    rim_height = np.bincount(rim, weights=height, minlength=count + 1) / np.maximum(length, 1)
+    is_open = length > 0
+    is_open[0] = False
+    at_the_side = (rim_height > CUT_RIM[0]) & (rim_height < CUT_RIM[1])
+    little = length < CUT_RIM_SHARE * 2 * sum(coarse_hu.shape[1:])
+    candidates = np.flatnonzero(is_open & at_the_side & little)
+    boxes = ndimage.find_objects(label) if len(candidates) else []
+    for number in candidates:
+        hu = coarse_hu[boxes[number - 1]][label[boxes[number - 1]] == number]
+        like_lung = CUT_LUNG_HU[0] < hu.mean() < CUT_LUNG_HU[1]
+        if like_lung and hu.size * spacing_mm[1] * spacing_mm[2] > CUT_LUNG_MM2:
+            is_open[number] = False
+    return is_open[label] | padding
+
+
+def trunk_hull(tissue: np.ndarray, spacing_mm: tuple) -> np.ndarray:
+    """Per slice, what lies between trunk and trunk in its row or in its column; leaves the table out."""
+    step = max(1, round(HULL_GRID_MM / spacing_mm[1])), max(1, round(HULL_GRID_MM / spacing_mm[2]))
+    solid = np.stack([np.pad(block_mean(slice_, step) > 0.6, 1, mode="edge") for slice_ in tissue])
+    solid = ndimage.binary_dilation(ndimage.binary_erosion(solid, IN_SLICE_8, border_value=1), IN_SLICE_8)
+    trunk = cc3d.largest_k(solid[:, 1:-1, 1:-1], k=1, connectivity=6) > 0
+    if not trunk.any():
+        return np.ones(tissue.shape, bool)
+    hull = np.zeros(trunk.shape, bool)
+    for axis in (1, 2):
+        before = np.logical_or.accumulate(trunk, axis)
+        after = np.flip(np.logical_or.accumulate(np.flip(trunk, axis), axis), axis)
+        hull |= before & after
+    return enlarge(hull, step, tissue.shape)

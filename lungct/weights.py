@@ -1,0 +1,84 @@
+"""A trained network on disk: weights, and the card that describes them."""
+
+import hashlib
+import json
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lungct import LungError
+from UNet_nn import UNet
+
+SHIPPED = Path(__file__).parent.parent / "weights" / "lung_unet.pth"
+
+
+@dataclass(frozen=True)
+class Model:
+    """The shape of a network and the window that it was trained with; stored beside the weights."""
+
+    width: int
+    depth: int
+    patch: int
+    normalise: bool
+    window_hu: tuple[int, int]
+    pixel_mm: float  # median pixel of the training slices; slices of much finer or coarser ones are resized to it
+
+    def build(self) -> UNet:
+        return UNet(width=self.width, depth=self.depth, patch=self.patch, normalise=self.normalise)
+
+
+def normalise(ct_hu: Tensor, window_hu: tuple[int, int]) -> Tensor:
+    """HU to float32 in [-1, 1] by one fixed window, the same for every slice and every step."""
+    low, high = window_hu
+    return ((ct_hu.float() - low) * (2 / (high - low)) - 1).clamp_(-1, 1)
+
+
+def require_file(path: Path) -> None:
+    """Raises LungError where a file of a training is missing."""
+    if not path.is_file():
+        raise LungError(f"no {path}; train first: python Lung_segmentation.py")
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file. Raises LungError where it is missing."""
+    require_file(path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def model_card(model: Model, **more) -> dict:
+    """What stands in the JSON beside the weights."""
+    return {"model": asdict(model), **more}
+
+
+def load_weights(path: Path) -> tuple[UNet, Model, dict]:
+    """(network on the CPU, its model, its card) from a bare state_dict and the JSON beside it.
+
+    Nothing in the file is run (`weights_only`). Raises LungError where one is missing, damaged or not the other's.
+    """
+    card_path = path.with_suffix(".json")
+    for file in (path, card_path):
+        require_file(file)
+    try:
+        card = json.loads(card_path.read_text(encoding="utf-8"))
+        model = Model(**{**card["model"], "window_hu": tuple(card["model"]["window_hu"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise LungError(f"{card_path}: not the description of a network of ours ({error})") from error
+    if card.get("sha256") != checksum(path):
+        raise LungError(f"{path}: not the weights that {card_path.name} describes (checksum); train again")
+    network = model.build()
+    try:
+        network.load_state_dict(read_torch(path, torch.device("cpu")))
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise LungError(f"{path}: no weights of this network ({str(error).splitlines()[0]})") from error
+    return network.eval(), model, card
+
+
+def read_torch(path: Path, device: torch.device) -> dict:
+    """Tensors from a .pth file; code in it is not run. Raises LungError where it is damaged or holds more."""
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise LungError(f"{path}: damaged, or not a file of tensors alone ({type(error).__name__})") from error

@@ -1,0 +1,163 @@
+"""The page of all predictions, clicked in a real browser; what a header wrote stays text."""
+
+import io
+import re
+import shutil
+from collections.abc import Callable
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lungct.evaluation.figures import jpeg_bytes, outline_png
+from lungct.evaluation.report import THUMBNAIL, VIEW, report_bytes, report_row
+
+SLICES = [f"0001_slice{z:03d}" for z in range(5)]
+HOSTILE = '<img src=x onerror="document.title=1"></script><script>document.title=2</script>'
+
+
+def score(scan: str, **changes) -> dict:
+    row = {"scan": scan, "slices": "5", "litres": "4.5", "dice": "", "hd95_mm": "", "flags": ""}
+    return {**row, "seen_in_training": "no", **changes}
+
+
+def write_folder(folder) -> None:
+    """Five slices, each a grey of its own, with a square outlined."""
+    (folder / VIEW).mkdir(parents=True)
+    (folder / VIEW / THUMBNAIL).write_bytes(jpeg_bytes(np.full((30, 40), 99, np.uint8)))
+    mask = np.zeros((30, 40), bool)
+    mask[10:20, 10:30] = True
+    for z, name in enumerate(SLICES):
+        (folder / VIEW / f"{name}.jpg").write_bytes(jpeg_bytes(np.full((30, 40), 40 * z, np.uint8)))
+        (folder / VIEW / f"{name}.png").write_bytes(outline_png(mask))
+
+
+@pytest.fixture
+def rows(tmp_path) -> list[dict]:
+    """A good scan, a bad one, one with two flags and no Dice, one of a hostile name; the bad one has pictures."""
+    write_folder(tmp_path / "patient_Bad")
+    scores = [
+        score("Good", dice="0.991", hd95_mm="1.2"),
+        score("Bad", dice="0.4", hd95_mm="30", flags="gas below the diaphragm"),
+        score("Flagged", flags="one lung only; outside the usual 2 to 8 litres", litres="1.1"),
+        score(HOSTILE, dice="0.98", hd95_mm="2"),
+    ]
+    folders = [tmp_path / f"patient_{name}" for name in ("Good", "Bad", "Flagged", "Hostile")]
+    return [
+        report_row(s, 0.5 if s["scan"] == "Good" else None, f, SLICES) for s, f in zip(scores, folders, strict=True)
+    ]
+
+
+@pytest.fixture
+def page():
+    """A page of headless Chromium that may not use the network."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    browser_path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser_path is None:
+        pytest.skip("no Chromium here")
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.problems = []
+        page.on("pageerror", lambda error: page.problems.append(str(error)))
+        page.on("request", lambda r: r.url.startswith(("file:", "data:")) or page.problems.append(r.url))
+        yield page
+        browser.close()
+        assert not page.problems
+
+
+def show(page, tmp_path, rows) -> None:
+    (tmp_path / "report.html").write_bytes(report_bytes(rows))
+    page.goto((tmp_path / "report.html").as_uri())
+
+
+def go(page, part: str, act: Callable) -> None:
+    """Do what opens a part of the page, and wait until it is there: browsers tell of a new address a moment later."""
+    act()
+    page.wait_for_selector(part, state="visible")
+
+
+def names(page) -> list[str]:
+    return page.eval_on_selector_all("#rows tr", "rows => rows.map(row => row.dataset.scan)")
+
+
+def test_no_header_can_end_the_script(rows):
+    text = report_bytes(rows).decode()
+    assert len(re.findall("</script>", text)) == 2  # our own two
+    assert "<img src=x" not in text
+
+
+def test_worst_comes_first_and_heads_sort(page, tmp_path, rows):
+    show(page, tmp_path, rows)
+    assert names(page) == ["Bad", "Flagged", HOSTILE, "Good"]
+    page.click("th[data-key=litres]")
+    assert names(page)[0] == "Flagged"
+    page.click("th[data-key=dice]")
+    assert names(page) == ["Bad", HOSTILE, "Good", "Flagged"]  # what has no Dice stands last
+    page.click("th[data-key=dice]")
+    assert names(page) == ["Good", HOSTILE, "Bad", "Flagged"]
+    assert page.get_attribute("th[data-key=dice]", "aria-sort") == "descending"
+    assert page.title() == "Predicted lungs"  # the hostile name did nothing
+
+
+def test_search_and_flagged_only(page, tmp_path, rows):
+    show(page, tmp_path, rows)
+    page.fill("#search", "diaphragm")
+    assert names(page) == ["Bad"]
+    page.fill("#search", "")
+    page.check("#flagged")
+    assert names(page) == ["Bad", "Flagged"]
+    assert page.inner_text("#count") == "2 of 4"
+
+
+def mean_grey(page) -> float:
+    """Of the CT as the screen shows it, outline or not, in a corner where there is none."""
+    picture = Image.open(io.BytesIO(page.locator("#stage").screenshot())).convert("L")
+    return float(np.mean(np.asarray(picture)[5:20, 5:20]))
+
+
+def test_a_click_opens_the_slices_with_outline_windows_and_keys(page, tmp_path, rows):
+    show(page, tmp_path, rows)
+    go(page, "#patient", lambda: page.click("#rows tr[data-scan=Bad]"))
+    assert page.inner_text("#slice") == "slice 3 of 5"
+    assert page.get_attribute("#ct", "src").endswith(f"patient_Bad/view/{quote(SLICES[2])}.jpg")
+    page.wait_for_function("document.getElementById('ct').naturalWidth === 40")
+    page.wait_for_function("document.getElementById('outline').naturalHeight === 30")
+    lung, stored_hu = mean_grey(page), -1024 + 1624 * 80 / 255
+    assert lung == pytest.approx(255 * (stored_hu + 1350) / 1500, abs=6)  # the lung window, as if made from HU
+    page.keyboard.press("3")
+    assert mean_grey(page) == pytest.approx(max(0, 255 * (stored_hu + 450) / 1500), abs=6)
+    page.keyboard.press("1")
+    page.keyboard.press("ArrowUp")
+    assert page.inner_text("#slice") == "slice 4 of 5"
+    for _ in range(9):
+        page.keyboard.press("ArrowDown")
+    assert page.inner_text("#slice") == "slice 1 of 5"
+    page.fill("#slider", "4")
+    assert page.inner_text("#slice") == "slice 5 of 5"
+    assert page.is_visible("#outline")
+    page.keyboard.press("o")
+    assert not page.is_visible("#outline")
+    page.click("#overlay")
+    assert page.is_visible("#outline")
+    go(page, "#list", lambda: page.keyboard.press("Escape"))
+    assert not page.is_visible("#patient")
+
+
+def test_a_scan_without_pictures_says_how_to_make_them(page, tmp_path, rows):
+    show(page, tmp_path, rows)
+    go(page, "#patient", lambda: page.click("#rows tr[data-scan=Good]"))
+    assert "--png all" in page.inner_text("#none")
+    assert not page.is_visible("#viewer")
+    go(page, "#list", page.go_back)
+    assert not page.is_visible("#patient")
+
+
+def test_a_thousand_patients(page, tmp_path, rows):
+    many = [{**rows[0], "scan": f"LIDC-IDRI-{n:04d}", "dice": 0.9 + n / 20000} for n in range(1000)]
+    show(page, tmp_path, many + rows[1:2])
+    assert page.inner_text("#count") == "1001 of 1001"
+    assert names(page)[:2] == ["Bad", "LIDC-IDRI-0000"]
+    page.fill("#search", "0999")
+    assert names(page) == ["LIDC-IDRI-0999"]

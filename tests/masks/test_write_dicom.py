@@ -1,0 +1,67 @@
+"""Predicted lungs as DICOM SEG: what highdicom reads back is what was predicted, slice by slice."""
+
+import highdicom
+import numpy as np
+import pydicom
+import pytest
+from conftest import run, small_patient
+
+from lungct import LungError
+from lungct.masks import write_dicom
+from lungct.masks.read_dicom import index_folder, read_dicom_label
+from lungct.phantom.lidc_tree import write_series
+from lungct.scans.dicom import find_series, open_series
+from lungct.scans.geometry import from_lps, to_lps
+from lungct.scans.lidc import LidcScan
+
+WHO = LidcScan("P", "1.2.3", "1.2.3.4")
+SPACING_MM = (2.5, 0.7, 0.9)
+SHAPE = (5, 24, 32)
+FRAMES = [[1, 0, 0, 0, 1, 0], [-1, 0, 0, 0, -1, 0], [-1, 0, 0, 0, 1, 0], [0, 1, 0, -1, 0, 0]]
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_turning_back_undoes_the_turning(frame):
+    image = np.arange(24 * 32).reshape(24, 32)
+    np.testing.assert_array_equal(from_lps(to_lps(image, frame), frame), image)
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_highdicom_reads_both_lungs_back_on_the_slices_of_the_source(tmp_path, frame):
+    write_series(
+        tmp_path / "ct", WHO, np.zeros(SHAPE, np.int16), SPACING_MM, ImageOrientationPatient=frame, PatientName="Doe^J"
+    )
+    scan = write_dicom.find_scan(tmp_path / "ct", WHO.series_uid)
+    sides = np.random.default_rng(3).integers(0, 3, (len(scan), *scan.shape)).astype(np.uint8)
+    path = tmp_path / "seg" / "a.dcm"
+    path.parent.mkdir()
+    path.write_bytes(write_dicom.encode(sides, scan, "0123456789ab"))
+    seg = highdicom.seg.segread(path)
+    assert [seg.get_segment_description(n).segment_label for n in (1, 2)] == ["Right lung", "Left lung"]
+    uids = [pydicom.dcmread(file).SOPInstanceUID for file in scan.files]
+    pixels = seg.get_pixels_by_source_instance(uids, segment_numbers=[1, 2])  # (Z, rows, columns, segments)
+    for number in (1, 2):
+        turned = np.stack([to_lps(image, frame) for image in pixels[..., number - 1]])
+        np.testing.assert_array_equal(turned > 0, sides == number)
+    assert b"Doe" not in path.read_bytes()
+    assert index_folder(path.parent) == {WHO.series_uid: (path,)}
+    np.testing.assert_array_equal(read_dicom_label(path, scan), sides > 0)
+
+
+def test_masks_of_another_scan_are_told(tmp_path):
+    write_series(tmp_path, WHO, np.zeros(SHAPE, np.int16), SPACING_MM)
+    with pytest.raises(LungError, match="5 slices"):
+        write_dicom.encode(np.zeros((4, 24, 32), np.uint8), write_dicom.find_scan(tmp_path, WHO.series_uid), "0")
+
+
+def test_step_5_writes_it_and_says_where_it_looked_for_the_scan(tmp_path):
+    patient = small_patient(3)
+    write_series(tmp_path / "dicom", WHO, patient.ct_hu, patient.spacing_mm)
+    run("prepare_lung_image.py", "--test", "--dicom", "dicom", cwd=tmp_path)
+    flags = ("--save", "dicom-seg", "--png", "none")
+    assert "say with --dicom where the scans lie" in run("model_test.py", *flags, cwd=tmp_path, status=1)
+    run("model_test.py", *flags, "--dicom", "dicom", cwd=tmp_path)
+    (files,) = find_series(tmp_path / "dicom").values()
+    found = read_dicom_label(tmp_path / "predictions/patient_P/P.seg.dcm", open_series(files))
+    masks = [np.load(path) for path in sorted((tmp_path / "predictions/patient_P").glob("*.npy"))]
+    np.testing.assert_array_equal(found, np.stack(masks) > 0)

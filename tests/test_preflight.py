@@ -1,0 +1,130 @@
+"""What is told before long work: each fault by its row, and what to do."""
+
+import numpy as np
+import pytest
+from conftest import run, small_patient
+
+from lungct import preflight
+from lungct.phantom.lidc_tree import write_series
+from lungct.scans.lidc import scans_without_nodules
+from lungct.settings import TABLE, write_conf, write_pylidc_conf
+
+ONE_GIB = 2**30
+
+
+def settings(home, scans, **changes) -> dict:
+    values = {setting.attribute: setting.default for setting in TABLE}
+    values.update(lidc_dicom_path=str(scans / "LIDC-IDRI"), lidc_test_dicom_path=str(scans / "LIDC-IDRI_test"))
+    for name in ("lung_ct_path", "lung_image_path", "lung_ct_test_path", "run_path", "predictions_path"):
+        values[name] = str(home / name)
+    values.update(changes)
+    write_conf(home / "lung.conf", values)
+    write_pylidc_conf(home / "pylidc.conf", values["lidc_dicom_path"])
+    return values
+
+
+def rows(findings) -> dict:
+    return {finding.what.strip(): finding for finding in findings}
+
+
+def test_all_is_well(lidc_tree, tmp_path):
+    settings(tmp_path, lidc_tree)
+    before = sorted(tmp_path.rglob("*"))
+    text = run("config_file_create.py", "--check", cwd=tmp_path)
+    assert "5 scans of 5 patients" in text
+    assert "1 scans of 1 patients" in text
+    assert "none that stops a step; next: python prepare_lung_image.py" in text
+    assert "stop " not in text
+    assert sorted(tmp_path.rglob("*")) == before  # nothing was written
+
+
+def test_missing_scans_stop_with_exit_status_1(lidc_tree, tmp_path):
+    settings(tmp_path, lidc_tree, lidc_dicom_path=str(tmp_path / "nowhere"))
+    text = run("config_file_create.py", "--check", cwd=tmp_path, status=1)
+    assert "-> python config_file_create.py --lidc-dicom-path DIR" in text
+    assert "1 of " in text
+
+
+def test_missing_lung_conf_is_a_row(tmp_path):
+    finding = preflight.check_all(tmp_path / "lung.conf")[-1]
+    assert finding.stops
+    assert "write it first" in finding.remedy
+
+
+def test_patient_that_pylidc_does_not_know_is_a_row_with_its_reason(tmp_path):
+    values = settings(tmp_path, tmp_path)
+    (tmp_path / "LIDC-IDRI" / "LIDC-IDRI-9999").mkdir(parents=True)
+    findings, jobs = preflight.check_scans(values, "lidc_dicom_path")
+    assert not jobs
+    assert findings[0].stops
+    assert "pylidc knows no such patient" in rows(findings)["LIDC-IDRI-9999"].remedy
+
+
+def test_grey_levels_in_the_sample_are_told(tmp_path):
+    who = scans_without_nodules()[0]
+    grey = np.clip((small_patient(0).ct_hu[:3] + 1024) // 8, 0, 255).astype(np.int16)
+    folder = tmp_path / "LIDC-IDRI" / who.patient_id / who.study_uid / who.series_uid
+    write_series(folder, who, grey, (3.0, 0.7, 0.8))
+    values = settings(tmp_path, tmp_path)
+    _, jobs = preflight.check_scans(values, "lidc_dicom_path")
+    finding, shape = preflight.check_sample(jobs)
+    assert finding.stops
+    assert "8-bit grey levels" in finding.remedy
+    assert shape == grey.shape[1:]
+
+
+def test_what_is_to_be_written_is_known_by_hand(tmp_path):
+    values = settings(tmp_path, tmp_path, slices_per_patient=10, png="none")
+    needed = preflight.bytes_to_write(values, train=[7, 30], test=[40], shape=(100, 200))
+    assert needed["lung_ct_path"] == 17 * (2 * 100 * 200 + 128)
+    assert needed["lung_ct_test_path"] == 40 * (2 * 100 * 200 + 128)
+    assert needed["predictions_path"] == 40 * (100 * 200 + 128)
+
+
+@pytest.mark.parametrize(("there", "full"), [(0, True), (600, False)])
+def test_a_full_disk_is_told_unless_the_files_are_there_already(tmp_path, monkeypatch, there, full):
+    values = settings(tmp_path, tmp_path)
+    monkeypatch.setattr(preflight.psutil, "disk_usage", lambda folder: type("Usage", (), {"free": 500})())
+    (tmp_path / "run_path").mkdir()
+    (tmp_path / "run_path" / "unet_model.pth").write_bytes(b"x" * there)
+    (finding,) = preflight.check_disk(values, {"run_path": 1000, "lung_ct_path": 0})
+    assert finding.stops == full
+    assert ("make room" in finding.remedy) == full
+
+
+def test_folder_below_a_file_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    values = settings(tmp_path, tmp_path, run_path=str(tmp_path / "file/run"))
+    finding = next(preflight.check_disk(values, {"run_path": 1}))
+    assert finding.stops
+    assert "cannot write" in finding.remedy
+
+
+def test_little_memory_is_told(monkeypatch):
+    monkeypatch.setattr(preflight.psutil, "virtual_memory", lambda: type("Memory", (), {"available": ONE_GIB})())
+    assert "fewer --slices-per-patient" in preflight.check_memory(10, (512, 512)).remedy
+    monkeypatch.setattr(preflight.psutil, "virtual_memory", lambda: type("Memory", (), {"available": 9 * ONE_GIB})())
+    assert not preflight.check_memory(10, (512, 512)).remedy
+    assert preflight.check_memory(20_000, (512, 512)).remedy
+
+
+def test_a_device_that_is_not_there_is_told():
+    assert "not on this machine" in preflight.check_device("tpu").remedy
+
+
+def test_a_package_of_a_wrong_version_or_none_stops(tmp_path, monkeypatch):
+    listed = tmp_path / "requirements.txt"
+    listed.write_text("numpy>=900  # why\n\nno-such-package-of-ours>=1\ntqdm>=4\n")
+    monkeypatch.setattr(preflight, "REQUIREMENTS", listed)
+    found = rows(preflight.check_python())
+    assert found["numpy"].stops
+    assert ">=900" in found["numpy"].remedy
+    assert found["no-such-package-of-ours"].found == "missing"
+    assert not found["tqdm"].stops
+
+
+def test_pylidc_conf_that_points_elsewhere_is_told(lidc_tree, tmp_path):
+    settings(tmp_path, lidc_tree)
+    write_pylidc_conf(tmp_path / "pylidc.conf", "/somewhere/else")
+    finding, _ = preflight.check_settings(tmp_path / "lung.conf")
+    assert "it should say" in finding.remedy
