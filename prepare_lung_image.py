@@ -225,7 +225,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     jobs, skipped = find_jobs(settings, flags)
     jobs = choose_patients(jobs, flags.patients)
-    print(f"{len(jobs)} scans of {len({job.patient_id for job in jobs})} patients; {options.selection} slices of each")
+    patients = len({job.patient_id for job in jobs})
+    print(f"{len(jobs)} scans of {patients} patients found; {options.selection} slices of each")
     with exclusive_lock(ct_root.parent):
         rows, failed, warnings = prepare_all(jobs, options, settings.workers or os.cpu_count(), flags.scheduler)
         report(rows, skipped + failed, warnings, options)

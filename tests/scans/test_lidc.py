@@ -17,7 +17,7 @@ sys.modules["pkg_resources"] = None
 if hasattr(configparser, "SafeConfigParser"):
     del configparser.SafeConfigParser
 assert "int" not in vars(np) and "float" not in vars(np)
-from lungct import lidc
+from lungct.scans import lidc
 (scan,) = lidc.find_scans("LIDC-IDRI-0005")
 nodules = lidc.find_nodules(scan.series_uid, 0.5, 0, 8)
 assert [n.mask.sum() for n in nodules] == [71, 139, 63], nodules
