@@ -19,7 +19,6 @@ import shutil
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,13 +28,13 @@ import torch.distributed as dist
 from lungct import LungError
 from lungct.device import pick_amp, pick_device
 from lungct.evaluation.figures import contact_sheet, difference, overlay, save_curves, save_png
-from lungct.files import csv_bytes, exclusive_lock, replace_file
+from lungct.files import dicts_bytes, exclusive_lock, replace_file
 from lungct.predict import predict_slices
-from lungct.settings import TRAIN, parse_step, run_step
-from lungct.slices import manifest_path, pixel_mm, read_manifest, spacing_mm
+from lungct.settings import parse_step, run_step
+from lungct.slices import manifest_path, pixel_mm, read_manifest
 from lungct.training.data import SliceSet, batches, split_patients
 from lungct.training.distributed import join_team
-from lungct.training.trainer import Trainer
+from lungct.training.trainer import Trainer, TrainSettings
 from lungct.weights import Model, checksum, load_weights, model_card
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ def finish_epoch(run: Path, trainer: Trainer, split: dict, start: float, loss: f
     if trainer.team.leads:
         if better:
             save_weights(run, trainer, split)
-        replace_file(run / "history.csv", csv_bytes(progress.history, COLUMNS))
+        replace_file(run / "history.csv", dicts_bytes(progress.history, COLUMNS))
         save_curves(run / "training_and_validation_loss.png", progress.history)
         save_prediction(run, trainer)
         replace_file(run / "checkpoint.pth", torch_bytes(trainer.state()))  # last: an epoch counts when it is here
@@ -137,18 +136,18 @@ def write_scalars(board: SummaryWriter, row: dict) -> None:
     board.flush()
 
 
-def make_trainer(settings: SimpleNamespace, flags: argparse.Namespace) -> tuple[Trainer, dict]:
+def make_trainer(settings: TrainSettings, flags: argparse.Namespace) -> tuple[Trainer, dict]:
     """Read the slices, split the patients, build the network or take up the one of the checkpoint."""
     device = pick_device(settings.device)
     team = join_team(device)
-    ct_root, lung_root = (Path(p).expanduser() for p in (settings.lung_ct_path, settings.lung_image_path))
-    rows = [row for row in read_manifest(manifest_path(ct_root)) if row["lung_px"] >= 0]
+    ct_root, lung_root = (settings.lung_ct_path, settings.lung_image_path)
+    rows = [row for row in read_manifest(manifest_path(ct_root)) if row.has_label]
     train_rows, val_rows = split_patients(rows, settings.validation_share, settings.seed)
     parts = (("train", train_rows), ("val", val_rows))
-    split = {name: sorted({row["patient_id"] for row in part}) for name, part in parts}
+    split = {name: sorted({row.patient_id for row in part}) for name, part in parts}
     train, val = SliceSet(train_rows, ct_root, lung_root), SliceSet(val_rows, ct_root, lung_root)
     window_hu = (settings.window_low_hu, settings.window_high_hu)
-    usual_mm = round(float(np.median([pixel_mm(spacing_mm(row)) for row in train_rows])), 4)
+    usual_mm = round(float(np.median([pixel_mm(row.spacing_mm) for row in train_rows])), 4)
     model = Model(settings.width, settings.depth, settings.patch, True, window_hu, usual_mm)
     if flags.init:
         start, model, _ = load_weights(flags.init)
@@ -204,9 +203,9 @@ def train(run: Path, trainer: Trainer, split: dict, flags: argparse.Namespace) -
 
 def main(argv: list[str] | None = None) -> None:
     """Read the slices, train, say where the weights are."""
-    settings, flags = parse_step(__doc__, ["prepare_dataset", TRAIN], argv, add_flags)
+    settings, flags = parse_step(__doc__, TrainSettings, argv, add_flags)
     trainer, split = make_trainer(settings, flags)
-    run = Path(settings.run_path).expanduser()
+    run = settings.run_path
     with exclusive_lock(run) if trainer.team.leads else nullcontext():
         train(run, trainer, split, flags)
     if trainer.team.leads:

@@ -21,7 +21,7 @@ PEER = benchmarks/scratch/lungmask
 	touch $@
 
 demo: .venv/installed
-	$(BIN)/python config_file_create.py --demo $(PATIENTS) $(CONF)
+	$(BIN)/python config_file_create.py --demo $(PATIENTS)
 	$(BIN)/python prepare_lung_image.py $(CONF)
 	$(BIN)/python Lung_segmentation.py $(CONF)
 	$(BIN)/python prepare_lung_image.py --test --labels demo/reference $(CONF)

@@ -3,7 +3,7 @@
 Reads   lung.conf where there is one: what you changed in it stays, unless a flag says otherwise
 Writes  lung.conf, pylidc.conf
 Run     python config_file_create.py --lidc-dicom-path H:/LIDC-IDRI
-        python config_file_create.py --demo 12      synthetic scans in ./demo, settings that point to them
+        python config_file_create.py --demo 12      synthetic scans in ./demo, and demo/lung.conf for them
         python config_file_create.py --download 220     LIDC-IDRI's CT of so many patients, or of A,B,C (public, 125 GB
                                                         in all); --collection lctsc for another collection
         python config_file_create.py --check        looks at all that can fail later; writes nothing
@@ -22,34 +22,26 @@ from lungct.scans.download import choose_series, collection_name, download, open
 from lungct.settings import (
     BY_ATTRIBUTE,
     CONF_NAME,
-    PYLIDC_CONF_NAME,
     TABLE,
     add_flags,
+    default_values,
+    pylidc_conf_path,
     read_conf,
+    resolve_path,
     run_step,
     write_conf,
     write_pylidc_conf,
 )
 
-DEMO_ROOT = Path("demo")
+DEMO_CONF = Path("demo") / CONF_NAME
 LIDC = "lidc_idri"
-DEMO_SETTINGS = {
-    "lidc_dicom_path": "./demo/LIDC-IDRI",
-    "lidc_test_dicom_path": "./demo/LIDC-IDRI_test",
-    "lung_ct_path": "./demo/mydata/Image/ct",
-    "lung_image_path": "./demo/mydata/Image/lung",
-    "lung_ct_test_path": "./demo/mydata/Image_test/ct",
-    "run_path": "./demo/runs/lung",
-    "weights_path": "./demo/runs/lung/unet_model.pth",
-    "predictions_path": "./demo/predictions",
-}
 
 
 def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     """The flags: one for each setting, and a few of this step's own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--conf", type=Path, default=Path(CONF_NAME), help="settings file (default: %(default)s)")
-    parser.add_argument("--demo", type=int, metavar="N", help="make N synthetic patients in ./demo and use them")
+    parser.add_argument("--conf", type=Path, help=f"settings file (default: {CONF_NAME}; {DEMO_CONF} with --demo)")
+    parser.add_argument("--demo", type=int, metavar="N", help="make N synthetic patients beside the settings file")
     parser.add_argument(
         "--reset", action="store_true", help="start from the defaults, not from the lung.conf that is there"
     )
@@ -62,40 +54,39 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="look at all that can fail later, and write nothing")
     add_flags(parser, TABLE)
     flags = parser.parse_args(argv)
+    flags.conf = flags.conf or (DEMO_CONF if flags.demo else Path(CONF_NAME))
     if flags.demo is not None and not 2 <= flags.demo <= 100:
         parser.error("--demo takes 2 to 100 patients: at least one to train and one to test on")
     return flags
 
 
 def new_values(flags: argparse.Namespace) -> tuple[dict, dict]:
-    """(settings before, settings now): defaults, then the old file, then the demo, then the flags."""
-    before = {setting.attribute: setting.default for setting in TABLE}
+    """(settings before, settings now): defaults, then the old file, then the flags."""
+    before = default_values()
     if flags.conf.is_file() and not flags.reset:
         before.update(read_conf(flags.conf))
     now = dict(before)
-    if flags.demo:
-        now.update(DEMO_SETTINGS)
     now.update({name: getattr(flags, name) for name in BY_ATTRIBUTE if getattr(flags, name) is not None})
     return before, now
 
 
-def check_paths(values: dict) -> list[str]:
+def check_paths(values: dict, folder: Path) -> list[str]:
     """What is wrong with the two scan folders, a sentence each."""
     faults = []
     for name in ("lidc_dicom_path", "lidc_test_dicom_path"):
         try:
-            lidc.check_root(is_dir_path(values[name]))
+            lidc.check_root(is_dir_path(resolve_path(values[name], folder)))
         except LungError as error:
             faults.append(f"{BY_ATTRIBUTE[name].key}: {error}")
     return faults
 
 
-def fetch(wanted: str, collection: str, values: dict) -> None:
+def fetch(wanted: str, collection: str, lidc_root: Path) -> None:
     """Download CT; LIDC-IDRI into the folder of the settings. Raises LungError where series are missing afterwards."""
     client = open_index()
     series = choose_series(client.index, collection, wanted)
     is_lidc = collection_name(collection) == LIDC
-    root = Path(values["lidc_dicom_path"] if is_lidc else collection).expanduser()
+    root = lidc_root if is_lidc else Path(collection)
     missing = download(client, series, root)
     if missing:
         raise LungError(f"{len(missing)} of {len(series)} series did not arrive, {missing[0]} first; run it again")
@@ -120,35 +111,35 @@ def install_home(dicom_path: str, force: bool) -> Path:
     return home
 
 
-def print_findings(findings: list[CheckResult]) -> None:
+def print_results(results: list[CheckResult]) -> None:
     """A row each, and how many of them stop a step. Raises LungError where one does."""
-    width = min(40, max(len(finding.what) for finding in findings))
-    for finding in findings:
-        state = "stop" if finding.stops else "look" if finding.remedy else "ok"
-        remedy = f"  -> {finding.remedy}" if finding.remedy else ""
-        print(f"{state:5s} {finding.what:{width}s}  {finding.found}{remedy}")
-    stops = sum(finding.stops for finding in findings)
+    width = min(40, max(len(result.what) for result in results))
+    for result in results:
+        state = "error" if result.stops else "warning" if result.remedy else "ok"
+        remedy = f"  -> {result.remedy}" if result.remedy else ""
+        print(f"{state:8s} {result.what:{width}s}  {result.found}{remedy}")
+    stops = sum(result.stops for result in results)
     if stops:
-        raise LungError(f"{stops} of {len(findings)} findings would stop a step; see the rows that begin with 'stop'")
-    print(f"{len(findings)} findings, none that stops a step; next: python prepare_lung_image.py")
+        raise LungError(f"{stops} of {len(results)} results would stop a step; see the rows that begin with 'error'")
+    print(f"{len(results)} results, none that stops a step; next: python prepare_lung_image.py")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Settle the values, write both files, read pylidc's back with its own reader, check the paths."""
     flags = parse_flags(argv)
     if flags.check:
-        print_findings(check_all(flags.conf))
+        print_results(check_all(flags.conf))
         return
     before, now = new_values(flags)
     if flags.demo:
-        train, test = write_demo(DEMO_ROOT, flags.demo)
-        print(f"synthetic LIDC-IDRI: {train} patients to train on, {test} to test on, in {DEMO_ROOT}")
+        train, test = write_demo(flags.conf.parent, flags.demo)
+        print(f"synthetic LIDC-IDRI: {train} patients to train on, {test} to test on, in {flags.conf.parent}")
     if flags.download:
-        fetch(flags.download, flags.collection, now)
+        fetch(flags.download, flags.collection, resolve_path(now["lidc_dicom_path"], flags.conf.parent))
     existed = flags.conf.is_file()
     write_conf(flags.conf, now)
-    dicom_path = str(Path(now["lidc_dicom_path"]).expanduser().resolve()) if flags.demo else now["lidc_dicom_path"]
-    pylidc_conf = flags.conf.with_name(PYLIDC_CONF_NAME)
+    dicom_path = str(resolve_path(now["lidc_dicom_path"], flags.conf.parent.absolute()))
+    pylidc_conf = pylidc_conf_path(flags.conf)
     write_pylidc_conf(pylidc_conf, dicom_path)
     if lidc.read_dicom_path(pylidc_conf) != dicom_path:
         raise LungError(f"{pylidc_conf}: pylidc would not read back {dicom_path}; choose a path it can")
@@ -157,13 +148,13 @@ def main(argv: list[str] | None = None) -> None:
             print(f"  {BY_ATTRIBUTE[name].key}: {before[name]} -> {value}")
     if flags.install_home:
         print(f"wrote {install_home(dicom_path, flags.force)}")
-    faults = check_paths(now)
+    faults = check_paths(now, flags.conf.parent)
     for fault in faults:
-        print(f"look: {fault}")
+        print(f"warning  {fault}")
     following = "put that right, then run" if faults else "next:"
-    print(
-        f"{'rewrote' if existed else 'wrote'} {flags.conf} and {pylidc_conf}; {following} python prepare_lung_image.py"
-    )
+    conf_flag = "" if flags.conf == Path(CONF_NAME) else f" --conf {flags.conf}"
+    written = f"{'rewrote' if existed else 'wrote'} {flags.conf} and {pylidc_conf}"
+    print(f"{written}; {following} python prepare_lung_image.py{conf_flag}")
 
 
 if __name__ == "__main__":

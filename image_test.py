@@ -20,12 +20,21 @@ from lungct.files import read_npy
 from lungct.scans.dicom import find_series, open_series
 from lungct.scans.headers import read_header
 from lungct.scans.nifti import NIFTI_ENDINGS, open_nifti
-from lungct.settings import CONF_NAME, load, run_step
+from lungct.settings import CONF_NAME, default_values, load, make_record, run_step
 from lungct.slices import is_lung
 
 SHEET_SLICES = 20
 SHEET_COLUMNS = 5
 STYLES = ("outline", "filled", "none")
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """Where image_test.py looks for what belongs to a slice."""
+
+    lung_ct_path: Path
+    lung_ct_test_path: Path
+    predictions_path: Path
 
 
 @dataclass(frozen=True)
@@ -53,17 +62,15 @@ class Stack:
 def sister_folders(folder: Path, conf: Path) -> dict[str, Path]:
     """Where CT, reference and prediction of a patient's folder lie, by the roots in lung.conf and beside it."""
     scan = folder.name.removeprefix("patient_")
-    settings = load(conf) if conf.is_file() else {}
-    test_ct = Path(settings.get("lung_ct_test_path", "mydata/Image_test/ct")).expanduser()
-    train_ct = Path(settings.get("lung_ct_path", "mydata/Image/ct")).expanduser()
-    ct_roots = [folder.parent, folder.parent.parent / "ct", test_ct, train_ct]
+    values = load(conf) if conf.is_file() else default_values()
+    settings = make_record(ViewSettings, values, conf.parent)
+    ct_roots = [folder.parent, folder.parent.parent / "ct", settings.lung_ct_test_path, settings.lung_ct_path]
     if folder.parent.name == "lung" or folder.name.startswith("patient_"):
         ct_roots = ct_roots[1:]
     ct = next((root / scan for root in ct_roots if (root / scan).is_dir()), None)
     if ct is None:
         raise LungError(f"{folder}: no CT slices of {scan} beside it or in the folders of {conf}")
-    predictions = Path(settings.get("predictions_path", "predictions")).expanduser()
-    predicted = folder if folder.name.startswith("patient_") else predictions / f"patient_{scan}"
+    predicted = folder if folder.name.startswith("patient_") else settings.predictions_path / f"patient_{scan}"
     found = {"ct": ct, "reference": ct.parent.parent / "lung" / scan, "predicted": predicted}
     return {kind: path for kind, path in found.items() if path.is_dir()}
 
@@ -100,14 +107,14 @@ def open_dicom(path: Path) -> Stack:
         if not series:
             raise LungError(f"{path} holds neither .npy slices nor CT in DICOM")
         scan = open_series(max(series.values(), key=len))
-    return Stack(scan.read(), [f"{scan.patient_id}  z {z:.1f} mm" for z in scan.z_mm])
+    return Stack(scan.read(), [f"{scan.patient_id}  z {z:.1f} mm" for z in scan.frame.z_mm])
 
 
 def open_path(path: Path, conf: Path) -> Stack:
     """Whatever PATH is. Raises LungError for what is none of these."""
     if path.name.endswith(NIFTI_ENDINGS):
         scan = open_nifti(path)
-        return Stack(scan.read(), [f"{scan.patient_id}  z {z:.1f} mm" for z in scan.z_mm])
+        return Stack(scan.read(), [f"{scan.patient_id}  z {z:.1f} mm" for z in scan.frame.z_mm])
     if path.suffix == ".npy":
         return open_slices(path.parent, conf, path.stem)
     if path.is_dir() and any(path.glob("*.npy")):

@@ -11,134 +11,170 @@ Run     python model_test.py                patients that are done already are l
 """
 
 import argparse
-import csv
-from concurrent.futures import ThreadPoolExecutor
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 from tqdm import tqdm
 
-from lungct import LungError
-from lungct.evaluation.figures import GREEN, RED, jpeg_bytes, outline_png, overlay, overlay_png, to_grey
+from lungct import LungError, __version__
 from lungct.evaluation.metrics import compare, litres
-from lungct.evaluation.nodules import NODULE_COLUMNS, audit_nodules
+from lungct.evaluation.nodules import NoduleScore, audit_nodules
 from lungct.evaluation.quality import find_flags
-from lungct.evaluation.report import THUMBNAIL, VIEW, report_bytes, report_row
-from lungct.files import csv_bytes, exclusive_lock, npy_bytes, periodic_save, replace_file, replace_folder
-from lungct.parallel import add_scheduler_flag, run_parallel
+from lungct.evaluation.report import THUMBNAIL, VIEW, ScanScore, report_bytes, report_row, result_files, thumbnail
+from lungct.files import (
+    exclusive_lock,
+    file_stamps,
+    fingerprint,
+    periodic_save,
+    read_table,
+    replace_file,
+    replace_folder,
+    table_bytes,
+)
+from lungct.parallel import add_scheduler_flag, count, run_parallel, some_of
 from lungct.predict import Predictor, cached_predictor, segment
-from lungct.scans.geometry import frame_mm
+from lungct.scans import lidc
+from lungct.scans.find import choose_names
+from lungct.scans.geometry import frame_of
 from lungct.scans.nifti import nifti_bytes
 from lungct.segmentation.left_right import split_left_right
-from lungct.segmentation.morphology import slice_pixels
-from lungct.settings import PYLIDC, TEST, make_absolute, parse_step, run_step
-from lungct.slices import by_scan, is_lung, lung_root, manifest_path, read_manifest, read_stack, safe_name, spacing_mm
+from lungct.settings import BY_ATTRIBUTE, make_absolute, parse_step, resolve_path, run_step
+from lungct.slices import (
+    SliceRow,
+    by_scan,
+    is_lung,
+    lung_root,
+    manifest_path,
+    read_manifest,
+    read_stack,
+    safe_name,
+    slice_path,
+)
 from lungct.weights import SHIPPED, checksum
 
-SCORES = ("dice", "iou", "hd95_mm", "surface_dice_1mm", "surface_dice_2mm", "worst_slice", "worst_slice_dice")
-COLUMNS = ("scan", "patient_id", "slices", "litres", *SCORES, "flags", "seen_in_training", "weights", "png", "save")
-PNG_EVERY = {"all": 1, "some": 10, "none": None}
-SAVE = ("npy", "nifti", "nifti-sides", "dicom-seg")
-THUMBNAIL_PX = 128
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """What step 5 uses."""
+
+    lidc_test_dicom_path: Path
+    lung_ct_test_path: Path
+    mask_threshold: int
+    confidence_level: float
+    padding_size: int
+    weights_path: Path
+    predictions_path: Path
+    save: str
+    png: str
+    device: str
+    amp: str
 
 
-def choose_weights(path: Path) -> Path:
-    """The user's weights, or the shipped ones where the user has trained none."""
-    if path.is_file() or not SHIPPED.is_file():
+@dataclass(frozen=True)
+class Task:
+    """What every scan is predicted with."""
+
+    settings: PredictSettings
+    weights_sha256: str
+    dicom_root: Path  # where the scans lie, for dicom-seg
+    precision: str
+
+
+def choose_weights(path: Path, default: Path) -> Path:
+    """The user's weights; the shipped ones where the user has trained none and named none. Raises LungError."""
+    if path.is_file():
         return path
+    if path.exists():
+        raise LungError(f"{path} is a folder; give the .pth file in it")
+    if path.resolve() != default.resolve():
+        raise LungError(f"no {path}; give a file that is there, or leave weights_path out to use the shipped weights")
     print(f"no {path} yet: predicting with the shipped weights/{SHIPPED.name}; see weights/MODEL_CARD.md")
     return SHIPPED
 
 
 def seen_in_training(card: dict, patient_id: str) -> str:
-    """Whether the network knows a patient: no, train or val."""
+    """Whether a patient took part in the training: no, train or val."""
     return next((part for part, names in card.get("patients", {}).items() if patient_id in names), "no")
 
 
-def short_checksum(predictor: Predictor) -> str:
-    """By which the tables tell which weights made a row."""
-    return predictor.card["sha256"][:12]
+def scan_fingerprint(rows: list[SliceRow], ct_root: Path, task: Task) -> str:
+    """Of all that a scan's masks, pictures and scores are made from."""
+    settings = task.settings
+    audit = settings.mask_threshold, settings.confidence_level, settings.padding_size
+    roots = [ct_root] + [lung_root(ct_root)] * rows[0].has_label
+    stamps = [file_stamps(slice_path(root, row) for row in rows) for root in roots]
+    made_from = [row.fingerprint for row in rows], stamps, task.weights_sha256, task.precision
+    return fingerprint(__version__, made_from, settings.png, settings.save, audit)
 
 
-def result_files(
-    rows: list[dict], ct_hu: np.ndarray, lung: np.ndarray, truth: np.ndarray | None, png: str
-) -> dict[str, bytes]:
-    """A patient's files by name: a mask for each slice, an overlay for as many as expected."""
-
-    def encode(z: int) -> dict[str, bytes]:
-        name = safe_name(rows[z]["slice_name"])
-        files = {f"{name}.npy": npy_bytes(lung[z].astype(np.uint8))}
-        if PNG_EVERY[png] and z % PNG_EVERY[png] == 0:
-            masks, colours = ([lung[z]], (RED,)) if truth is None else ([truth[z], lung[z]], (GREEN, RED))
-            files[f"{name}.png"] = overlay_png(ct_hu[z], *masks, colours=colours)
-            files[f"{VIEW}/{name}.jpg"] = jpeg_bytes(to_grey(ct_hu[z], "wide"))
-            files[f"{VIEW}/{name}.png"] = outline_png(*masks, colours=colours)
-        return files
-
-    with ThreadPoolExecutor() as pool:
-        return {name: content for files in pool.map(encode, range(len(rows))) for name, content in files.items()}
-
-
-def thumbnail(ct_hu: np.ndarray, lung: np.ndarray) -> bytes:
-    """The slice with most lung, small, with its outline."""
-    z = slice_pixels(lung).argmax()
-    step = -(-max(lung.shape[1:]) // THUMBNAIL_PX)
-    return jpeg_bytes(overlay(ct_hu[z, ::step, ::step], lung[z, ::step, ::step]))
-
-
-def get_predictor(settings: SimpleNamespace) -> Predictor:
+def get_predictor(task: Task) -> Predictor:
     """The network of the settings, loaded once in a process."""
-    return cached_predictor(settings.weights_path, settings.weights_sha256, settings.device, settings.amp)
+    settings = task.settings
+    return cached_predictor(settings.weights_path, task.weights_sha256, settings.device, settings.amp)
 
 
-def predict_scan(rows: list[dict], ct_root: Path, out: Path, settings: SimpleNamespace) -> tuple[dict, list[dict]]:
+def read_truth(rows: list[SliceRow], ct_root: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The reference lungs of a scan, (Z, H, W) bool; None where there are none. Raises LungError for another shape."""
+    if not rows[0].has_label:
+        return None
+    truth = is_lung(read_stack(lung_root(ct_root), rows))
+    if truth.shape != shape:
+        raise LungError(f"{lung_root(ct_root) / rows[0].scan}: shape {truth.shape}, but the CT has {shape}")
+    return truth
+
+
+def predict_scan(rows: list[SliceRow], ct_root: Path, task: Task) -> tuple[ScanScore, list[NoduleScore]]:
     """Predict and write one scan; returns its row of scores.csv and its rows of nodules.csv. Raises LungError."""
-    predictor = get_predictor(settings)
+    predictor, settings, first = get_predictor(task), task.settings, rows[0]
+    made_from = scan_fingerprint(rows, ct_root, task)
     ct_hu = read_stack(ct_root, rows)
-    lung = segment(ct_hu, spacing_mm(rows[0]), predictor)
-    truth = None
-    score = dict.fromkeys(SCORES, "")
-    if rows[0]["lung_px"] >= 0:
-        truth = is_lung(read_stack(lung_root(ct_root), rows))
-        if truth.shape != lung.shape:
-            raise LungError(f"{lung_root(ct_root) / rows[0]['scan']}: shape {truth.shape}, but the CT has {lung.shape}")
-        score = compare(lung, truth, spacing_mm(rows[0]))
-        score["worst_slice"] = rows[score["worst_slice"]]["slice_name"]
+    lung = segment(ct_hu, first.spacing_mm, predictor)
+    truth = read_truth(rows, ct_root, lung.shape)
+    agreement = {}
+    if truth is not None:
+        agreement = compare(lung, truth, first.spacing_mm)
+        agreement["worst_slice"] = rows[agreement["worst_slice"]].slice_name
     files = result_files(rows, ct_hu, lung, truth, settings.png)
     files[f"{VIEW}/{THUMBNAIL}"] = thumbnail(ct_hu, lung)
     if settings.save != "npy":
-        files.update(whole_file(rows, lung, predictor, settings))
-    replace_folder(folder_of(out, rows[0]["scan"]), files)
-    row = {
-        "scan": rows[0]["scan"],
-        "patient_id": rows[0]["patient_id"],
-        "slices": len(rows),
-        "litres": round(litres(lung, spacing_mm(rows[0])), 3),
-        **{name: round(v, 4) if isinstance(v, float) else v for name, v in score.items()},
-        "flags": "; ".join(find_flags(ct_hu, lung, spacing_mm(rows[0]))),
-        "seen_in_training": seen_in_training(predictor.card, rows[0]["patient_id"]),
-        "weights": short_checksum(predictor),
-        "png": settings.png,
-        "save": settings.save,
-    }
-    return row, audit_nodules(rows, lung, settings)
+        files.update(whole_file(rows, lung, predictor, task))
+    replace_folder(folder_of(settings.predictions_path, first.scan), files)
+    score = ScanScore(
+        scan=first.scan,
+        patient_id=first.patient_id,
+        slices=len(rows),
+        litres=round(litres(lung, first.spacing_mm), 3),
+        **{name: round(v, 4) if isinstance(v, float) else v for name, v in agreement.items()},
+        flags="; ".join(find_flags(ct_hu, lung, first.spacing_mm)),
+        seen_in_training=seen_in_training(predictor.card, first.patient_id),
+        weights=predictor.card["sha256"][:12],
+        precision=task.precision,
+        png=settings.png,
+        save=settings.save,
+        fingerprint=made_from,
+    )
+    nodules = lidc.find_nodules(
+        first.series_uid, settings.confidence_level, settings.padding_size, settings.mask_threshold
+    )
+    return score, audit_nodules(rows, lung, nodules)
 
 
-def whole_file(rows: list[dict], lung: np.ndarray, predictor: Predictor, settings: SimpleNamespace) -> dict[str, bytes]:
-    """The file that holds a scan's whole mask, by name. Raises LungError where a format cannot say the scan."""
-    name, spacing = safe_name(rows[0]["scan"]), spacing_mm(rows[0])
-    if settings.save == "nifti":
-        return {f"{name}.nii.gz": nifti_bytes(lung, *frame_mm(rows), spacing)}
-    sides = split_left_right(lung, spacing)
-    if settings.save == "nifti-sides":
-        return {f"{name}.nii.gz": nifti_bytes(sides, *frame_mm(rows), spacing)}
-
+def whole_file(rows: list[SliceRow], lung: np.ndarray, predictor: Predictor, task: Task) -> dict[str, bytes]:
+    """The file that holds a scan's whole mask, by name. Raises LungError where the format cannot hold it."""
+    name, kind = safe_name(rows[0].scan), task.settings.save
+    if kind == "nifti":
+        return {f"{name}.nii.gz": nifti_bytes(lung, frame_of(rows))}
+    sides = split_left_right(lung, rows[0].spacing_mm)
+    if kind == "nifti-sides":
+        return {f"{name}.nii.gz": nifti_bytes(sides, frame_of(rows))}
     from lungct.masks import write_dicom  # two seconds to import; few ask for it
 
-    scan = write_dicom.find_scan(Path(settings.dicom_path).expanduser(), rows[0]["series_uid"])
-    return {f"{name}.seg.dcm": write_dicom.encode(sides, scan, short_checksum(predictor))}
+    scan = write_dicom.find_scan(task.dicom_root, rows[0].series_uid)
+    return {f"{name}.seg.dcm": write_dicom.encode(sides, scan, predictor.card["sha256"][:12])}
 
 
 def folder_of(out: Path, scan: str) -> Path:
@@ -146,123 +182,142 @@ def folder_of(out: Path, scan: str) -> Path:
     return out / f"patient_{safe_name(scan)}"
 
 
-def read_table(path: Path, columns: tuple[str, ...]) -> list[dict]:
+def read_scores(path: Path, kind: type) -> list:
     """A table that an earlier run of this step wrote; empty where there is none or it is of another version."""
-    if not path.is_file():
+    try:
+        return read_table(path, kind) if path.is_file() else []
+    except LungError:
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        return list(reader) if reader.fieldnames == list(columns) else []
 
 
-def is_done(row: dict, rows: list[dict], out: Path, predictor: Predictor, settings: SimpleNamespace) -> bool:
-    """Whether a scan was predicted with these weights, pictures and formats, and is all there."""
-    masks = folder_of(out, rows[0]["scan"]).glob("*.npy")
-    expected = (short_checksum(predictor), settings.png, settings.save, str(len(rows)))
-    same = (row["weights"], row["png"], row["save"], row["slices"]) == expected
-    same_truth = (row["dice"] != "") == (rows[0]["lung_px"] >= 0)
-    return same and same_truth and {p.stem for p in masks} == {safe_name(r["slice_name"]) for r in rows}
+def is_done(score: ScanScore, rows: list[SliceRow], ct_root: Path, task: Task) -> bool:
+    """Whether a scan's results were made from this input with these settings, and its masks are all there."""
+    masks = {path.stem for path in folder_of(task.settings.predictions_path, score.scan).glob("*.npy")}
+    there = masks == {safe_name(row.slice_name) for row in rows}
+    return there and score.fingerprint == scan_fingerprint(rows, ct_root, task)
 
 
-def print_summary(scores: list[dict], nodules: list[dict]) -> None:
+def print_summary(scores: list[ScanScore], nodules: list[NoduleScore]) -> None:
     """A line for each scan, then the means."""
     heads = ("slices", "litres", "Dice", "HD95 mm", "surf 1mm", "surf 2mm")
-    print(f"{'scan':24s}" + "".join(f"{head:>9s}" for head in heads) + "  worst slice")
-    for row in scores:
-        names = ("slices", "litres", "dice", "hd95_mm", "surface_dice_1mm", "surface_dice_2mm")
-        worst = f"{row['worst_slice']} ({float(row['worst_slice_dice']):.3f})" if row["worst_slice"] else "-"
-        known = row["seen_in_training"]
-        note = f"  {row['flags']}" if row["flags"] else ""
-        note += "" if known == "no" else f"  in the training ({known}): no fair test"
-        values = ["-" if row[name] == "" else str(row[name]) for name in names]
-        print(f"{row['scan']:24s}" + "".join(f"{value:>9s}" for value in values) + f"  {worst}{note}")
-    scored = [float(row["dice"]) for row in scores if row["dice"] != ""]
+    width = max(24, *(len(score.scan) + 1 for score in scores)) if scores else 24
+    print(f"{'scan':{width}s}" + "".join(f"{head:>9s}" for head in heads) + "  worst slice")
+    for score in scores:
+        values = (score.slices, score.litres, score.dice, score.hd95_mm, score.surface_dice_1mm, score.surface_dice_2mm)
+        worst = "-" if score.dice is None else f"{score.worst_slice} ({score.worst_slice_dice:.3f})"
+        note = f"  {score.flags}" if score.flags else ""
+        known = score.seen_in_training
+        note += "" if known == "no" else f"  patient was in the training set ({known})"
+        cells = "".join(f"{'-' if value is None else value!s:>9s}" for value in values)
+        print(f"{score.scan:{width}s}{cells}  {worst}{note}")
+    scored = [score.dice for score in scores if score.dice is not None]
     if scored:
         print(f"mean Dice {np.mean(scored):.4f} over {len(scored)} scans, worst {min(scored):.4f}")
     if nodules:
-        shares = [float(row["coverage"]) for row in nodules]
+        shares = [nodule.coverage for nodule in nodules]
         print(f"nodule coverage {np.mean(shares):.4f} on average over {len(shares)} nodules, worst {min(shares):.4f}")
 
 
-def save_report(out: Path, scans: dict[str, list[dict]], scores: list[dict], nodules: list[dict]) -> Path:
+def save_report(
+    out: Path, scans: dict[str, list[SliceRow]], scores: list[ScanScore], nodules: list[NoduleScore]
+) -> Path:
     """The page that shows every prediction."""
     pages = []
     for score in scores:
-        shares = [float(row["coverage"]) for row in nodules if row["scan"] == score["scan"]]
-        names = [safe_name(row["slice_name"]) for row in scans[score["scan"]]]
+        shares = [nodule.coverage for nodule in nodules if nodule.scan == score.scan]
+        names = [safe_name(row.slice_name) for row in scans[score.scan]]
         coverage = float(np.mean(shares)) if shares else None
-        pages.append(report_row(score, coverage, folder_of(out, score["scan"]), names))
+        pages.append(report_row(score, coverage, folder_of(out, score.scan), names))
     path = out / "report.html"
     replace_file(path, report_bytes(pages))
     return path
 
 
-def validate_options(settings: SimpleNamespace) -> None:
-    """Raises LungError for pictures or formats that there are not."""
-    for name, choices in (("png", tuple(PNG_EVERY)), ("save", SAVE)):
-        if getattr(settings, name) not in choices:
-            raise LungError(f"{name} = {getattr(settings, name)}: choose {', '.join(choices)}")
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """This step's own flags; device and precision are the training's settings."""
-    parser.add_argument("--dicom", metavar="DIR", help="where the scans lie, for dicom-seg (LIDC_TEST_DICOM_PATH)")
-    parser.add_argument("--device", help="auto, cpu, cuda or mps (lung.conf)")
-    parser.add_argument("--amp", help="bfloat16: on, off or auto (lung.conf)")
+    """This step's own flags."""
+    parser.add_argument("--dicom", type=Path, metavar="DIR", help="where the scans lie, for dicom-seg")
+    parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by ID: A,B,C")
     add_scheduler_flag(parser)
 
 
 def predict_all(
-    scans: dict[str, list[dict]], ct_root: Path, out: Path, settings: SimpleNamespace, scheduler: str
-) -> tuple[list[dict], list[dict], dict[str, str]]:
+    scans: dict[str, list[SliceRow]], ct_root: Path, task: Task, scheduler: str
+) -> tuple[list[ScanScore], list[NoduleScore], dict[str, str]]:
     """Predict what is not done yet and keep both tables: (scores, nodules, why scans failed)."""
-    predictor = get_predictor(settings)
-    scores = {row["scan"]: row for row in read_table(out / "scores.csv", COLUMNS) if row["scan"] in scans}
-    scores = {name: row for name, row in scores.items() if is_done(row, scans[name], out, predictor, settings)}
-    audits: dict[str, list[dict]] = {name: [] for name in scans}
-    for row in read_table(out / "nodules.csv", NODULE_COLUMNS):
-        if row["scan"] in scores:
-            audits[row["scan"]].append(row)
-    precision = "bfloat16" if predictor.amp else "float32"
-    where = f"the cluster at {scheduler}" if scheduler else predictor.device
-    print(f"{len(scans)} scans, {len(scores)} done already; on {where}, {precision}")
+    out = task.settings.predictions_path
+    before = {score.scan: score for score in read_scores(out / "scores.csv", ScanScore)}
+    scores = {
+        name: before[name] for name in scans if name in before and is_done(before[name], scans[name], ct_root, task)
+    }
+    audits: dict[str, list[NoduleScore]] = {name: [] for name in scans}
+    for nodule in read_scores(out / "nodules.csv", NoduleScore):
+        if nodule.scan in scores:
+            audits[nodule.scan].append(nodule)
+    print_found(scans, scores, before, scheduler or get_predictor(task).device, task)
     failed = {}
 
-    def tables() -> tuple[list[dict], list[dict]]:
+    def tables() -> tuple[list[ScanScore], list[NoduleScore]]:
         return [scores[name] for name in scans if name in scores], [row for audit in audits.values() for row in audit]
 
     def save() -> None:
-        for name, rows, columns in zip(("scores.csv", "nodules.csv"), tables(), (COLUMNS, NODULE_COLUMNS), strict=True):
-            replace_file(out / name, csv_bytes(rows, columns))
+        for name, rows, kind in zip(("scores.csv", "nodules.csv"), tables(), (ScanScore, NoduleScore), strict=True):
+            replace_file(out / name, table_bytes(rows, kind))
 
     todo = [rows for name, rows in scans.items() if name not in scores]
     with periodic_save(save) as save_if_due:
-        results = run_parallel(partial(predict_scan, ct_root=ct_root, out=out, settings=settings), todo, 1, scheduler)
+        work = partial(predict_scan, ct_root=ct_root, task=task)
+        results = run_parallel(work, todo, 1, out / "errors.log", scheduler)
         for rows, result in tqdm(results, total=len(todo), desc="scans", unit="scan"):
-            name = rows[0]["scan"]
+            name = rows[0].scan
             if isinstance(result, LungError):
                 failed[name] = str(result)
+                shutil.rmtree(folder_of(out, name), ignore_errors=True)  # of an earlier input
                 continue
             scores[name], audits[name] = result
             save_if_due()
     return *tables(), failed
 
 
+def print_found(scans: dict, scores: dict, before: dict, where: object, task: Task) -> None:
+    """What there is to predict, what is done, and what earlier commands left."""
+    print(f"{len(scans)} scans, {len(scores)} done already; on {where}, {task.precision}")
+    again = [name for name in scans if name in before and name not in scores]
+    if again:
+        print(f"other slices, weights or options now; predicted again: {some_of(again)}")
+    left = sorted(set(before) - set(scans))
+    if left:
+        folder = task.settings.predictions_path
+        print(f"{folder} holds {count(len(left), 'scan')} of earlier commands, not in the tables: {some_of(left)}")
+
+
+def choose_scans(rows: Iterable[SliceRow], wanted: str | None) -> dict[str, list[SliceRow]]:
+    """The rows of each scan, of all patients or of some. Raises LungError for patients that are not there."""
+    scans = by_scan(rows)
+    if wanted is None:
+        return scans
+    patients = list(dict.fromkeys(scan[0].patient_id for scan in scans.values()))
+    chosen = choose_names(patients, wanted, f"--patients: not among the {len(patients)} patients prepared")
+    return {name: scan for name, scan in scans.items() if scan[0].patient_id in chosen}
+
+
 def main(argv: list[str] | None = None) -> None:
     """Load the network; for each scan predict, clean, write, score; print the table and where the result is."""
-    settings, flags = parse_step(__doc__, [PYLIDC, TEST], argv, add_flags, lambda flags: True)
-    settings.dicom_path = flags.dicom or settings.lidc_test_dicom_path
+    settings, flags = parse_step(__doc__, PredictSettings, argv, add_flags, lambda flags: True)
     if flags.scheduler:
-        make_absolute(settings)
-    validate_options(settings)
-    settings.weights_path = choose_weights(Path(settings.weights_path).expanduser())
-    settings.weights_sha256 = checksum(settings.weights_path)
+        settings, flags = make_absolute(settings), make_absolute(flags)
+    default = resolve_path(BY_ATTRIBUTE["weights_path"].default, Path(flags.conf).parent)
+    settings = replace(settings, weights_path=choose_weights(settings.weights_path, default))
+    dicom_root = flags.dicom or settings.lidc_test_dicom_path
+    task = Task(settings, checksum(settings.weights_path), dicom_root, "")
+    amp = get_predictor(task).amp
     if flags.scheduler:  # one precision for all machines, that of this one
-        settings.amp = "on" if get_predictor(settings).amp else "off"
-    ct_root, out = Path(settings.lung_ct_test_path).expanduser(), Path(settings.predictions_path).expanduser()
-    scans = by_scan(read_manifest(manifest_path(ct_root), "python prepare_lung_image.py --test"))
+        task = replace(task, settings=replace(settings, amp="on" if amp else "off"))
+    task = replace(task, precision="bfloat16" if amp else "float32")
+    ct_root, out = settings.lung_ct_test_path, settings.predictions_path
+    rows = read_manifest(manifest_path(ct_root), "python prepare_lung_image.py --test")
+    scans = choose_scans(rows, flags.patients)
     with exclusive_lock(out):
-        scores, nodules, failed = predict_all(scans, ct_root, out, settings, flags.scheduler)
+        scores, nodules, failed = predict_all(scans, ct_root, task, flags.scheduler)
         report = save_report(out, scans, scores, nodules)
     print_summary(scores, nodules)
     for name, reason in failed.items():

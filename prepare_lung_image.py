@@ -14,39 +14,60 @@ import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 from tqdm import tqdm
 
-from lungct import LungError
-from lungct.evaluation.figures import contact_sheet, overlay, save_png
-from lungct.files import exclusive_lock, is_dir_path, npy_bytes, periodic_save, read_npy, replace_folder
+from lungct import LungError, __version__
+from lungct.evaluation.figures import draw_overview, save_png
+from lungct.files import (
+    exclusive_lock,
+    file_stamps,
+    fingerprint,
+    is_dir_path,
+    npy_bytes,
+    periodic_save,
+    replace_folder,
+)
 from lungct.masks.read import find_label, read_lung
-from lungct.parallel import add_scheduler_flag, run_parallel
+from lungct.parallel import Skipped, add_scheduler_flag, count, run_parallel, some_of
 from lungct.scans.find import Job, choose_patients, dicom_jobs, lidc_jobs, nifti_jobs, open_job
-from lungct.scans.geometry import Scan, contiguous_runs
+from lungct.scans.geometry import Scan, contiguous_runs, row_fields
 from lungct.scans.hu import check_hu_range
+from lungct.segmentation.morphology import slice_pixels
 from lungct.segmentation.threshold import segment_lung
-from lungct.settings import PREPARE, make_absolute, parse_step, run_step
+from lungct.settings import make_absolute, parse_step, run_step
 from lungct.slices import (
-    COLUMNS,
+    SliceRow,
     by_scan,
+    check_folders,
     clip_ct,
-    is_lung,
+    is_complete,
     lung_image,
     lung_root,
     manifest_path,
     middle_indices,
     read_manifest,
+    remove_scans,
     slice_name,
-    slice_path,
     write_manifest,
 )
 
-MAKER = "segment_lung"
+LABEL_MAKER = "segment_lung"
 NO_LABEL = "none"
-OVERVIEW_PATIENTS = 60
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """What steps 2 and 4 use."""
+
+    lidc_dicom_path: Path
+    lidc_test_dicom_path: Path
+    lung_ct_path: Path
+    lung_image_path: Path
+    lung_ct_test_path: Path
+    slices_per_patient: int
+    workers: int
 
 
 @dataclass(frozen=True)
@@ -54,72 +75,117 @@ class PrepareOptions:
     """What to do with every scan."""
 
     ct_root: Path
-    lung_root: Path | None
-    labels: Path | None
-    slices: int | None  # None: all
+    lung_root: Path | None  # None: CT only
+    labels: Path | None  # None: our own
+    slices: int | None  # from the middle; None: all
     any_values: bool  # also values that cannot be HU
 
     @property
     def selection(self) -> str:
         return "all" if self.slices is None else f"middle {self.slices}"
 
+    @property
+    def roots(self) -> list[Path]:
+        """The folders that are written."""
+        return [root for root in (self.ct_root, self.lung_root) if root]
+
+    @property
+    def roots_of_all(self) -> list[Path]:
+        """The folders that earlier commands may have written."""
+        return [self.ct_root, self.lung_root or lung_root(self.ct_root)]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A scan to prepare, its label where one was given, and the fingerprint of both and of the options."""
+
+    job: Job
+    label: Path | None
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something unusual about a scan that was prepared all the same."""
+
+    scan: str
+    warning: str
+
+
+def make_task(job: Job, options: PrepareOptions) -> Task:
+    """Find a scan's label and take the fingerprint of what its slices will be made from. Raises LungError."""
+    label = find_label(options.labels, (job.patient_id, job.scan, job.series_uid)) if options.labels else None
+    made_from = [job.series_uid, str(job.location.resolve()), file_stamps(job.files)]
+    label_from = file_stamps([label]) if label else LABEL_MAKER if options.lung_root else NO_LABEL
+    return Task(job, label, fingerprint(__version__, made_from, label_from, options.selection, options.any_values))
+
+
+def make_tasks(jobs: list[Job], options: PrepareOptions) -> tuple[list[Task], list[Skipped]]:
+    """A task for each scan, and the scans whose files or label cannot be found."""
+    tasks, skipped = [], []
+    for job in jobs:
+        try:
+            tasks.append(make_task(job, options))
+        except (LungError, OSError) as error:
+            skipped.append(Skipped(job.scan, str(error)))
+    return tasks, skipped
+
 
 def make_lung(scan: Scan, wanted: range, ct_hu: np.ndarray) -> np.ndarray:
-    """Our own label of the wanted slices, each run of neighbours by itself: (Z, H, W) bool."""
+    """Our own label of the wanted slices, each run without a gap by itself: (Z, H, W) bool."""
     lung = np.zeros(ct_hu.shape, bool)
-    for run in contiguous_runs(scan.z_mm[wanted.start : wanted.stop]):
-        lung[run] = segment_lung(ct_hu[run], scan.spacing_mm)
+    for run in contiguous_runs(scan.frame.z_mm[wanted.start : wanted.stop]):
+        lung[run] = segment_lung(ct_hu[run], scan.frame.spacing_mm)
     return lung
 
 
-def prepare_scan(job: Job, options: PrepareOptions) -> tuple[list[dict], tuple[str, ...]]:
-    """Cut one scan and write its folders; returns its manifest rows and what was odd. Raises LungError."""
-    scan = open_job(job)
+def prepare_scan(task: Task, options: PrepareOptions) -> tuple[list[SliceRow], tuple[str, ...]]:
+    """Cut one scan and write its folders; returns its rows of the manifest and its warnings. Raises LungError."""
+    job, scan = task.job, open_job(task.job)
     wanted = middle_indices(len(scan), options.slices or len(scan))
     warnings = scan.warnings
     if options.slices and len(wanted) < options.slices:
         warnings = (*warnings, f"only {len(wanted)} of {options.slices} slices")
-    label_file = find_label(options.labels, (job.patient_id, job.scan, scan.series_uid)) if options.labels else None
     ct_hu = scan.read(wanted)
     fault = check_hu_range(ct_hu)
     if fault and not options.any_values:
-        raise LungError(f"{scan.files[0].parent}: looks like {fault}, not HU; if it is right, add --any-values")
+        raise LungError(f"{job.location}: looks like {fault}, not HU; if it is right, add --any-values")
     lung, source = None, NO_LABEL
-    if options.labels:
-        lung = read_lung(label_file, scan)[wanted.start : wanted.stop]
-        source = label_file.name
+    if task.label:
+        lung, source = read_lung(task.label, scan)[wanted.start : wanted.stop], task.label.name
     elif options.lung_root:
-        lung, source = make_lung(scan, wanted, ct_hu), MAKER
+        lung, source = make_lung(scan, wanted, ct_hu), LABEL_MAKER
     names = [slice_name(job.scan, z) for z in wanted]
     if lung is not None:
         images = {f"{n}.npy": npy_bytes(lung_image(ct, mask)) for n, ct, mask in zip(names, ct_hu, lung, strict=True)}
         replace_folder(options.lung_root / job.scan, images)
-    replace_folder(
-        options.ct_root / job.scan, {f"{n}.npy": npy_bytes(clip_ct(ct)) for n, ct in zip(names, ct_hu, strict=True)}
-    )
-    slice_mm, row_mm, col_mm = scan.spacing_mm
-    axes = " ".join(f"{c:.6g}" for c in scan.axes.ravel())
-    rows = []
-    for n, (z, name) in enumerate(zip(wanted, names, strict=True)):
-        corner = (round(float(c), 4) for c in scan.corners_mm[z])
-        place = (name, z, *corner, axes, round(slice_mm, 6), row_mm, col_mm)
-        lung_px = -1 if lung is None else int(np.count_nonzero(lung[n]))
-        values = (job.patient_id, job.scan, scan.series_uid, *place, lung_px, source, options.selection)
-        rows.append(dict(zip(COLUMNS, values, strict=True)))
+    images = {f"{n}.npy": npy_bytes(clip_ct(ct)) for n, ct in zip(names, ct_hu, strict=True)}
+    replace_folder(options.ct_root / job.scan, images)
+    lung_px = [-1] * len(wanted) if lung is None else slice_pixels(lung).tolist()
+    same = {
+        "patient_id": job.patient_id,
+        "scan": job.scan,
+        "series_uid": scan.series_uid,
+        "label_source": source,
+        "selection": options.selection,
+        "source": str(job.location.resolve()),
+        "fingerprint": task.fingerprint,
+    }
+    rows = [
+        SliceRow(slice_name=name, z_index=z, lung_px=pixels, **same, **row_fields(scan.frame, z))
+        for z, name, pixels in zip(wanted, names, lung_px, strict=True)
+    ]
     return rows, warnings
 
 
-def is_done(rows: list[dict], options: PrepareOptions) -> bool:
-    """Whether a scan's rows and files are what is wished now."""
-    source = rows[0]["label_source"]
-    ours = MAKER if options.lung_root else NO_LABEL
-    same_source = source not in (MAKER, NO_LABEL) if options.labels else source == ours
-    roots = [root for root in (options.ct_root, options.lung_root) if root]
-    there = all(slice_path(root, row).is_file() for row in rows for root in roots)
-    return same_source and rows[0]["selection"] == options.selection and there
+def is_done(rows: list[SliceRow], task: Task, options: PrepareOptions) -> bool:
+    """Whether a scan's rows were made from this input with these options, and its folders hold just their slices."""
+    return all(is_complete(root, rows) for root in options.roots) and all(
+        row.fingerprint == task.fingerprint for row in rows
+    )
 
 
-def read_done(path: Path) -> dict[str, list[dict]]:
+def read_done(path: Path) -> dict[str, list[SliceRow]]:
     """The scans of an earlier run's manifest; none where it is damaged or of another version."""
     try:
         return by_scan(read_manifest(path)) if path.is_file() else {}
@@ -128,58 +194,69 @@ def read_done(path: Path) -> dict[str, list[dict]]:
         return {}
 
 
+def settle_selection(done: dict[str, list[SliceRow]], tasks: list[Task], options: PrepareOptions, add: bool) -> None:
+    """Drop or keep the scans of earlier commands, and say what lies there besides."""
+    names = {task.job.scan for task in tasks}
+    others = [name for name in done if name not in names]
+    if others and add:
+        print(f"kept {count(len(others), 'scan')} of earlier commands (--add): {some_of(others)}")
+    elif others:
+        remove_scans(others, options.roots_of_all)
+        for name in others:
+            done.pop(name)
+        print(f"dropped {count(len(others), 'scan')} of earlier commands: {some_of(others)}; --add keeps them")
+    strays = [path.name for path in options.ct_root.glob("[!.]*") if path.name not in names and path.name not in done]
+    if strays:
+        print(f"{options.ct_root}: {some_of(sorted(strays))} not made by these commands; not used")
+
+
 def prepare_all(
-    jobs: list[Job], options: PrepareOptions, workers: int, scheduler: str = ""
-) -> tuple[list[dict], list[tuple[str, str]], list[tuple[str, str]]]:
-    """Prepare what is not done yet and keep the manifest: (rows of these jobs, skipped, warnings)."""
+    tasks: list[Task], options: PrepareOptions, workers: int, scheduler: str = "", add: bool = False
+) -> tuple[list[SliceRow], list[Skipped], list[Warned]]:
+    """Prepare what is not done yet and keep the manifest: (rows of these tasks, skipped, warnings)."""
     path = manifest_path(options.ct_root)
     done = read_done(path)
-    todo = [job for job in jobs if job.scan not in done or not is_done(done[job.scan], options)]
-    for job in todo:
-        done.pop(job.scan, None)
-    if len(todo) < len(jobs):
-        print(f"{len(jobs) - len(todo)} of {len(jobs)} scans are done already")
-    skipped, warnings = [], []
+    settle_selection(done, tasks, options, add)
+    todo = [task for task in tasks if task.job.scan not in done or not is_done(done[task.job.scan], task, options)]
+    again = [done.pop(task.job.scan) for task in todo if task.job.scan in done]
+    if again:
+        print(f"{count(len(again), 'scan')} of earlier commands: other files, labels or options now; prepared again")
+    if len(todo) < len(tasks):
+        print(f"{len(tasks) - len(todo)} of {count(len(tasks), 'scan')} done already")
+    skipped, warned = [], []
     with periodic_save(lambda: write_manifest(path, [row for scan in done.values() for row in scan])) as save_if_due:
-        results = run_parallel(partial(prepare_scan, options=options), todo, workers, scheduler)
-        for job, result in tqdm(results, total=len(todo), desc="scans", unit="scan"):
+        log = options.ct_root.parent / "errors.log"
+        results = run_parallel(partial(prepare_scan, options=options), todo, workers, log, scheduler)
+        for task, result in tqdm(results, total=len(todo), desc="scans", unit="scan"):
+            name = task.job.scan
             if isinstance(result, LungError):
-                skipped.append((job.scan, str(result)))
+                remove_scans([name], options.roots_of_all)
+                skipped.append(Skipped(name, str(result)))
                 continue
-            done[job.scan], notes = result
-            warnings += [(job.scan, note) for note in notes]
+            done[name], warnings = result
+            warned += [Warned(name, warning) for warning in warnings]
             save_if_due()
-    names = {job.scan for job in jobs}
-    return [row for scan, rows in done.items() if scan in names for row in rows], skipped, warnings
+    names = {task.job.scan for task in tasks}
+    return [row for scan, rows in done.items() if scan in names for row in rows], skipped, warned
 
 
-def save_overview(rows: list[dict], options: PrepareOptions) -> Path:
-    """One middle slice of each scan with the outline of its lung, to look at."""
-    scans = list(by_scan(rows).items())[:OVERVIEW_PATIENTS]
-    middles = [(name, scan[len(scan) // 2]) for name, scan in scans]
-    tiles = []
-    for _, row in middles:
-        masks = [is_lung(read_npy(slice_path(options.lung_root, row)))] if options.lung_root else []
-        tiles.append(overlay(read_npy(slice_path(options.ct_root, row)), *masks))
-    path = options.ct_root.parent / "overview.png"
-    save_png(path, contact_sheet(tiles, [name for name, _ in middles], columns=min(6, len(tiles))))
-    return path
-
-
-def report(rows: list[dict], skipped: list, warnings: list, options: PrepareOptions) -> None:
-    """Say what was done, what was not and why, and where the result is."""
-    for title, notes in (("skipped", skipped), ("look", warnings)):
-        for name, note in sorted(notes):
-            print(f"{title:8s}{name:24s}{note}")
+def print_report(rows: list[SliceRow], skipped: list[Skipped], warned: list[Warned], options: PrepareOptions) -> None:
+    """Say what was done, what was not and why, and where the result is. Raises LungError where nothing was done."""
+    for scan in sorted(skipped, key=lambda scan: scan.scan):
+        print(f"skipped  {scan.scan:24s} {scan.reason}")
+    for scan in sorted(warned, key=lambda scan: scan.scan):
+        print(f"warning  {scan.scan:24s} {scan.warning}")
     if not rows:
-        raise LungError(f"no scan could be prepared; the {len(skipped)} reasons are above")
+        raise LungError(f"no scan could be prepared; the {count(len(skipped), 'reason')} above")
     print(f"{len(by_scan(rows))} scans, {len(rows)} slices, {len(skipped)} skipped")
     if options.lung_root:
-        shape = read_npy(slice_path(options.ct_root, rows[0])).size
-        share = np.array([row["lung_px"] for row in rows]) / shape
+        share = np.array([row.lung_px / (row.rows * row.columns) for row in rows])
         print(f"lung in a slice: {share.min():.1%} min, {np.median(share):.1%} median, {share.max():.1%} max")
-    roots = [str(root) for root in (options.ct_root, options.lung_root) if root]
-    print(f"wrote {', '.join(roots)}, {manifest_path(options.ct_root)} and {save_overview(rows, options)}")
+    roots = ", ".join(map(str, options.roots))
+    overview = options.ct_root.parent / "overview.png"
+    save_png(overview, draw_overview(rows, options.ct_root, options.lung_root))
+    following = "python Lung_segmentation.py" if options.slices or options.lung_root else "python model_test.py"
+    print(f"wrote {roots} and {manifest_path(options.ct_root)}; look at {overview}, then run: {following}")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -188,19 +265,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--test", action="store_true", help="step 4: every slice of the test scans, CT only")
     parser.add_argument("--all-slices", action="store_true", help="every slice, not the middle ones")
     parser.add_argument("--any-values", action="store_true", help="go on where the values cannot be HU")
-    parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by name: A,B,C")
+    parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by ID: A,B,C")
+    parser.add_argument("--add", action="store_true", help="keep the scans of earlier commands in the set")
     parser.add_argument(
         "--labels",
-        type=is_dir_path,
+        type=Path,
         metavar="DIR",
-        help="masks (NIfTI, NumPy, MetaImage, DICOM SEG, RTSTRUCT) instead of ours",
+        help="masks (NIfTI, NumPy, MetaImage, NRRD, DICOM SEG, RTSTRUCT) instead of ours",
     )
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="any DICOM tree instead of LIDC-IDRI")
     other.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="NIfTI in HU instead of LIDC-IDRI")
 
 
-def find_jobs(settings: SimpleNamespace, flags: argparse.Namespace) -> tuple[list[Job], list[tuple[str, str]]]:
+def find_jobs(settings: PrepareSettings, flags: argparse.Namespace) -> tuple[list[Job], list[Skipped]]:
     """The scans that the flags and settings point to."""
     if flags.dicom:
         return dicom_jobs(flags.dicom)
@@ -209,13 +287,20 @@ def find_jobs(settings: SimpleNamespace, flags: argparse.Namespace) -> tuple[lis
     return lidc_jobs(is_dir_path(settings.lidc_test_dicom_path if flags.test else settings.lidc_dicom_path))
 
 
+def choose_folders(settings: PrepareSettings, test: bool) -> tuple[Path, Path]:
+    """The CT and lung folders to write. Raises LungError where training and test slices would share a manifest."""
+    check_folders(settings.lung_ct_path, settings.lung_image_path, settings.lung_ct_test_path)
+    if test:
+        return settings.lung_ct_test_path, lung_root(settings.lung_ct_test_path)
+    return settings.lung_ct_path, settings.lung_image_path
+
+
 def main(argv: list[str] | None = None) -> None:
     """Find the scans; for each, read, cut, save; say what was skipped and why, and where the result is."""
-    settings, flags = parse_step(__doc__, [PREPARE], argv, add_flags, lambda flags: flags.dicom or flags.nifti)
+    settings, flags = parse_step(__doc__, PrepareSettings, argv, add_flags, lambda flags: flags.dicom or flags.nifti)
     if flags.scheduler:
-        make_absolute(settings, flags)
-    ct_root = Path(settings.lung_ct_test_path if flags.test else settings.lung_ct_path).expanduser()
-    lungs = lung_root(ct_root) if flags.test else Path(settings.lung_image_path).expanduser()
+        settings, flags = make_absolute(settings), make_absolute(flags)
+    ct_root, lungs = choose_folders(settings, flags.test)
     options = PrepareOptions(
         ct_root,
         lung_root=lungs if flags.labels or not flags.test else None,
@@ -227,9 +312,12 @@ def main(argv: list[str] | None = None) -> None:
     jobs = choose_patients(jobs, flags.patients)
     patients = len({job.patient_id for job in jobs})
     print(f"{len(jobs)} scans of {patients} patients found; {options.selection} slices of each")
+    tasks, unlabelled = make_tasks(jobs, options)
+    skipped += unlabelled
     with exclusive_lock(ct_root.parent):
-        rows, failed, warnings = prepare_all(jobs, options, settings.workers or os.cpu_count(), flags.scheduler)
-        report(rows, skipped + failed, warnings, options)
+        workers = settings.workers or os.cpu_count()
+        rows, failed, warned = prepare_all(tasks, options, workers, flags.scheduler, flags.add)
+        print_report(rows, skipped + failed, warned, options)
     if skipped or failed:
         raise LungError(f"{len(skipped + failed)} of {len(jobs) + len(skipped)} scans were skipped; see above")
 

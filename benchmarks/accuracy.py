@@ -25,7 +25,7 @@ def read(folder: Path, reference: Path) -> tuple[np.ndarray, np.ndarray, tuple[f
     """CT in HU, reference lung and spacing of a scan."""
     (files,) = find_series(folder).values()
     scan = open_series(files)
-    return clip_ct(scan.read()), np.load(reference)["lung"], scan.spacing_mm
+    return clip_ct(scan.read()), np.load(reference)["lung"], scan.frame.spacing_mm
 
 
 def shrink(ct_hu: np.ndarray, lung: np.ndarray, spacing: tuple, steps: tuple[int, int, int]) -> tuple:

@@ -1,13 +1,18 @@
 """Writing that is never half done: into a file or folder beside, then renamed."""
 
 import csv
+import hashlib
 import io
+import json
 import shutil
 import time
 import tokenize
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
+from types import UnionType
+from typing import get_args, get_type_hints
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -105,13 +110,54 @@ def read_npy(path: Path, on_disk: bool = False) -> np.ndarray:
         raise LungError(f"{path}: no readable .npy file ({error})") from error
 
 
-def csv_bytes(rows: Iterable[dict], columns: Iterable[str]) -> bytes:
+def table_bytes(rows: Iterable[object], kind: type) -> bytes:
+    """Records of one dataclass as the bytes of a .csv file with a header line; None is an empty cell."""
+    buffer = io.StringIO(newline="")
+    names = [field.name for field in fields(kind)]
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([getattr(row, name) for name in names] for row in rows)
+    return buffer.getvalue().encode()
+
+
+def dicts_bytes(rows: Iterable[dict], columns: Iterable[str]) -> bytes:
     """Rows as the bytes of a .csv file with a header line."""
     buffer = io.StringIO(newline="")
     writer = csv.DictWriter(buffer, fieldnames=list(columns), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue().encode()
+
+
+def read_table(path: Path, kind: type) -> list:
+    """The records of a .csv that `table_bytes` made. Raises LungError where it is damaged or of another version."""
+    types = get_type_hints(kind)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames != [field.name for field in fields(kind)]:
+                raise LungError(f"{path}: columns are not those of this version")
+            return [kind(**{name: parse_cell(text, types[name]) for name, text in row.items()}) for row in reader]
+    except (ValueError, TypeError, AttributeError, KeyError, csv.Error) as error:
+        raise LungError(f"{path}: damaged ({error})") from error
+
+
+def parse_cell(text: str, kind: type) -> str | int | float | None:
+    """A cell as the type of its column, which may be optional: then an empty cell is None. Raises ValueError."""
+    if isinstance(kind, UnionType):
+        return None if text == "" else parse_cell(text, get_args(kind)[0])
+    return kind(text)
+
+
+def fingerprint(*parts: object) -> str:
+    """Sixteen hexadecimal digits that change when any of some plain values does."""
+    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
+
+
+def file_stamps(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Name, bytes and time of files: what tells without reading them whether they are those of before."""
+    stamps = [(path.name, path.stat()) for path in sorted(paths)]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stamps]
 
 
 def is_dir_path(path: str | Path) -> Path:

@@ -4,10 +4,12 @@ On a cluster every machine must see the scans and the project's folders under th
 """
 
 import argparse
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 Item, Result = TypeVar("Item"), TypeVar("Answer")
 Outcomes = Iterator[tuple[Item, Result | LungError]]
+NAMED = 8  # scans that a line names before it counts the rest
+MAX_PROCESSES = 61  # what Windows can wait for
 WAIT_S = 10  # for the scheduler, and for a first worker
 WORKER_DIED = "the process that worked on it died (out of memory?)"
 PROJECT = Path(__file__).parent.parent
@@ -32,31 +36,66 @@ def add_scheduler_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_parallel(work: Callable[[Item], Result], items: Sequence[Item], workers: int, scheduler: str = "") -> Outcomes:
+@dataclass(frozen=True)
+class Skipped:
+    """A scan (or file, or patient) that was left out, and why."""
+
+    scan: str
+    reason: str
+
+
+def count(number: int, noun: str) -> str:
+    """1 scan, 2 scans."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def some_of(names: list[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def run_parallel(
+    work: Callable[[Item], Result], items: Sequence[Item], workers: int, log: Path, scheduler: str = ""
+) -> Outcomes:
     """What `work` makes of each item, in the order in which they end; an item that fails comes with its LungError.
 
     workers:   processes of this machine; 1 is this process
+    log:       file to which the traceback of an error that nobody expected goes
     scheduler: address of a Dask scheduler, whose workers take their place
 
-    Raises LungError where the cluster does not result.
+    Whatever an item raises, the others go on. Raises LungError where the cluster does not answer.
     """
     if scheduler and items:
-        yield from _on_cluster(work, items, scheduler)
+        yield from _on_cluster(work, items, log, scheduler)
     elif workers == 1 or len(items) <= 1:
         for item in items:
-            yield item, _result_or_error(partial(work, item))
+            yield item, _result_or_error(partial(work, item), log)
     else:
-        yield from _in_processes(work, items, workers)
+        yield from _in_processes(work, items, workers, log)
 
 
-def _result_or_error(call: Callable[[], Result]) -> Result | LungError:
+def _result_or_error(
+    call: Callable[[], Result], log: Path, worker_died: type[Exception] = BrokenProcessPool
+) -> Result | LungError:
+    """What a call returns, or its error as a LungError; raises `worker_died`."""
     try:
         return call()
+    except worker_died:
+        raise
     except LungError as error:
         return error
+    except MemoryError:
+        return LungError("not enough memory for it; close other programs, or lower --workers")
+    except Exception as error:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as file:
+            file.writelines(traceback.format_exception(error))
+        summary = (str(error).strip() or "no message").splitlines()[0]
+        return LungError(f"unexpected {type(error).__name__} ({summary}); {log} says where; please report it")
 
 
-def _in_processes(work: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Outcomes:
+def _in_processes(work: Callable[[Item], Result], items: Sequence[Item], workers: int, log: Path) -> Outcomes:
     """Where a process dies, nobody knows of which item: those that were not done get a process each."""
     lost = []
     with _start_pool(workers) as pool:
@@ -64,7 +103,7 @@ def _in_processes(work: Callable[[Item], Result], items: Sequence[Item], workers
         try:
             for future in as_completed(futures):
                 try:
-                    yield futures[future], _result_or_error(future.result)
+                    yield futures[future], _result_or_error(future.result, log)
                 except BrokenProcessPool:
                     lost.append(futures[future])
         finally:
@@ -72,17 +111,17 @@ def _in_processes(work: Callable[[Item], Result], items: Sequence[Item], workers
     for item in lost:
         with _start_pool(1) as pool:
             try:
-                yield item, _result_or_error(pool.submit(work, item).result)
+                yield item, _result_or_error(pool.submit(work, item).result, log)
             except BrokenProcessPool:
                 yield item, LungError(WORKER_DIED)
 
 
 def _start_pool(workers: int) -> ProcessPoolExecutor:
     """Processes that start afresh on every system, so that all systems behave alike."""
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    return ProcessPoolExecutor(min(workers, MAX_PROCESSES), mp_context=get_context("spawn"))
 
 
-def _on_cluster(work: Callable[[Item], Result], items: Sequence[Item], address: str) -> Outcomes:
+def _on_cluster(work: Callable[[Item], Result], items: Sequence[Item], log: Path, address: str) -> Outcomes:
     """An item whose worker dies is given to another one by the scheduler, as often as its `allowed-failures` says."""
     with _connect(address) as client:
         from distributed import KilledWorker
@@ -92,7 +131,7 @@ def _on_cluster(work: Callable[[Item], Result], items: Sequence[Item], address: 
         for future in as_completed_on_cluster(list(futures)):
             item = futures.pop(future)  # so that the cluster may forget the result
             try:
-                yield item, _result_or_error(future.result)
+                yield item, _result_or_error(future.result, log, KilledWorker)
             except KilledWorker:
                 yield item, LungError(WORKER_DIED)
 

@@ -1,4 +1,4 @@
-"""What can be known to go wrong before hours of work: a table of findings, each with what to do.
+"""What can be known to go wrong before hours of work: a table of results, each with what to do.
 
 Nothing is written, and no pixel is read but one slice of the first scan.
 """
@@ -16,10 +16,9 @@ from packaging.requirements import Requirement
 from lungct import LungError
 from lungct.files import is_dir_path
 from lungct.scans import lidc
-from lungct.scans.dicom import find_series_folder
 from lungct.scans.find import Job, lidc_jobs, open_job
 from lungct.scans.hu import check_hu_range
-from lungct.settings import BY_ATTRIBUTE, PYLIDC_CONF_NAME, load
+from lungct.settings import BY_ATTRIBUTE, load, pylidc_conf_path, resolve_path
 
 REQUIREMENTS = Path(__file__).parent.parent / "requirements.txt"
 OLDEST_PYTHON = (3, 10)
@@ -73,13 +72,18 @@ def check_python() -> Iterator[CheckResult]:
 def check_settings(conf: Path) -> tuple[CheckResult, dict]:
     """lung.conf and pylidc.conf; and the settings. Raises LungError where lung.conf cannot be read."""
     values = load(conf)
-    pylidc_conf = conf.with_name(PYLIDC_CONF_NAME)
+    pylidc_conf = pylidc_conf_path(conf)
     told = lidc.read_dicom_path(pylidc_conf) if pylidc_conf.is_file() else None
     where = values["lidc_dicom_path"]
-    if told not in (where, str(Path(where).expanduser().resolve())):
+    if told not in (where, str(resolve_path(where, conf.parent.absolute()))):
         remedy = f"it should say {where}; run: python config_file_create.py --conf {conf}"
-        return CheckResult(str(pylidc_conf), told or "missing", remedy), values
-    return CheckResult(f"{conf}, {pylidc_conf}", "readable"), values
+        return CheckResult(str(pylidc_conf), told or "missing", remedy), with_paths(values, conf.parent)
+    return CheckResult(f"{conf}, {pylidc_conf}", "readable"), with_paths(values, conf.parent)
+
+
+def with_paths(values: dict, folder: Path) -> dict:
+    """Settings whose paths are those that the steps use."""
+    return {k: resolve_path(v, folder) if BY_ATTRIBUTE[k].is_path else v for k, v in values.items()}
 
 
 def check_scans(values: dict, name: str) -> tuple[list[CheckResult], list[Job]]:
@@ -92,9 +96,9 @@ def check_scans(values: dict, name: str) -> tuple[list[CheckResult], list[Job]]:
         return [CheckResult(key, str(error), remedy, stops=True)], []
     patients = {job.patient_id for job in jobs}
     remedy = "" if jobs else "no patient is usable; see the rows below"
-    findings = [CheckResult(key, f"{len(jobs)} scans of {len(patients)} patients", remedy, not jobs)]
-    findings += [CheckResult(f"  {patient}", "skipped", reason) for patient, reason in skipped]
-    return findings, jobs
+    results = [CheckResult(key, f"{len(jobs)} scans of {len(patients)} patients", remedy, not jobs)]
+    results += [CheckResult(f"  {one.scan}", "skipped", one.reason) for one in skipped]
+    return results, jobs
 
 
 def check_sample(jobs: list[Job]) -> tuple[CheckResult, tuple[int, int]]:
@@ -108,13 +112,14 @@ def check_sample(jobs: list[Job]) -> tuple[CheckResult, tuple[int, int]]:
     fault = check_hu_range(image)
     remedy = f"looks like {fault}; --any-values goes on all the same" if fault else ""
     low, high = image.min(), image.max()
-    return CheckResult(what, f"{low} to {high} in the middle of {len(scan)} slices", remedy, bool(fault)), scan.shape
+    return CheckResult(
+        what, f"{low} to {high} in the middle of {len(scan)} slices", remedy, bool(fault)
+    ), scan.frame.shape
 
 
 def count_slices(jobs: list[Job]) -> list[int]:
     """Files in the folder of each scan's series."""
-    folders = [find_series_folder(folder, row.study_uid, row.series_uid) for folder, row in (j.source for j in jobs)]
-    return [sum(1 for path in folder.iterdir() if path.is_file()) for folder in folders]
+    return [len(job.files) for job in jobs]
 
 
 def bytes_to_write(values: dict, train: list[int], test: list[int], shape: tuple[int, int]) -> dict[str, int]:
@@ -136,7 +141,7 @@ def check_disk(values: dict, needed: dict[str, int]) -> Iterator[CheckResult]:
     to_come: dict[int, int] = {}
     folders: dict[int, Path] = {}
     for name, most in needed.items():
-        folder = Path(values[name]).expanduser()
+        folder = values[name]
         there = nearest_existing(folder.absolute())
         if not there.is_dir() or not os.access(there, os.W_OK):
             remedy = f"cannot write in {there}; --{name.replace('_', '-')} another folder"
@@ -175,22 +180,22 @@ def check_device(choice: str) -> CheckResult:
 
 
 def check_all(conf: Path) -> list[CheckResult]:
-    """Every finding, in the order in which the steps would fail."""
-    findings = list(check_python())
-    if any(finding.stops for finding in findings):
-        return findings  # the rest needs the packages
+    """Every result, in the order in which the steps would fail."""
+    results = list(check_python())
+    if any(result.stops for result in results):
+        return results  # the rest needs the packages
     try:
-        finding, values = check_settings(conf)
+        result, values = check_settings(conf)
     except LungError as error:
-        return [*findings, CheckResult(str(conf), "not usable", str(error), stops=True)]
-    train_findings, train_jobs = check_scans(values, "lidc_dicom_path")
-    test_findings, test_jobs = check_scans(values, "lidc_test_dicom_path")
-    findings += [finding, *train_findings, *test_findings]
+        return [*results, CheckResult(str(conf), "not usable", str(error), stops=True)]
+    train_results, train_jobs = check_scans(values, "lidc_dicom_path")
+    test_results, test_jobs = check_scans(values, "lidc_test_dicom_path")
+    results += [result, *train_results, *test_results]
     shape = USUAL_SHAPE
     if train_jobs or test_jobs:
         sample, shape = check_sample(train_jobs or test_jobs)
-        findings.append(sample)
+        results.append(sample)
     train, test = count_slices(train_jobs), count_slices(test_jobs)
-    findings += check_disk(values, bytes_to_write(values, train, test, shape))
+    results += check_disk(values, bytes_to_write(values, train, test, shape))
     slices = sum(min(values["slices_per_patient"], total) for total in train)
-    return [*findings, check_memory(slices, shape), check_device(values["device"])]
+    return [*results, check_memory(slices, shape), check_device(values["device"])]

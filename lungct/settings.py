@@ -1,56 +1,77 @@
-"""The one table of settings: lung.conf, its comments, every step's flags and the typed values come from it.
+"""The one table of settings: lung.conf, its comments, every step's flags and typed record come from it.
 
-Authority: flag, then lung.conf, then the default here. Paths may hold backslashes, blanks, % and any letter.
+Authority: flag, then lung.conf, then the default here. Paths may hold backslashes, blanks, % and any letter; those in a
+lung.conf start from its folder, and may use ~ and variables of the environment.
 """
 
 import argparse
 import configparser
 import difflib
 import gc
+import os
+import re
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
-from types import SimpleNamespace
+from dataclasses import dataclass, fields
+from pathlib import Path, PureWindowsPath
+from typing import TypeVar
 
 from lungct import LungError
 from lungct.files import replace_file
+from lungct.slices import HU_WINDOW
 
 CONF_NAME = "lung.conf"
 PYLIDC_CONF_NAME = "pylidc.conf"
+COMMENT = re.compile(r"\s+[#;].*")  # behind a value
+QUOTED = re.compile(r"""(?:"([^"]*)"|'([^']*)')(?:\s+[#;].*)?""")
+MAX_COUNT = 10**6
+
+Value = str | int | float | bool
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One row of the table; its type is that of the default."""
+    """One row of the table; its type is that of the default, and a path where its name ends in _path."""
 
     section: str
     key: str
-    default: str | int | float | bool
+    default: Value
     meaning: str
+    limits: tuple[float, float] | None = None  # least and most
+    choices: tuple[str, ...] = ()
 
     @property
     def attribute(self) -> str:
+        """Its name in the records and in Python."""
         return self.key.lower()
 
     @property
     def flag(self) -> str:
+        """Its name on the command line."""
         return "--" + self.attribute.replace("_", "-")
 
-    def parse(self, text: str) -> str | int | float | bool:
-        """The typed value of what stands in lung.conf; raises ValueError."""
-        if isinstance(self.default, bool):
-            return parse_bool(text)
-        return type(self.default)(text)
+    @property
+    def is_path(self) -> bool:
+        return self.attribute.endswith("_path")
+
+    def parse(self, text: str) -> Value:
+        """The typed value of a text, from lung.conf or a flag. Raises ValueError that says what it may be."""
+        value = parse_bool(text) if isinstance(self.default, bool) else type(self.default)(text)
+        if self.limits and not self.limits[0] <= value <= self.limits[1]:
+            raise ValueError(f"must be from {self.limits[0]:g} to {self.limits[1]:g}")
+        if self.choices and value not in self.choices:
+            raise ValueError(f"choose {', '.join(self.choices)}")
+        return value
 
 
 def parse_bool(text: str) -> bool:
-    """yes, no and their kin; raises ValueError."""
+    """yes, no and their kin. Raises ValueError."""
     if text.lower() in ("yes", "true", "on", "1"):
         return True
     if text.lower() in ("no", "false", "off", "0"):
         return False
-    raise ValueError(f"'{text}' is neither yes nor no")
+    raise ValueError("choose yes or no")
 
 
 PREPARE, PYLIDC, TRAIN, TEST = "prepare_dataset", "pylidc", "training", "model_test"
@@ -62,33 +83,47 @@ TABLE = (
         PREPARE, "Lung_IMAGE_PATH", "./mydata/Image/lung", "lung slices to train on: HU inside the lung, -2048 outside"
     ),
     Setting(PREPARE, "Lung_CT_TEST_PATH", "./mydata/Image_test/ct", "CT slices to test on"),
-    Setting(PREPARE, "Mask_Threshold", 8, "nodules of fewer voxels are left out of the nodule audit"),
-    Setting(PREPARE, "slices_per_patient", 10, "slices cut from the middle of each training scan"),
-    Setting(PREPARE, "workers", 0, "processes that prepare scans side by side; 0: one per processor"),
-    Setting(PYLIDC, "confidence_level", 0.5, "a voxel is nodule when this share of the radiologists marked it"),
-    Setting(PYLIDC, "padding_size", 0, "voxels by which each nodule's box is widened in the audit"),
-    Setting(TRAIN, "run_path", "./runs/lung", "where weights, pictures and curves go"),
-    Setting(TRAIN, "epochs", 40, "rounds over the training slices; fewer where early stopping sees no gain"),
-    Setting(TRAIN, "patience", 10, "epochs without a better validation Dice before the training stops"),
-    Setting(TRAIN, "batch_size", 4, "slices a step"),
-    Setting(TRAIN, "learning_rate", 3e-3, "peak of the one-cycle schedule (AdamW)"),
-    Setting(TRAIN, "validation_share", 0.2, "share of the patients kept for validation"),
-    Setting(TRAIN, "clip_norm", 1.0, "gradients are scaled down to this norm"),
-    Setting(TRAIN, "augment", True, "zoom, rotate, mirror, add noise and shift HU on the fly"),
-    Setting(TRAIN, "width", 16, "channels of the first level, doubled at each of the next"),
-    Setting(TRAIN, "depth", 5, "levels of the U-Net"),
-    Setting(TRAIN, "patch", 4, "pixels a side that the stem folds into channels; 1: a plain U-Net"),
-    Setting(TRAIN, "window_low_hu", -1024, "CT at or below this HU becomes -1"),
-    Setting(TRAIN, "window_high_hu", 600, "CT at or above this HU becomes 1"),
-    Setting(TRAIN, "seed", 1, "same seed, same split and same training on the same machine"),
-    Setting(TRAIN, "device", "auto", "auto, cpu, cuda or mps"),
-    Setting(TRAIN, "amp", "auto", "bfloat16: on, off, or auto (where a trial shows that it is faster)"),
-    Setting(TEST, "weights_path", "./runs/lung/unet_model.pth", "weights to predict with"),
-    Setting(TEST, "predictions_path", "./predictions", "where masks, pictures and scores go"),
+    Setting(PREPARE, "Mask_Threshold", 8, "nodules of fewer voxels are left out of the nodule audit", (0, MAX_COUNT)),
+    Setting(PREPARE, "slices_per_patient", 10, "slices from the middle of each training scan", (1, MAX_COUNT)),
+    Setting(PREPARE, "workers", 0, "processes that prepare scans in parallel; 0: one per processor", (0, 1024)),
     Setting(
-        TEST, "save", "npy", "npy; also a file of the whole scan: nifti, nifti-sides (right 1, left 2) or dicom-seg"
+        PYLIDC, "confidence_level", 0.5, "a voxel is nodule when this share of the radiologists marked it", (0.01, 1)
     ),
-    Setting(TEST, "png", "all", "overlays to write: all, some (one in ten) or none"),
+    Setting(PYLIDC, "padding_size", 0, "voxels by which each nodule's box is widened in the audit", (0, 512)),
+    Setting(TRAIN, "run_path", "./runs/lung", "folder for weights, pictures and curves"),
+    Setting(
+        TRAIN, "epochs", 40, "passes over the training slices; fewer where early stopping sees no gain", (1, MAX_COUNT)
+    ),
+    Setting(TRAIN, "patience", 10, "epochs without a better validation Dice before the training stops", (1, MAX_COUNT)),
+    Setting(TRAIN, "batch_size", 4, "slices per step", (1, 4096)),
+    Setting(TRAIN, "learning_rate", 3e-3, "peak of the one-cycle schedule (AdamW)", (1e-8, 1)),
+    Setting(TRAIN, "validation_share", 0.2, "share of the patients kept for validation", (0.001, 0.9)),
+    Setting(TRAIN, "clip_norm", 1.0, "gradients are scaled down to this norm", (1e-6, 1e6)),
+    Setting(TRAIN, "augment", True, "zoom, rotate, mirror, add noise and shift HU on the fly"),
+    Setting(TRAIN, "width", 16, "channels of the first level, doubled at each of the next", (1, 1024)),
+    Setting(TRAIN, "depth", 5, "levels of the U-Net", (1, 8)),
+    Setting(TRAIN, "patch", 4, "pixels a side that the stem folds into channels; 1: a plain U-Net", (1, 32)),
+    Setting(TRAIN, "window_low_hu", HU_WINDOW[0], "CT at or below this HU becomes -1", (-32768, 32767)),
+    Setting(TRAIN, "window_high_hu", HU_WINDOW[1], "CT at or above this HU becomes 1", (-32768, 32767)),
+    Setting(TRAIN, "seed", 1, "same seed, same split and same training on the same machine", (0, 2**31)),
+    Setting(TRAIN, "device", "auto", "auto, cpu, cuda or mps"),
+    Setting(
+        TRAIN,
+        "amp",
+        "auto",
+        "bfloat16: on, off, or auto (where the processor has units for it)",
+        choices=("auto", "on", "off"),
+    ),
+    Setting(TEST, "weights_path", "./runs/lung/unet_model.pth", "weights to predict with"),
+    Setting(TEST, "predictions_path", "./predictions", "folder for masks, pictures and scores"),
+    Setting(
+        TEST,
+        "save",
+        "npy",
+        "npy; also a file of the whole scan: nifti, nifti-sides (right 1, left 2) or dicom-seg",
+        choices=("npy", "nifti", "nifti-sides", "dicom-seg"),
+    ),
+    Setting(TEST, "png", "all", "overlays to write: all, some (one in ten) or none", choices=("all", "some", "none")),
 )
 BY_ATTRIBUTE = {setting.attribute: setting for setting in TABLE}
 SECTION_NOTES = {
@@ -102,75 +137,102 @@ SECTION_NOTES = {
 def add_flags(parser: argparse.ArgumentParser, settings: Iterable[Setting]) -> None:
     """A flag for each setting; one that is not given leaves None."""
     for setting in settings:
-        kind = parse_bool if isinstance(setting.default, bool) else type(setting.default)
         text = setting.meaning.replace("%", "%%")
-        parser.add_argument(setting.flag, type=kind, metavar=kind_name(setting), help=f"{text} (lung.conf)")
+        parser.add_argument(
+            setting.flag, type=flag_type(setting), metavar=kind_name(setting), help=f"{text} (lung.conf)"
+        )
+
+
+def flag_type(setting: Setting) -> Callable[[str], Value]:
+    """What argparse calls to read a flag; it raises LungError, which becomes one line."""
+
+    def parse(text: str) -> Value:
+        try:
+            return setting.parse(text)
+        except ValueError as error:
+            raise LungError(f"{setting.flag} {text}: {error}") from error
+
+    return parse
 
 
 def kind_name(setting: Setting) -> str:
     """What --help shows for a value."""
+    if setting.choices:
+        return "|".join(setting.choices)
     if isinstance(setting.default, bool):
         return "yes|no"
     return {str: "TEXT", int: "N", float: "X"}[type(setting.default)]
 
 
-def in_sections(*sections: str) -> list[Setting]:
-    """The rows of some sections."""
-    return [setting for setting in TABLE if setting.section in sections]
-
-
 def parse_step(
     doc: str,
-    sections: Iterable[str],
+    record: type[Record],
     argv: list[str] | None,
     more: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
-    does_without_conf: Callable[[argparse.Namespace], bool] = lambda flags: False,
-) -> tuple[SimpleNamespace, argparse.Namespace]:
-    """What a step's `main` starts with: (settings, flags). `more(parser)` adds the step's own flags.
+    works_without_conf: Callable[[argparse.Namespace], bool] = lambda flags: False,
+) -> tuple[Record, argparse.Namespace]:
+    """What a step's `main` starts with: (its settings, its flags). `more(parser)` adds the step's own flags.
 
-    Raises LungError where lung.conf is wrong, or missing and `does_without_conf(flags)` is not true.
+    The fields of `record` are the settings that the step uses, and so its flags. Raises LungError where lung.conf is
+    wrong, or missing and `works_without_conf(flags)` is not true.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--conf", default=CONF_NAME, help="settings file (default: %(default)s)")
-    add_flags(parser, in_sections(*sections))
+    names = [field.name for field in fields(record)]
+    add_flags(parser, [BY_ATTRIBUTE[name] for name in names])
     more(parser)
     flags = parser.parse_args(argv)
     conf = Path(flags.conf)
-    if not conf.is_file() and conf == Path(CONF_NAME) and does_without_conf(flags):
-        print(f"no {CONF_NAME} here: the defaults hold; python config_file_create.py writes one to change")
-        values = {setting.attribute: setting.default for setting in TABLE}
+    if not conf.is_file() and conf == Path(CONF_NAME) and works_without_conf(flags):
+        print(f"no {CONF_NAME} here: using the defaults; to change them: python config_file_create.py")
+        values = default_values()
     else:
         values = load(conf)
-    for name in BY_ATTRIBUTE:
-        if getattr(flags, name, None) is not None:
-            values[name] = getattr(flags, name)
-    return SimpleNamespace(**values), flags
+    given = {name: getattr(flags, name) for name in names if getattr(flags, name) is not None}
+    return make_record(record, values, conf.parent, given), flags
 
 
-def make_absolute(*spaces: SimpleNamespace | argparse.Namespace) -> None:
-    """Give the paths of settings and flags as processes elsewhere understand them."""
-    for space in spaces:
-        for name, value in vars(space).items():
-            if isinstance(value, Path) or (isinstance(value, str) and name.endswith("_path")):
-                setattr(space, name, Path(value).expanduser().absolute())
+def make_record(record: type[Record], values: dict, folder: Path, given: dict | None = None) -> Record:
+    """A step's settings: those of a lung.conf that lies in `folder`, and those that are given instead."""
+    chosen = {}
+    for name in (field.name for field in fields(record)):
+        start, source = (Path(), given) if given and name in given else (folder, values)
+        value = source[name]
+        chosen[name] = resolve_path(value, start) if BY_ATTRIBUTE[name].is_path else value
+    return record(**chosen)
 
 
-def load(path: Path) -> dict[str, str | int | float | bool]:
+def resolve_path(text: str, folder: Path) -> Path:
+    """A path of the settings: ~ and variables filled in, and from `folder` where it is relative."""
+    path = Path(os.path.expandvars(text)).expanduser()
+    return path if path.is_absolute() or PureWindowsPath(path).is_absolute() else folder / path
+
+
+def make_absolute(record: Record) -> Record:
+    """A record of settings (or flags) whose paths hold for processes that run elsewhere."""
+    values = {name: value.absolute() if isinstance(value, Path) else value for name, value in vars(record).items()}
+    return type(record)(**values)
+
+
+def default_values() -> dict[str, Value]:
+    """Every setting's default, by attribute name."""
+    return {setting.attribute: setting.default for setting in TABLE}
+
+
+def load(path: Path) -> dict[str, Value]:
     """Every setting by attribute name, from lung.conf and the defaults. Raises LungError."""
     if not path.is_file():
         raise LungError(f"no {path} here; write it first: python config_file_create.py")
-    values = {setting.attribute: setting.default for setting in TABLE}
-    values.update(read_conf(path))
-    return values
+    return {**default_values(), **read_conf(path)}
 
 
-def read_conf(path: Path) -> dict[str, str | int | float | bool]:
+def read_conf(path: Path) -> dict[str, Value]:
     """What stands in a lung.conf, typed. Raises LungError that names an unknown key and the nearest known one."""
     parser = configparser.ConfigParser(interpolation=None)
     parser.optionxform = str
     try:
-        parser.read_string(path.read_text(encoding="utf-8"))
-    except (configparser.Error, UnicodeDecodeError) as error:
+        parser.read_string(read_text(path))
+    except configparser.Error as error:
         raise LungError(f"{path}: not a settings file ({str(error).splitlines()[0]})") from error
     values = {}
     for section in parser.sections():
@@ -179,10 +241,25 @@ def read_conf(path: Path) -> dict[str, str | int | float | bool]:
             if setting is None or setting.section != section:
                 raise LungError(f"{path}: unknown setting '{key}' in [{section}]{nearest(key)}")
             try:
-                values[setting.attribute] = setting.parse(text)
+                values[setting.attribute] = setting.parse(bare_value(text))
             except ValueError as error:
                 raise LungError(f"{path}: {key} = {text}: {setting.meaning}; {error}") from error
     return values
+
+
+def read_text(path: Path) -> str:
+    """A text file as editors save it: UTF-8 with or without a byte order mark, else Windows' cp1252."""
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="replace")
+
+
+def bare_value(text: str) -> str:
+    """A value without the quotes around it, or without the comment behind it."""
+    quoted = QUOTED.fullmatch(text)
+    return (quoted[1] or quoted[2] or "") if quoted else COMMENT.sub("", text)
 
 
 def nearest(key: str) -> str:
@@ -196,7 +273,7 @@ def write_conf(path: Path, values: dict) -> None:
     lines = ["# Settings of the lung segmentation scripts. A flag of the same name wins over a line here."]
     for section, note in SECTION_NOTES.items():
         lines += ["", f"# {note}", f"[{section}]"]
-        for setting in in_sections(section):
+        for setting in (row for row in TABLE if row.section == section):
             lines += [f"# {setting.meaning}", f"{setting.key} = {as_text(setting, values[setting.attribute])}"]
     replace_file(path, ("\n".join(lines) + "\n").encode())
 
@@ -208,7 +285,17 @@ def as_text(setting: Setting, value: str | int | float | bool) -> str:
     text = str(value)
     if "\n" in text or "\r" in text or text != text.strip():
         raise LungError(f"{setting.key}: a line break or a blank at the end cannot be written: {text!r}")
-    return text
+    if bare_value(text) == text:
+        return text
+    quote = next((mark for mark in ('"', "'") if mark not in text), None)
+    if quote is None:
+        raise LungError(f"{setting.key}: both kinds of quotes cannot be written: {text!r}")
+    return f"{quote}{text}{quote}"
+
+
+def pylidc_conf_path(conf: Path) -> Path:
+    """Where the pylidc.conf of a lung.conf lies: beside it, and named after it where that has another name."""
+    return conf.with_name(PYLIDC_CONF_NAME if conf.name == CONF_NAME else f"{conf.stem}.{PYLIDC_CONF_NAME}")
 
 
 def write_pylidc_conf(path: Path, dicom_path: str) -> None:
@@ -219,7 +306,12 @@ def write_pylidc_conf(path: Path, dicom_path: str) -> None:
 
 
 def run_step(main: Callable[[], None]) -> None:
-    """Run a script: an error for the user becomes one line and exit status 1, Ctrl-C status 130."""
+    """Run a script: an error for the user becomes one line and exit status 1, Ctrl-C status 130.
+
+    A letter that the console (or the file that it is sent to) cannot hold is printed as a question mark.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")
     try:
         main()
     except LungError as error:

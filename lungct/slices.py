@@ -4,37 +4,69 @@
 same; `<root>/manifest.csv` has a row for each. Steps read the manifest, never a directory listing.
 """
 
-import csv
+import itertools
 import math
 import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from lungct import LungError
-from lungct.files import csv_bytes, read_npy, replace_file
+from lungct.files import read_npy, read_table, replace_file, table_bytes
 
 CT_RANGE_HU = (-1024, 3071)  # as most scanners store it; padding below becomes air
+HU_WINDOW = (-1024, 600)  # air to dense contrast medium: what the network sees
 OUTSIDE_LUNG_HU = -2048  # in lung slices; no CT value is so low, so lung is `!= OUTSIDE_LUNG_HU`, exactly
-COLUMNS = {
-    "patient_id": str,
-    "scan": str,
-    "series_uid": str,
-    "slice_name": str,
-    "z_index": int,
-    "x_mm": float,  # where the slice's first pixel lies
-    "y_mm": float,
-    "z_mm": float,
-    "axes": str,  # directions in which columns and rows are counted, six numbers
-    "slice_mm": float,
-    "row_mm": float,
-    "col_mm": float,
-    "lung_px": int,  # -1 where there is no lung slice
-    "label_source": str,
-    "selection": str,  # which slices were asked for; another wish makes the scan again
-}
 SCAN_NAME = 60  # longest name of a scan: its slices' names are longer, and must fit, too
 RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # no file names on Windows
+
+
+@dataclass(frozen=True)
+class SliceRow:
+    """A row of manifest.csv: one slice.
+
+    x_mm, y_mm, z_mm: where its first pixel lies (LPS)
+    axes:             directions along a row and down a column, six numbers
+    source_axes:      how the slices lay in their file, as `Frame` says it
+    lung_px:          -1 where there is no lung slice
+    selection:        which slices of the scan were asked for
+    source:           the folder or file that the scan came from
+    fingerprint:      of that input, the label and the options: another one means that the scan is made again
+    """
+
+    patient_id: str
+    scan: str
+    series_uid: str
+    slice_name: str
+    z_index: int
+    x_mm: float
+    y_mm: float
+    z_mm: float
+    axes: str
+    source_axes: str
+    rows: int
+    columns: int
+    slice_mm: float
+    row_mm: float
+    col_mm: float
+    lung_px: int
+    label_source: str
+    selection: str
+    source: str
+    fingerprint: str
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Slice, row and column spacing."""
+        return self.slice_mm, self.row_mm, self.col_mm
+
+    @property
+    def has_label(self) -> bool:
+        """Whether there is a lung slice beside the CT slice."""
+        return self.lung_px >= 0
 
 
 def safe_name(text: str, most: int = 80) -> str:
@@ -79,39 +111,63 @@ def lung_root(ct_root: Path) -> Path:
     return ct_root.parent / "lung"
 
 
-def write_manifest(path: Path, rows: list[dict]) -> None:
-    """All rows, sorted by scan and slice, so that the file does not depend on who finished first."""
-    replace_file(path, csv_bytes(sorted(rows, key=lambda r: (r["scan"], r["z_index"])), COLUMNS))
+def check_folders(ct_root: Path, lung_folder: Path, test_ct_root: Path) -> None:
+    """Raises LungError where the folders of the settings would overwrite each other's slices or manifests."""
+    if manifest_path(ct_root).resolve() == manifest_path(test_ct_root).resolve():
+        raise LungError(
+            f"Lung_CT_PATH = {ct_root} and Lung_CT_TEST_PATH = {test_ct_root} lie in one folder and would overwrite "
+            "each other; put them in two, as mydata/Image/ct and mydata/Image_test/ct"
+        )
+    if ct_root.resolve() == lung_folder.resolve():
+        raise LungError(f"Lung_CT_PATH and Lung_IMAGE_PATH are both {ct_root}; put them in two folders")
 
 
-def read_manifest(path: Path, next_step: str = "python prepare_lung_image.py") -> list[dict]:
-    """Typed rows of a manifest. Raises LungError where it is missing or not ours."""
+def write_manifest(path: Path, rows: Iterable[SliceRow]) -> None:
+    """All rows, sorted by scan and slice, so that the file does not depend on which scan was ready first."""
+    replace_file(path, table_bytes(sorted(rows, key=scan_order), SliceRow))
+
+
+def read_manifest(path: Path, next_step: str = "python prepare_lung_image.py") -> list[SliceRow]:
+    """The rows of a manifest. Raises LungError where it is missing, damaged or of another version."""
     if not path.is_file():
         raise LungError(f"no {path}; run first: {next_step}")
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if reader.fieldnames != list(COLUMNS):
-                raise LungError(f"{path}: columns are not those of this version; make it again: {next_step}")
-            return [{key: kind(row[key]) for key, kind in COLUMNS.items()} for row in reader]
-    except (ValueError, TypeError, csv.Error) as error:
-        raise LungError(f"{path}: damaged ({error}); make it again: {next_step}") from error
+        return read_table(path, SliceRow)
+    except LungError as error:
+        raise LungError(f"{error}; make it again: {next_step}") from error
 
 
-def by_scan(rows: list[dict]) -> dict[str, list[dict]]:
+def scan_order(row: SliceRow) -> tuple[str, int]:
+    """Sorts rows by scan, then from feet to head."""
+    return row.scan, row.z_index
+
+
+def by_scan(rows: Iterable[SliceRow]) -> dict[str, list[SliceRow]]:
     """The rows of each scan in ascending z."""
-    scans: dict[str, list[dict]] = {}
-    for row in sorted(rows, key=lambda r: (r["scan"], r["z_index"])):
-        scans.setdefault(row["scan"], []).append(row)
+    scans: dict[str, list[SliceRow]] = {}
+    for row in sorted(rows, key=scan_order):
+        scans.setdefault(row.scan, []).append(row)
     return scans
 
 
-def slice_path(root: Path, row: dict) -> Path:
-    """Where the slice of a manifest row lies below a `ct` or `lung` folder."""
-    return root / safe_name(row["scan"]) / f"{safe_name(row['slice_name'])}.npy"
+def slice_path(root: Path, row: SliceRow) -> Path:
+    """Where a slice lies below a `ct` or `lung` folder."""
+    return root / safe_name(row.scan) / f"{safe_name(row.slice_name)}.npy"
 
 
-def read_stack(root: Path, rows: list[dict]) -> np.ndarray:
+def is_complete(root: Path, rows: list[SliceRow]) -> bool:
+    """Whether the folder of one scan holds the slices of its rows and nothing else."""
+    paths = {slice_path(root, row) for row in rows}
+    return set(next(iter(paths)).parent.glob("*")) == paths
+
+
+def remove_scans(names: Iterable[str], roots: Iterable[Path]) -> None:
+    """Remove the slices of some scans from `ct` and `lung` folders."""
+    for root, name in itertools.product(roots, names):
+        shutil.rmtree(root / safe_name(name), ignore_errors=True)
+
+
+def read_stack(root: Path, rows: list[SliceRow]) -> np.ndarray:
     """The slices of some rows of one scan: (Z, H, W). Raises LungError where they do not go together."""
     first = read_npy(slice_path(root, rows[0]))
     stack = np.empty((len(rows), *first.shape), first.dtype)
@@ -123,11 +179,6 @@ def read_stack(root: Path, rows: list[dict]) -> np.ndarray:
             )
         place[:] = image
     return stack
-
-
-def spacing_mm(row: dict) -> tuple[float, float, float]:
-    """Slice, row and column spacing of a manifest row."""
-    return row["slice_mm"], row["row_mm"], row["col_mm"]
 
 
 def pixel_mm(spacing: tuple[float, ...]) -> float:

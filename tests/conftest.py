@@ -14,6 +14,7 @@ from lungct.phantom.anatomy import draw_build
 from lungct.phantom.lidc_tree import write_series, write_xray
 from lungct.phantom.render import Patient, make_patient
 from lungct.scans import lidc
+from lungct.slices import SliceRow
 
 ROOT = Path(__file__).parent.parent
 REAL = ROOT.parent / "shared" / "data"
@@ -47,6 +48,33 @@ def lidc_tree(tmp_path_factory) -> Path:
             write_xray(folder / "01-01-2000-x" / "1000000-NA", who)
         np.savez_compressed(root / "reference" / f"{who.patient_id}.npz", lung=patient.lung)
     return root
+
+
+def make_row(scan: str, z_index: int, **changes) -> SliceRow:
+    """A row of a manifest, of a slice of 4 x 5 pixels unless `changes` say otherwise."""
+    row = SliceRow(
+        patient_id=scan,
+        scan=scan,
+        series_uid="1.2",
+        slice_name=f"{scan}_slice{z_index:03d}",
+        z_index=z_index,
+        x_mm=0.0,
+        y_mm=0.0,
+        z_mm=5.0 * z_index,
+        axes="1 0 0 0 1 0",
+        source_axes="LPS",
+        rows=4,
+        columns=5,
+        slice_mm=5.0,
+        row_mm=2.0,
+        col_mm=1.5,
+        lung_px=12,
+        label_source="segment_lung",
+        selection="all",
+        source="/scans/" + scan,
+        fingerprint="0",
+    )
+    return replace(row, **changes)
 
 
 def run(script: str, *flags: object, cwd: Path, status: int = 0) -> str:

@@ -53,9 +53,9 @@ def test_scan_is_read_right_or_refused_with_its_reason(name, tmp_path, monkeypat
 def stored(scan: str) -> np.ndarray | None:
     """The CT that the manifest and the folders hold of a scan; None where there is none."""
     folder = Path("mydata/Image_test/ct") / scan
-    rows = [row for row in read_manifest(Path("mydata/Image_test/manifest.csv")) if row["scan"] == scan]
+    rows = [row for row in read_manifest(Path("mydata/Image_test/manifest.csv")) if row.scan == scan]
     assert folder.exists() == bool(rows)
-    return np.stack([np.load(folder / f"{row['slice_name']}.npy") for row in rows]) if rows else None
+    return np.stack([np.load(folder / f"{row.slice_name}.npy") for row in rows]) if rows else None
 
 
 def test_values_that_cannot_be_hu_pass_when_the_user_says_so(tmp_path, monkeypatch):

@@ -4,9 +4,11 @@ import os
 from functools import partial
 
 import numpy as np
+import pytest
 from corpus import phantom
 
 import prepare_lung_image as step
+from lungct import LungError
 from lungct.parallel import run_parallel
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.dicom import DicomScan, find_series, open_series
@@ -29,8 +31,26 @@ def test_a_worker_that_dies_is_told_by_patient_and_the_others_go_on(tmp_path):
         scan = open_series(files)
         jobs.append(Job(name, name, Deadly(**vars(scan)) if name == "B" else scan))
     options = step.PrepareOptions(tmp_path / "ct", None, labels=None, slices=None, any_values=False)
-    results = {
-        job.scan: result for job, result in run_parallel(partial(step.prepare_scan, options=options), jobs, workers=2)
-    }
+    tasks = [step.Task(job, None, "") for job in jobs]
+    work = partial(step.prepare_scan, options=options)
+    results = {task.job.scan: result for task, result in run_parallel(work, tasks, 2, tmp_path / "errors.log")}
     assert len(results["A"][0]) == len(results["C"][0]) == len(phantom()[0])
     assert "died (out of memory?)" in str(results["B"])
+
+
+def fail_over(number: int) -> int:
+    if number == 2:
+        raise RuntimeError("of a kind that nobody expected\nand more")
+    if number == 3:
+        raise MemoryError
+    return number
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_whatever_one_item_raises_the_others_go_on(tmp_path, workers):
+    results = dict(run_parallel(fail_over, [1, 2, 3, 4], workers, tmp_path / "errors.log"))
+    assert (results[1], results[4]) == (1, 4)
+    assert isinstance(results[2], LungError)
+    assert "unexpected RuntimeError (of a kind that nobody expected)" in str(results[2])
+    assert "not enough memory" in str(results[3])
+    assert "fail_over" in (tmp_path / "errors.log").read_text()

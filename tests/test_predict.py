@@ -175,9 +175,16 @@ def test_devices_and_precision():
         pick_device("tpu")
     assert pick_amp("on", CPU)
     assert not pick_amp("off", CPU)
-    assert pick_amp("auto", CPU) in (True, False)
-    with pytest.raises(LungError, match="choose on, off or auto"):
+    with pytest.raises(LungError, match="choose auto, on or off"):
         pick_amp("perhaps", CPU)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "amp"), [({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx2": True}, False)]
+)
+def test_precision_follows_the_processors_units(monkeypatch, capabilities, amp):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert pick_amp("auto", CPU) is amp
 
 
 def test_segment_takes_a_volume_and_its_spacing_and_gives_the_lungs():

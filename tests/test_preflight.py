@@ -20,7 +20,7 @@ def settings(home, scans, **changes) -> dict:
     values.update(changes)
     write_conf(home / "lung.conf", values)
     write_pylidc_conf(home / "pylidc.conf", values["lidc_dicom_path"])
-    return values
+    return preflight.with_paths(values, home)
 
 
 def rows(findings) -> dict:
@@ -34,7 +34,7 @@ def test_all_is_well(lidc_tree, tmp_path):
     assert "5 scans of 5 patients" in text
     assert "1 scans of 1 patients" in text
     assert "none that stops a step; next: python prepare_lung_image.py" in text
-    assert "stop " not in text
+    assert "error" not in text
     assert sorted(tmp_path.rglob("*")) == before  # nothing was written
 
 

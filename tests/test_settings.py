@@ -6,7 +6,8 @@ import pytest
 
 from lungct import LungError
 from lungct.scans import lidc
-from lungct.settings import TABLE, TRAIN, load, parse_step, read_conf, write_conf, write_pylidc_conf
+from lungct.settings import TABLE, load, parse_step, read_conf, write_conf, write_pylidc_conf
+from lungct.training.trainer import TrainSettings
 
 DEFAULTS = {setting.attribute: setting.default for setting in TABLE}
 PATHS = [
@@ -39,7 +40,7 @@ def test_every_setting_is_written_below_its_meaning_and_read_back_typed(tmp_path
 def test_flag_wins_over_file_and_file_over_default(tmp_path):
     conf = tmp_path / "lung.conf"
     conf.write_text("[training]\nepochs = 7\nseed = 3\n")
-    settings, _ = parse_step("", [TRAIN], ["--conf", str(conf), "--epochs", "2"])
+    settings, _ = parse_step("", TrainSettings, ["--conf", str(conf), "--epochs", "2"])
     assert (settings.epochs, settings.seed, settings.batch_size) == (2, 3, DEFAULTS["batch_size"])
 
 
@@ -78,5 +79,5 @@ def test_own_flags_of_a_step_are_parsed(tmp_path):
     def more(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--fresh", action="store_true")
 
-    _, flags = parse_step("", [TRAIN], ["--conf", str(tmp_path / "lung.conf"), "--fresh"], more)
+    _, flags = parse_step("", TrainSettings, ["--conf", str(tmp_path / "lung.conf"), "--fresh"], more)
     assert flags.fresh

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from conftest import make_row
 
 from lungct import LungError
-from lungct.files import exclusive_lock, npy_bytes, read_npy, replace_file, replace_folder
-from lungct.scans.geometry import frame_mm
+from lungct.files import exclusive_lock, npy_bytes, read_npy, replace_file, replace_folder, table_bytes
+from lungct.scans.geometry import frame_of
 from lungct.slices import (
-    COLUMNS,
+    SliceRow,
     clip_ct,
     is_lung,
     lung_image,
@@ -20,25 +21,8 @@ from lungct.slices import (
 )
 
 
-def row(scan: str = "A", z: int = 0) -> dict:
-    values = (
-        scan,
-        scan,
-        "1.2",
-        f"{scan}_slice{z:03d}",
-        z,
-        -3.5,
-        4.5,
-        2.5 * z,
-        "1 0 0 0 1 0",
-        2.5,
-        0.7,
-        0.9,
-        12,
-        "segment_lung",
-        "all",
-    )
-    return dict(zip(COLUMNS, values, strict=True))
+def row(scan: str = "A", z: int = 0) -> SliceRow:
+    return make_row(scan, z, x_mm=-3.5, y_mm=4.5, z_mm=2.5 * z, slice_mm=2.5, row_mm=0.7, col_mm=0.9)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +68,7 @@ def test_lung_is_read_back_exactly_whatever_its_hu():
 def test_manifest_is_typed_and_sorted(tmp_path):
     write_manifest(tmp_path / "manifest.csv", [row("B", 1), row("A", 10), row("A", 9), row("B", 0)])
     rows = read_manifest(tmp_path / "manifest.csv")
-    assert [(r["scan"], r["z_index"]) for r in rows] == [("A", 9), ("A", 10), ("B", 0), ("B", 1)]
+    assert [(r.scan, r.z_index) for r in rows] == [("A", 9), ("A", 10), ("B", 0), ("B", 1)]
     assert rows[0] == row("A", 9)
 
 
@@ -95,7 +79,7 @@ def test_missing_and_damaged_manifests_say_what_to_run(tmp_path):
     path.write_text("scan,what\n1,2\n")
     with pytest.raises(LungError, match="not those of this version"):
         read_manifest(path)
-    path.write_text(",".join(COLUMNS) + "\nA,A,1.2,A_slice000,zero,0,1,1,1,1,x,all\n")
+    path.write_text(table_bytes([row()], SliceRow).decode().replace("A_slice000,0", "A_slice000,zero"))
     with pytest.raises(LungError, match="damaged"):
         read_manifest(path)
 
@@ -138,6 +122,6 @@ def test_a_second_run_on_the_same_folder_is_told(tmp_path):
 
 
 def test_frame_of_a_scan_is_where_its_slices_lie():
-    corners, axes = frame_mm([row(z=0), row(z=2)])
-    np.testing.assert_array_equal(corners, [[-3.5, 4.5, 0], [-3.5, 4.5, 5.0]])
-    np.testing.assert_array_equal(axes, [[1, 0, 0], [0, 1, 0]])
+    frame = frame_of([row(z=0), row(z=2)])
+    np.testing.assert_array_equal(frame.corners_mm, [[-3.5, 4.5, 0], [-3.5, 4.5, 5.0]])
+    np.testing.assert_array_equal(frame.axes, [[1, 0, 0], [0, 1, 0]])

@@ -1,15 +1,17 @@
 """Overlays, curves and contact sheets. Shapes: H rows, W columns."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from lungct.files import replace_file
+from lungct.files import read_npy, replace_file
+from lungct.slices import SliceRow, by_scan, is_lung, slice_path
 
 WINDOWS_HU = {"lung": (-1350, 150), "mediastinum": (-160, 240), "bone": (-450, 1050), "wide": (-1024, 600)}
+OVERVIEW_SCANS = 60
 GREYS = 254  # of a palette's 256 entries; the others are for outlines
 RED, GREEN, BLUE, YELLOW = (255, 70, 70), (80, 230, 100), (90, 140, 255), (255, 210, 60)
 
@@ -94,6 +96,17 @@ def contact_sheet(tiles: Sequence[np.ndarray], labels: Sequence[str], columns: i
         sheet.paste(picture, corner)
         ImageDraw.Draw(sheet).text((corner[0] + 5, corner[1] + 4), label, fill=YELLOW)
     return np.asarray(sheet)
+
+
+def draw_overview(rows: Iterable[SliceRow], ct_root: Path, lung_root: Path | None) -> np.ndarray:
+    """A contact sheet: one middle slice of each scan, with the outline of its lung where there are lung slices."""
+    scans = list(by_scan(rows).items())[:OVERVIEW_SCANS]
+    tiles = []
+    for _, scan in scans:
+        middle = scan[len(scan) // 2]
+        masks = [is_lung(read_npy(slice_path(lung_root, middle)))] if lung_root else []
+        tiles.append(overlay(read_npy(slice_path(ct_root, middle)), *masks))
+    return contact_sheet(tiles, [name for name, _ in scans], columns=min(6, len(tiles)))
 
 
 def save_png(path: Path, image: np.ndarray) -> None:

@@ -1,40 +1,54 @@
 """How much of each nodule that radiologists annotated lies inside a lung mask."""
 
-from types import SimpleNamespace
+from dataclasses import dataclass
 
 import numpy as np
 
-from lungct.scans import lidc
+from lungct.scans.lidc import Nodule
+from lungct.slices import SliceRow
 
-NODULE_COLUMNS = ("scan", "nodule", "readers", "voxels", "slices", "slices_predicted", "coverage")
+
+@dataclass(frozen=True)
+class NoduleScore:
+    """A row of nodules.csv. `slices` has the nodule, `slices_predicted` of them were predicted; coverage is 0 to 1."""
+
+    scan: str
+    nodule: int
+    readers: int
+    voxels: int
+    slices: int
+    slices_predicted: int
+    coverage: float
 
 
-def audit_nodules(rows: list[dict], lung: np.ndarray, settings: SimpleNamespace) -> list[dict]:
-    """The share of each annotated nodule that lies inside the predicted lung, a row each.
+def audit_nodules(rows: list[SliceRow], lung: np.ndarray, nodules: list[Nodule]) -> list[NoduleScore]:
+    """The share of each nodule that lies inside the predicted lung of one scan, (Z, H, W) bool in LPS.
 
     Only voxels on predicted slices count; a nodule that has none is left out.
     """
-    z_mm = np.array([row["z_mm"] for row in rows])
-    found = lidc.find_nodules(
-        rows[0]["series_uid"], settings.confidence_level, settings.padding_size, settings.mask_threshold
-    )
+    z_mm = np.array([row.z_mm for row in rows])
+    lung = as_stored(lung, rows[0].source_axes)
     audit = []
-    for nodule in found:
+    for nodule in nodules:
         nearest = np.abs(nodule.z_mm[:, None] - z_mm[None]).argmin(axis=1)
-        here = np.abs(nodule.z_mm - z_mm[nearest]) < rows[0]["slice_mm"] / 2
+        here = np.abs(nodule.z_mm - z_mm[nearest]) < rows[0].slice_mm / 2
         height, width = nodule.mask.shape[:2]
-        high, wide = slice(nodule.row, nodule.row + height), slice(nodule.col, nodule.col + width)
+        in_rows, in_cols = slice(nodule.row, nodule.row + height), slice(nodule.col, nodule.col + width)
         mask = nodule.mask[..., here]
-        inside = mask & np.moveaxis(lung[nearest[here], high, wide], 0, -1)
-        if mask.any():
-            values = (
-                rows[0]["scan"],
-                nodule.number,
-                nodule.readers,
-                np.count_nonzero(mask),
-                len(here),
-                np.count_nonzero(here),
-            )
-            coverage = np.count_nonzero(inside) / np.count_nonzero(mask)
-            audit.append(dict(zip(NODULE_COLUMNS, (*values, round(coverage, 4)), strict=True)))
+        inside = mask & np.moveaxis(lung[nearest[here], in_rows, in_cols], 0, -1)
+        voxels = np.count_nonzero(mask)
+        if voxels:
+            coverage = round(np.count_nonzero(inside) / voxels, 4)
+            seen = np.count_nonzero(here)
+            audit.append(NoduleScore(rows[0].scan, nodule.number, nodule.readers, voxels, len(here), seen, coverage))
     return audit
+
+
+def as_stored(lung: np.ndarray, source_axes: str) -> np.ndarray:
+    """Slices (Z, H, W) turned from LPS to the rows and columns of their files, which is where pylidc counts."""
+    columns, rows = source_axes[:2]
+    if columns in "AP":
+        lung = lung.swapaxes(1, 2)
+    if rows in "AR":
+        lung = lung[:, ::-1]
+    return lung[:, :, ::-1] if columns in "AR" else lung

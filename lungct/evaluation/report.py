@@ -2,30 +2,104 @@
 
 import base64
 import json
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+
+from lungct.evaluation.figures import GREEN, RED, jpeg_bytes, outline_png, overlay, overlay_png, to_grey
+from lungct.files import npy_bytes
+from lungct.segmentation.morphology import slice_pixels
+from lungct.slices import SliceRow, safe_name
 
 TEMPLATE = Path(__file__).with_name("report.html")
 NUMBERS = ("slices", "litres", "dice", "hd95_mm")
+PNG_EVERY = {"all": 1, "some": 10, "none": None}  # slices for each overlay
+THUMBNAIL_PX = 128
 VIEW, THUMBNAIL = "view", "thumbnail.jpg"
+
+
+@dataclass(frozen=True)
+class ScanScore:
+    """A row of scores.csv. What needs a reference is None (an empty cell) where there is none.
+
+    worst_slice: name of the slice with the lowest Dice
+    flags:       why the result needs a look, separated by semicolons
+    seen_in_training: no, train or val
+    weights:     first digits of their SHA-256
+    fingerprint: of all that the row was made from
+    """
+
+    scan: str
+    patient_id: str
+    slices: int
+    litres: float
+    dice: float | None = None
+    iou: float | None = None
+    hd95_mm: float | None = None
+    surface_dice_1mm: float | None = None
+    surface_dice_2mm: float | None = None
+    worst_slice: str = ""
+    worst_slice_dice: float | None = None
+    flags: str = ""
+    seen_in_training: str = "no"
+    weights: str = ""
+    precision: str = ""
+    png: str = ""
+    save: str = ""
+    fingerprint: str = ""
 
 
 def report_bytes(scans: list[dict]) -> bytes:
     """The page for some scans, as `report_row` makes them."""
-    data = json.dumps(scans, separators=(",", ":")).replace("<", "\\u003c")  # no </script> can end it
+    data = json.dumps(scans, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")  # no </script> can end it
     return TEMPLATE.read_text(encoding="utf-8").replace("__SCANS__", data).encode()
 
 
-def report_row(score: dict, coverage: float | None, folder: Path, slices: list[str]) -> dict:
+def finite_or_none(value: float | None) -> float | None:
+    """A number that JSON can hold: an empty mask is infinitely far from its reference."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def report_row(score: ScanScore, coverage: float | None, folder: Path, slices: list[str]) -> dict:
     """What the page shows of one scan, of its row of scores.csv, its nodules' mean coverage, its folder and slices."""
     thumbnail = folder / VIEW / THUMBNAIL
     picture = base64.b64encode(thumbnail.read_bytes()).decode() if thumbnail.is_file() else ""
     return {
-        "scan": score["scan"],
+        "scan": score.scan,
         "folder": folder.name,
         "thumbnail": f"data:image/jpeg;base64,{picture}",
-        **{name: float(score[name]) if score[name] != "" else None for name in NUMBERS},
+        **{name: finite_or_none(getattr(score, name)) for name in NUMBERS},
         "coverage": coverage,
-        "flags": [flag for flag in score["flags"].split("; ") if flag],
-        "seen": score["seen_in_training"],
+        "flags": [flag for flag in score.flags.split("; ") if flag],
+        "seen": score.seen_in_training,
         "views": [name for name in slices if (folder / VIEW / f"{name}.jpg").is_file()],
     }
+
+
+def result_files(
+    rows: list[SliceRow], ct_hu: np.ndarray, lung: np.ndarray, truth: np.ndarray | None, png: str
+) -> dict[str, bytes]:
+    """A scan's files by name: a mask for each slice, an overlay for as many as `png` says."""
+
+    def encode(z: int) -> dict[str, bytes]:
+        name = safe_name(rows[z].slice_name)
+        files = {f"{name}.npy": npy_bytes(lung[z].astype(np.uint8))}
+        if PNG_EVERY[png] and z % PNG_EVERY[png] == 0:
+            masks, colours = ([lung[z]], (RED,)) if truth is None else ([truth[z], lung[z]], (GREEN, RED))
+            files[f"{name}.png"] = overlay_png(ct_hu[z], *masks, colours=colours)
+            files[f"{VIEW}/{name}.jpg"] = jpeg_bytes(to_grey(ct_hu[z], "wide"))
+            files[f"{VIEW}/{name}.png"] = outline_png(*masks, colours=colours)
+        return files
+
+    with ThreadPoolExecutor() as pool:
+        return {name: content for files in pool.map(encode, range(len(rows))) for name, content in files.items()}
+
+
+def thumbnail(ct_hu: np.ndarray, lung: np.ndarray) -> bytes:
+    """The slice with most lung, small, with its outline."""
+    z = slice_pixels(lung).argmax()
+    step = -(-max(lung.shape[1:]) // THUMBNAIL_PX)
+    return jpeg_bytes(overlay(ct_hu[z, ::step, ::step], lung[z, ::step, ::step]))

@@ -38,7 +38,7 @@ def read_lung(path: Path, scan: Scan) -> np.ndarray:
     """The lungs of a whole scan from any label file, (Z, H, W) bool. Raises LungError where they do not fit it."""
     if path.suffix == ".dcm":
         return read_dicom_label(path, scan)
-    return read_label(path, (len(scan), *scan.shape))
+    return read_label(path, (len(scan), *scan.frame.shape))
 
 
 def read_label(path: Path, shape: tuple[int, int, int]) -> np.ndarray:

@@ -73,16 +73,18 @@ def choose(path: Path, names: dict[int, str]) -> set[int]:
 
 def nearest_slice(path: Path, z_mm: float, scan: Scan) -> int:
     """The slice of a scan at a height. Raises LungError where there is none."""
-    nearest = int(np.abs(scan.z_mm - z_mm).argmin())
-    if abs(scan.z_mm[nearest] - z_mm) > scan.spacing_mm[0] / 2:
+    nearest = int(np.abs(scan.frame.z_mm - z_mm).argmin())
+    if abs(scan.frame.z_mm[nearest] - z_mm) > scan.frame.spacing_mm[0] / 2:
         raise LungError(f"{path}: a contour at z = {z_mm:.1f} mm, where the scan has no slice")
     return nearest
 
 
 def to_pixels(points_mm: np.ndarray, z_index: int, scan: Scan) -> np.ndarray:
     """Places (N, 3) in mm as (row, column) of a slice, (N, 2)."""
-    away = points_mm - scan.corners_mm[z_index]
-    return np.stack([away @ scan.axes[1] / scan.spacing_mm[1], away @ scan.axes[0] / scan.spacing_mm[2]], 1)
+    away = points_mm - scan.frame.corners_mm[z_index]
+    return np.stack(
+        [away @ scan.frame.axes[1] / scan.frame.spacing_mm[1], away @ scan.frame.axes[0] / scan.frame.spacing_mm[2]], 1
+    )
 
 
 def read_structures(path: Path, dataset: pydicom.Dataset, scan: Scan) -> np.ndarray:
@@ -90,7 +92,7 @@ def read_structures(path: Path, dataset: pydicom.Dataset, scan: Scan) -> np.ndar
     from skimage.draw import polygon2mask  # here: it takes a while to import
 
     lungs = choose(path, {int(roi.ROINumber): str(roi.ROIName) for roi in dataset.StructureSetROISequence})
-    lung = np.zeros((len(scan), *scan.shape), bool)
+    lung = np.zeros((len(scan), *scan.frame.shape), bool)
     for roi in dataset.ROIContourSequence:
         if int(roi.ReferencedROINumber) not in lungs:
             continue
@@ -98,7 +100,7 @@ def read_structures(path: Path, dataset: pydicom.Dataset, scan: Scan) -> np.ndar
         for contour in roi.get("ContourSequence", []):
             points_mm = np.array(contour.ContourData, float).reshape(-1, 3)
             z = nearest_slice(path, float(points_mm[:, 2].mean()), scan)
-            one[z] ^= polygon2mask(scan.shape, to_pixels(points_mm, z, scan))
+            one[z] ^= polygon2mask(scan.frame.shape, to_pixels(points_mm, z, scan))
         lung |= one
     return lung
 
@@ -109,7 +111,7 @@ def read_segments(path: Path, dataset: pydicom.Dataset, scan: Scan) -> np.ndarra
     groups = dataset.PerFrameFunctionalGroupsSequence
     check_size(path, (len(groups), dataset.Rows, dataset.Columns))
     frames = dataset.pixel_array.reshape(len(groups), dataset.Rows, dataset.Columns)
-    lung = np.zeros((len(scan), *scan.shape), bool)
+    lung = np.zeros((len(scan), *scan.frame.shape), bool)
     for frame, group in zip(frames, groups, strict=True):
         if int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber) not in lungs:
             continue
@@ -123,7 +125,7 @@ def read_segments(path: Path, dataset: pydicom.Dataset, scan: Scan) -> np.ndarra
         corner = np.array([float(c) for c in group.PlanePositionSequence[0].ImagePositionPatient]) + shift
         z = nearest_slice(path, corner[2], scan)
         image = to_lps(frame, orientation.ravel())
-        if image.shape != scan.shape or np.abs(to_pixels(corner[None], z, scan)).max() > MAX_OFF_PX:
+        if image.shape != scan.frame.shape or np.abs(to_pixels(corner[None], z, scan)).max() > MAX_OFF_PX:
             raise LungError(f"{path}: its frames do not lie on the slices of the scan")
         lung[z] |= image > 0
     return lung

@@ -55,8 +55,10 @@ def encode(sides: np.ndarray, scan: DicomScan, weights: str) -> bytes:
     No name or birth date is taken over. Raises LungError where the slices are not those of the scan or lack what a
     segmentation must name.
     """
-    if sides.shape != (len(scan), *scan.shape):
-        raise LungError(f"{scan.files[0].parent}: {len(scan)} slices of {scan.shape}, but the masks are {sides.shape}")
+    if sides.shape != (len(scan), *scan.frame.shape):
+        raise LungError(
+            f"{scan.files[0].parent}: {len(scan)} slices of {scan.frame.shape}, but the masks are {sides.shape}"
+        )
     try:
         sources = [read_source(path) for path in scan.files]
         pixels = np.stack(

@@ -13,7 +13,17 @@ import pydicom
 from tqdm import tqdm
 
 from lungct import LungError
-from lungct.scans.geometry import SAME_PLACE_MM, Scan, check_size, contiguous_runs, frame_to_lps, lps_flips, to_lps
+from lungct.scans.geometry import (
+    SAME_PLACE_MM,
+    Frame,
+    Scan,
+    axis_codes,
+    check_size,
+    contiguous_runs,
+    frame_to_lps,
+    lps_flips,
+    to_lps,
+)
 from lungct.scans.headers import DECODE_ERRORS, NEEDED_TAGS, Header, first_line, read_header
 from lungct.scans.hu import stored_values, to_hu
 
@@ -32,8 +42,8 @@ class DicomScan(Scan):
             hu = to_lps(hu, dataset.ImageOrientationPatient)
         except DECODE_ERRORS as error:
             raise LungError(f"{path}: cannot decode the pixels ({first_line(error)})") from error
-        if hu.shape != self.shape:
-            raise LungError(f"{path}: {hu.shape[0]} x {hu.shape[1]} pixels, but its header says {self.shape}")
+        if hu.shape != self.frame.shape:
+            raise LungError(f"{path}: {hu.shape[0]} x {hu.shape[1]} pixels, but its header says {self.frame.shape}")
         return hu
 
 
@@ -132,10 +142,7 @@ def _open_series(files: list[tuple[Path, Header]]) -> DicomScan:
         patient_id=first.text("PatientID").strip() or "unknown",
         series_uid=first.text("SeriesInstanceUID"),
         files=tuple(path for path, _ in files),
-        corners_mm=corners_mm + shift,
-        axes=axes,
-        spacing_mm=(slice_mm, row_mm, col_mm),
-        shape=shape,
+        frame=Frame(corners_mm + shift, axes, (slice_mm, row_mm, col_mm), shape, axis_codes(orientation)),
         warnings=tuple(warnings),
     )
 

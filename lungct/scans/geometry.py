@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lungct import LungError
+from lungct.slices import SliceRow
 
 SAME_PLACE_MM = 0.01
 GAP_FACTOR = 1.5  # a step this much longer than the usual one means that a slice is missing
@@ -19,24 +20,22 @@ MAX_VOXELS = 2**31  # 2,048 slices of 1,024 x 1,024; a file that claims more is 
 
 
 @dataclass(frozen=True)
-class Scan:
-    """A CT volume whose pixels are still on disk.
+class Frame:
+    """Where the slices of a volume lie, in LPS: slices run to the head, rows to the back, columns to the left.
 
-    corners_mm: (Z, 3) float64, where the first pixel of each slice lies: x to the left, y to the back, z to the head
-    axes:       (2, 3) float64, the directions in which columns and rows are counted
-    spacing_mm: slice, row and column spacing
-    shape:      rows and columns of a slice, after it is turned to LPS
-    warnings:    what was odd about the files, one phrase each
+    corners_mm:  (Z, 3) float64, the first pixel of each slice: x to the left, y to the back, z to the head, ascending
+    axes:        (2, 3) float64, unit vectors along a row and down a column
+    spacing_mm:  slice, row and column spacing
+    shape:       rows and columns of a slice
+    source_axes: where columns, rows and slices of the file ran before they were turned to LPS, a letter each as
+                 nibabel writes them: L or R, A or P, I or S
     """
 
-    patient_id: str
-    series_uid: str
-    files: tuple[Path, ...]
     corners_mm: np.ndarray
     axes: np.ndarray
     spacing_mm: tuple[float, float, float]
     shape: tuple[int, int]
-    warnings: tuple[str, ...] = ()
+    source_axes: str = "LPS"
 
     def __len__(self) -> int:
         return len(self.corners_mm)
@@ -46,10 +45,24 @@ class Scan:
         """(Z,) float64, ascending."""
         return self.corners_mm[:, 2]
 
+
+@dataclass(frozen=True)
+class Scan:
+    """A CT volume whose pixels are still on disk; `warnings` say what was unusual about its files, a phrase each."""
+
+    patient_id: str
+    series_uid: str
+    files: tuple[Path, ...]
+    frame: Frame
+    warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
     def read(self, z_indices: Iterable[int] | None = None) -> np.ndarray:
         """Decode the slices asked for (all when None): (Z, H, W) int16 in HU, not clipped."""
         wanted = range(len(self)) if z_indices is None else list(z_indices)
-        ct_hu = np.empty((len(wanted), *self.shape), np.int16)
+        ct_hu = np.empty((len(wanted), *self.frame.shape), np.int16)
         for place, z in enumerate(wanted):
             ct_hu[place] = self._read_slice(z)
         return ct_hu
@@ -120,7 +133,34 @@ def check_size(path: Path, shape: tuple[int, ...]) -> None:
         raise LungError(f"{path}: {' x '.join(map(str, shape))} voxels are no scan; is the file damaged?")
 
 
-def frame_mm(rows: list[dict]) -> tuple[np.ndarray, np.ndarray]:
-    """Corners (Z, 3) and axes (2, 3) of the slices of one scan, as `Scan` has them."""
-    corners = np.array([[row["x_mm"], row["y_mm"], row["z_mm"]] for row in rows])
-    return corners, np.reshape([float(c) for c in rows[0]["axes"].split()], (2, 3))
+def row_fields(frame: Frame, z_index: int) -> dict:
+    """What a row of the manifest says of where its slice lies; `frame_of` reads it back."""
+    x_mm, y_mm, z_mm = np.round(frame.corners_mm[z_index], 4).tolist()
+    slice_mm, row_mm, col_mm = frame.spacing_mm
+    return {
+        "x_mm": x_mm,
+        "y_mm": y_mm,
+        "z_mm": z_mm,
+        "axes": " ".join(f"{c:.6g}" for c in frame.axes.ravel()),
+        "source_axes": frame.source_axes,
+        "rows": frame.shape[0],
+        "columns": frame.shape[1],
+        "slice_mm": round(slice_mm, 6),
+        "row_mm": row_mm,
+        "col_mm": col_mm,
+    }
+
+
+def frame_of(rows: list[SliceRow]) -> Frame:
+    """The frame of the slices of one scan, of their rows of the manifest in ascending z."""
+    first = rows[0]
+    corners_mm = np.array([[row.x_mm, row.y_mm, row.z_mm] for row in rows])
+    axes = np.reshape([float(c) for c in first.axes.split()], (2, 3))
+    return Frame(corners_mm, axes, first.spacing_mm, (first.rows, first.columns), first.source_axes)
+
+
+def axis_codes(orientation: Iterable[float]) -> str:
+    """`Frame.source_axes` of axial slices of some ImageOrientationPatient, sorted in ascending z."""
+    swapped, mirrored, upturned = lps_flips(orientation)
+    codes = ("R" if mirrored else "L") + ("A" if upturned else "P")
+    return (codes[::-1] if swapped else codes) + "S"

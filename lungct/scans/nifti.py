@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lungct import LungError
-from lungct.scans.geometry import Scan, check_size
+from lungct.scans.geometry import Frame, Scan, check_size
 from lungct.scans.headers import DECODE_ERRORS, first_line
 from lungct.scans.hu import to_hu
 
@@ -33,30 +33,27 @@ def open_nifti(path: Path) -> NiftiScan:
 
     Raises LungError where the file is no 3-D volume.
     """
-    volume, corners_mm, axes, spacing_mm = read_volume(path)
+    volume, frame = read_volume(path)
     hu = np.nan_to_num(volume.astype(np.float32), nan=NOT_A_NUMBER_HU)
     name = stem(path)
     return NiftiScan(
         patient_id=name,
         series_uid=name,
         files=(path,),
-        corners_mm=corners_mm,
-        axes=axes,
-        spacing_mm=spacing_mm,
-        shape=volume.shape[1:],
+        frame=frame,
         volume=to_hu(hu, 1, 0.0),
     )
 
 
-def read_volume(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, float, float]]:
-    """A NIfTI or MetaImage file turned to LPS: (Z, H, W) array; corners, axes and spacing as `Scan` has them.
+def read_volume(path: Path) -> tuple[np.ndarray, Frame]:
+    """A NIfTI or MetaImage file turned to LPS: (Z, H, W) array, and where it lies.
 
     Raises LungError where it is no 3-D volume.
     """
     read = _read_nifti if path.name.endswith(NIFTI_ENDINGS) else _read_metaimage
     volume, corner_mm, directions, spacing_mm = read(path)
     corners_mm = corner_mm + spacing_mm[0] * np.arange(len(volume))[:, None] * directions[2]
-    return volume, corners_mm, directions[:2], spacing_mm
+    return volume, Frame(corners_mm, directions[:2], spacing_mm, volume.shape[1:])
 
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, float, float]]:
@@ -103,17 +100,15 @@ MAX_OFF = 0.25  # of a slice's distance, between its place and the one that NIfT
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI counts to the right and to the front
 
 
-def nifti_bytes(
-    mask: np.ndarray, corners_mm: np.ndarray, axes: np.ndarray, spacing_mm: tuple[float, float, float]
-) -> bytes:
+def nifti_bytes(mask: np.ndarray, frame: Frame) -> bytes:
     """A mask or labels (Z, H, W) as the bytes of a .nii.gz (uint8) that lies where its scan lies.
 
-    The other arguments are as `Scan` has them. A missing slice becomes an empty one. A tilted gantry makes a sheared
-    frame, which NIfTI can say (sform). Raises LungError where the slices are not equally spaced: it cannot say that.
+    A missing slice becomes an empty one. A tilted gantry makes a sheared affine, which NIfTI can say (sform). Raises
+    LungError where the slices are not equally spaced: it cannot say that.
     """
     import nibabel
 
-    z_mm = corners_mm[:, 2]
+    corners_mm, spacing_mm, z_mm = frame.corners_mm, frame.spacing_mm, frame.z_mm
     places = np.rint((z_mm - z_mm[0]) / spacing_mm[0]).astype(int)
     step_mm = np.array([0, 0, spacing_mm[0]])
     if len(places) > 1:
@@ -122,10 +117,10 @@ def nifti_bytes(
         raise LungError("slices at unequal distances cannot be a NIfTI file; use --save npy")
     volume = np.zeros((places[-1] + 1, *mask.shape[1:]), np.uint8)
     volume[places] = mask
-    frame = np.eye(4)
-    frame[:3] = np.column_stack([axes[0] * spacing_mm[2], axes[1] * spacing_mm[1], step_mm, corners_mm[0]])
-    image = nibabel.Nifti1Image(volume.transpose(2, 1, 0), RAS_TO_LPS @ frame)
-    unit = frame[:3, :3] / np.linalg.norm(frame[:3, :3], axis=0)
+    affine = np.eye(4)
+    affine[:3] = np.column_stack([frame.axes[0] * spacing_mm[2], frame.axes[1] * spacing_mm[1], step_mm, corners_mm[0]])
+    image = nibabel.Nifti1Image(volume.transpose(2, 1, 0), RAS_TO_LPS @ affine)
+    unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     image.set_sform(image.affine, code="scanner")
     image.set_qform(image.affine, code="scanner" if np.allclose(unit.T @ unit, np.eye(3), atol=1e-3) else "unknown")
     image.header.set_xyzt_units("mm")

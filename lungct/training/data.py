@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from lungct import LungError
 from lungct.files import read_npy
-from lungct.slices import by_scan, is_lung, read_stack, slice_path
+from lungct.slices import SliceRow, by_scan, is_lung, read_stack, slice_path
 from lungct.training.augment import PADDING_HU
 
 P_THICK_SLICE, THICK_MM = 0.2, 8.0  # chance that three slices are averaged to one, where it gets no thicker than that
@@ -21,7 +21,7 @@ P_THICK_SLICE, THICK_MM = 0.2, 8.0  # chance that three slices are averaged to o
 class SliceSet:
     """Slices in memory: ct int16 HU and lung bool, each (N, H, W), smaller ones filled up with air."""
 
-    def __init__(self, rows: list[dict], ct_root: Path, lung_root: Path):
+    def __init__(self, rows: list[SliceRow], ct_root: Path, lung_root: Path):
         scans = by_scan(rows).values()
         shapes = [read_npy(slice_path(ct_root, scan[0]), on_disk=True).shape for scan in scans]
         shape = tuple(max(sides) for sides in zip(*shapes, strict=True))
@@ -43,7 +43,7 @@ class SliceSet:
                 )
             place = slice(start, start + len(ct)), slice(ct.shape[1]), slice(ct.shape[2])
             self.ct[place], self.lung[place] = ct, lung
-            z_mm = np.array([row["z_mm"] for row in scan])
+            z_mm = np.array([row.z_mm for row in scan])
             self.has_thin_neighbours[start + 1 : start + len(ct) - 1] = 1.5 * (z_mm[2:] - z_mm[:-2]) <= THICK_MM
             start += len(ct)
 
@@ -64,14 +64,14 @@ class SliceSet:
         return tuple(part.to(device, non_blocking=True).float() for part in pair)
 
 
-def split_patients(rows: list[dict], share: float, seed: int) -> tuple[list[dict], list[dict]]:
+def split_patients(rows: list[SliceRow], share: float, seed: int) -> tuple[list[SliceRow], list[SliceRow]]:
     """(training rows, validation rows): whole patients, shuffled by the seed. Raises LungError for fewer than two."""
-    patients = sorted({row["patient_id"] for row in rows})
+    patients = sorted({row.patient_id for row in rows})
     if len(patients) < 2:
         raise LungError(f"{len(patients)} patient is too few to train: one is needed to learn from and one to check on")
     order = np.random.default_rng(seed).permutation(patients)
     held_out = set(order[: min(len(patients) - 1, max(1, round(share * len(patients))))].tolist())
-    return [r for r in rows if r["patient_id"] not in held_out], [r for r in rows if r["patient_id"] in held_out]
+    return [r for r in rows if r.patient_id not in held_out], [r for r in rows if r.patient_id in held_out]
 
 
 def batches(total: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:

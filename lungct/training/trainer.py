@@ -5,9 +5,8 @@ B batch, H rows, W columns.
 
 import copy
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -26,6 +25,35 @@ from lungct.weights import Model, normalise, read_torch
 
 MAX_NON_FINITE_STEPS = 10  # non-finite losses in a row
 EMA_DECAY = 0.99  # of the averaged weights, a step: they are those of about the last hundred steps
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What step 3 uses. Raises LungError for a window without width."""
+
+    lung_ct_path: Path
+    lung_image_path: Path
+    run_path: Path
+    epochs: int
+    patience: int
+    batch_size: int
+    learning_rate: float
+    validation_share: float
+    clip_norm: float
+    augment: bool
+    width: int
+    depth: int
+    patch: int
+    window_low_hu: int
+    window_high_hu: int
+    seed: int
+    device: str
+    amp: str
+
+    def __post_init__(self) -> None:
+        if self.window_low_hu >= self.window_high_hu:
+            window = f"window_low_hu = {self.window_low_hu}, window_high_hu = {self.window_high_hu}"
+            raise LungError(f"{window}: the first must be the lower one")
 
 
 @dataclass
@@ -47,7 +75,7 @@ class Trainer:
     """
 
     def __init__(
-        self, settings: SimpleNamespace, model: Model, train: SliceSet, val: SliceSet, device: torch.device, team: Team
+        self, settings: TrainSettings, model: Model, train: SliceSet, val: SliceSet, device: torch.device, team: Team
     ):
         self.settings, self.model, self.train_set, self.val_set = settings, model, train, val
         self.device, self.team, self.progress = device, team, Progress()
@@ -162,7 +190,7 @@ class Trainer:
         if not size:
             raise LungError("out of decay even with one slice a step; take a smaller --width, or --device cpu")
         print(f"out of decay: batch_size {self.settings.batch_size} -> {size}; the epoch starts again")
-        self.settings.batch_size = size
+        self.settings = replace(self.settings, batch_size=size)
         self.steps_per_epoch = len(batches(len(self.train_set), size, 0, 0))
         if self.device.type == "cuda":
             torch.cuda.empty_cache()

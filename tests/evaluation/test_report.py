@@ -11,15 +11,14 @@ import pytest
 from PIL import Image
 
 from lungct.evaluation.figures import jpeg_bytes, outline_png
-from lungct.evaluation.report import THUMBNAIL, VIEW, report_bytes, report_row
+from lungct.evaluation.report import THUMBNAIL, VIEW, ScanScore, report_bytes, report_row
 
 SLICES = [f"0001_slice{z:03d}" for z in range(5)]
 HOSTILE = '<img src=x onerror="document.title=1"></script><script>document.title=2</script>'
 
 
-def score(scan: str, **changes) -> dict:
-    row = {"scan": scan, "slices": "5", "litres": "4.5", "dice": "", "hd95_mm": "", "flags": ""}
-    return {**row, "seen_in_training": "no", **changes}
+def score(scan: str, **changes) -> ScanScore:
+    return ScanScore(scan, patient_id=scan, slices=5, **{"litres": 4.5, **changes})
 
 
 def write_folder(folder) -> None:
@@ -38,15 +37,13 @@ def rows(tmp_path) -> list[dict]:
     """A good scan, a bad one, one with two flags and no Dice, one of a hostile name; the bad one has pictures."""
     write_folder(tmp_path / "patient_Bad")
     scores = [
-        score("Good", dice="0.991", hd95_mm="1.2"),
-        score("Bad", dice="0.4", hd95_mm="30", flags="gas below the diaphragm"),
-        score("Flagged", flags="one lung only; outside the usual 2 to 8 litres", litres="1.1"),
-        score(HOSTILE, dice="0.98", hd95_mm="2"),
+        score("Good", dice=0.991, hd95_mm=1.2),
+        score("Bad", dice=0.4, hd95_mm=30.0, flags="gas below the diaphragm"),
+        score("Flagged", flags="one lung only; outside the usual 2 to 8 litres", litres=1.1),
+        score(HOSTILE, dice=0.98, hd95_mm=2.0),
     ]
     folders = [tmp_path / f"patient_{name}" for name in ("Good", "Bad", "Flagged", "Hostile")]
-    return [
-        report_row(s, 0.5 if s["scan"] == "Good" else None, f, SLICES) for s, f in zip(scores, folders, strict=True)
-    ]
+    return [report_row(s, 0.5 if s.scan == "Good" else None, f, SLICES) for s, f in zip(scores, folders, strict=True)]
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def test_highdicom_reads_both_lungs_back_on_the_slices_of_the_source(tmp_path, f
         tmp_path / "ct", WHO, np.zeros(SHAPE, np.int16), SPACING_MM, ImageOrientationPatient=frame, PatientName="Doe^J"
     )
     scan = write_dicom.find_scan(tmp_path / "ct", WHO.series_uid)
-    sides = np.random.default_rng(3).integers(0, 3, (len(scan), *scan.shape)).astype(np.uint8)
+    sides = np.random.default_rng(3).integers(0, 3, (len(scan), *scan.frame.shape)).astype(np.uint8)
     path = tmp_path / "seg" / "a.dcm"
     path.parent.mkdir()
     path.write_bytes(write_dicom.encode(sides, scan, "0123456789ab"))

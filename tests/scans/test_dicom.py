@@ -33,8 +33,8 @@ def test_series_is_sorted_and_in_hu(tmp_path, ct_hu):
     scan = open_folder(tmp_path)
     np.testing.assert_array_equal(scan.read(), ct_hu)
     np.testing.assert_array_equal(scan.read([3]), ct_hu[3:4])
-    assert scan.spacing_mm == SPACING_MM
-    assert (scan.patient_id, len(scan), scan.shape, scan.warnings) == ("LIDC-IDRI-0001", 5, (24, 32), ())
+    assert scan.frame.spacing_mm == SPACING_MM
+    assert (scan.patient_id, len(scan), scan.frame.shape, scan.warnings) == ("LIDC-IDRI-0001", 5, (24, 32), ())
 
 
 def test_fractional_slope_is_rounded_to_the_nearest_hu():
@@ -90,8 +90,8 @@ def test_slices_of_a_patient_on_the_side_are_turned_with_their_spacing(tmp_path,
     write_series(tmp_path, WHO, lying, spacing_mm, ImageOrientationPatient=orientation)
     scan = open_folder(tmp_path)
     np.testing.assert_array_equal(scan.read(), ct_hu)
-    assert scan.spacing_mm == SPACING_MM
-    assert scan.shape == (24, 32)
+    assert scan.frame.spacing_mm == SPACING_MM
+    assert scan.frame.shape == (24, 32)
 
 
 def test_duplicate_and_missing_slices_are_told(tmp_path, ct_hu):
@@ -144,8 +144,8 @@ def test_nifti_is_turned_to_our_orientation(tmp_path, ct_hu):
     SimpleITK.WriteImage(SimpleITK.DICOMOrient(image, "RAI"), str(tmp_path / "p.nii.gz"))
     scan = open_nifti(tmp_path / "p.nii.gz")
     np.testing.assert_array_equal(scan.read(), ct_hu)
-    np.testing.assert_allclose(scan.spacing_mm, SPACING_MM, rtol=1e-6)
-    np.testing.assert_allclose(np.diff(scan.z_mm), 2.5, rtol=1e-6)
+    np.testing.assert_allclose(scan.frame.spacing_mm, SPACING_MM, rtol=1e-6)
+    np.testing.assert_allclose(np.diff(scan.frame.z_mm), 2.5, rtol=1e-6)
     assert scan.patient_id == "p"
 
 

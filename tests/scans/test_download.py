@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -103,5 +104,5 @@ def test_lidc_goes_where_the_settings_say_however_it_is_spelled(client, monkeypa
     roots = []
     monkeypatch.setattr(config_file_create, "open_index", lambda: client)
     monkeypatch.setattr(config_file_create, "download", lambda client, series, root: roots.append(str(root)) or [])
-    config_file_create.fetch("1", collection, {"lidc_dicom_path": "scans"})
+    config_file_create.fetch("1", collection, Path("scans"))
     assert roots == [folder]

@@ -13,6 +13,7 @@ from conftest import run, small_patient
 from lungct import LungError
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.dicom import find_series, open_series
+from lungct.scans.geometry import Frame
 from lungct.scans.lidc import LidcScan
 from lungct.scans.nifti import nifti_bytes, open_nifti
 
@@ -50,7 +51,7 @@ def test_a_mask_lies_where_itk_puts_the_same_voxels_of_the_dicom_files(tmp_path,
     (files,) = find_series(tmp_path / "dicom").values()
     scan = open_series(files)
     mask = scan.read() > 900  # scattered, so that no symmetry hides a mistake
-    (tmp_path / "mask.nii.gz").write_bytes(nifti_bytes(mask, scan.corners_mm, scan.axes, scan.spacing_mm))
+    (tmp_path / "mask.nii.gz").write_bytes(nifti_bytes(mask, scan.frame))
     reader = SimpleITK.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(tmp_path / "dicom")))
     ct = reader.Execute()
@@ -64,9 +65,7 @@ def test_a_tilted_gantry_makes_a_sheared_frame_that_lies_on_each_slice(tmp_path)
     write_scan(tmp_path / "dicom", "tilted")
     (files,) = find_series(tmp_path / "dicom").values()
     scan = open_series(files)
-    image = nibabel.Nifti1Image.from_bytes(
-        gzip.decompress(nifti_bytes(scan.read() > 900, scan.corners_mm, scan.axes, scan.spacing_mm))
-    )
+    image = nibabel.Nifti1Image.from_bytes(gzip.decompress(nifti_bytes(scan.read() > 900, scan.frame)))
     corner_of_slice_3 = image.affine @ [0, 0, 3, 1]
     np.testing.assert_allclose(corner_of_slice_3[:3], [120.5, -33.25, -700 + 3 * 2.5], atol=1e-3)
     down = (image.affine @ [0, 1, 0, 1] - image.affine @ [0, 0, 0, 1])[:3]
@@ -78,22 +77,22 @@ def test_what_is_written_is_read_back_in_the_same_frame(tmp_path):
     mask = np.random.default_rng(2).random((4, 6, 8)) > 0.5
     corners = np.array([[-10.0, 20.0, 30.0 + 2.5 * k] for k in range(4)])
     axes = np.array([[1.0, 0, 0], [0, 1.0, 0]])
-    (tmp_path / "a.nii.gz").write_bytes(nifti_bytes(mask, corners, axes, SPACING_MM))
+    (tmp_path / "a.nii.gz").write_bytes(nifti_bytes(mask, Frame(corners, axes, SPACING_MM, mask.shape[1:])))
     scan = open_nifti(tmp_path / "a.nii.gz")
     np.testing.assert_array_equal(scan.read() > 0, mask)
-    np.testing.assert_allclose(scan.corners_mm, corners, atol=1e-4)
-    np.testing.assert_allclose(scan.axes, axes, atol=1e-6)
-    np.testing.assert_allclose(scan.spacing_mm, SPACING_MM, atol=1e-6)
+    np.testing.assert_allclose(scan.frame.corners_mm, corners, atol=1e-4)
+    np.testing.assert_allclose(scan.frame.axes, axes, atol=1e-6)
+    np.testing.assert_allclose(scan.frame.spacing_mm, SPACING_MM, atol=1e-6)
 
 
 def test_a_missing_slice_becomes_an_empty_one_and_unequal_steps_are_refused(tmp_path):
     mask = np.ones((3, 6, 8), bool)
     axes = np.array([[1.0, 0, 0], [0, 1.0, 0]])
     corners = np.array([[0.0, 0, z] for z in (0, 2.5, 7.5)])
-    (tmp_path / "a.nii.gz").write_bytes(nifti_bytes(mask, corners, axes, SPACING_MM))
+    (tmp_path / "a.nii.gz").write_bytes(nifti_bytes(mask, Frame(corners, axes, SPACING_MM, mask.shape[1:])))
     assert open_nifti(tmp_path / "a.nii.gz").read().any((1, 2)).tolist() == [True, True, False, True]
     with pytest.raises(LungError, match="unequal distances"):
-        nifti_bytes(mask, np.array([[0.0, 0, z] for z in (0, 1.2, 2.5)]), axes, SPACING_MM)
+        nifti_bytes(mask, Frame(np.array([[0.0, 0, z] for z in (0, 1.2, 2.5)]), axes, SPACING_MM, (6, 8)))
 
 
 def test_two_commands_give_lungs_as_nifti_on_the_ct(tmp_path):
@@ -106,7 +105,7 @@ def test_two_commands_give_lungs_as_nifti_on_the_ct(tmp_path):
     assert 2 * (lung & patient.lung).sum() / (lung.sum() + patient.lung.sum()) > 0.97
     with (tmp_path / "mydata/Image_test/manifest.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    np.testing.assert_allclose(scan.z_mm, [float(row["z_mm"]) for row in rows], atol=0.01)
+    np.testing.assert_allclose(scan.frame.z_mm, [float(row["z_mm"]) for row in rows], atol=0.01)
     assert "1 done already" in run("model_test.py", "--save", "nifti", "--png", "none", cwd=tmp_path)
     assert "0 done already" in run("model_test.py", "--png", "none", cwd=tmp_path)
     assert "choose npy, nifti, nifti-sides" in run("model_test.py", "--save", "stl", cwd=tmp_path, status=1)

@@ -151,15 +151,15 @@ def test_real_scan_agrees_with_its_reference(real_data, name):
     scan = open_series(files)
     ct_hu = scan.read()
     reference = np.load(real_data / "reference" / f"{name}.npz")["lung"]
-    assert dice(segment_lung(ct_hu, scan.spacing_mm), reference) >= 0.985
+    assert dice(segment_lung(ct_hu, scan.frame.spacing_mm), reference) >= 0.985
     middle = slice(len(scan) // 2 - 5, len(scan) // 2 + 5)
-    assert dice(segment_lung(ct_hu[middle], scan.spacing_mm), reference[middle]) >= 0.985
+    assert dice(segment_lung(ct_hu[middle], scan.frame.spacing_mm), reference[middle]) >= 0.985
 
 
 def test_both_lungs_of_rider_are_in_every_slice(real_data):
     (files,) = find_series(real_data / "ct" / "RIDER-0117").values()
     scan = open_series(files)
-    lung = segment_lung(scan.read(), scan.spacing_mm)
+    lung = segment_lung(scan.read(), scan.frame.spacing_mm)
     middle = lung.shape[2] // 2
     assert lung[:, :, :middle].any(axis=(1, 2)).all()
     assert lung[:, :, middle:].any(axis=(1, 2)).all()

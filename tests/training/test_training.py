@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import small_patient
+from conftest import make_row, small_patient
 
 import Lung_segmentation as step
 from lungct import LungError
@@ -14,14 +14,14 @@ from lungct.evaluation.metrics import dice
 from lungct.files import npy_bytes, replace_folder
 from lungct.segmentation.threshold import segment_lung
 from lungct.settings import TABLE, write_conf
-from lungct.slices import COLUMNS, clip_ct, lung_image, write_manifest
+from lungct.slices import SliceRow, clip_ct, lung_image, write_manifest
 from lungct.training import trainer
 from lungct.training.data import SliceSet, batches, split_patients
 from lungct.training.loss import count_overlap, lung_loss
 from lungct.training.trainer import learning_rate
 
 
-def save_patients(root, patients: dict[str, tuple]) -> list[dict]:
+def save_patients(root, patients: dict[str, tuple]) -> list[SliceRow]:
     """Write (ct_hu, lung) stacks as step 2 does; returns the manifest's rows."""
     rows = []
     for name, (ct_hu, lung) in patients.items():
@@ -32,24 +32,7 @@ def save_patients(root, patients: dict[str, tuple]) -> list[dict]:
         images = {f"{n}.npy": npy_bytes(lung_image(c, m)) for n, c, m in zip(names, ct_hu, lung, strict=True)}
         replace_folder(root / "lung" / name, images)
         for z, slice_name in enumerate(names):
-            values = (
-                name,
-                name,
-                "1.2",
-                slice_name,
-                z,
-                0.0,
-                0.0,
-                5.0 * z,
-                "1 0 0 0 1 0",
-                5.0,
-                2.0,
-                1.5,
-                int(lung[z].sum()),
-                "segment_lung",
-                "all",
-            )
-            rows.append(dict(zip(COLUMNS, values, strict=True)))
+            rows.append(make_row(name, z, slice_name=slice_name, lung_px=int(lung[z].sum())))
     write_manifest(root / "manifest.csv", rows)
     return rows
 
@@ -88,7 +71,7 @@ def test_target_is_the_lung_and_not_the_ring_around_it(phantom_rows):
 def test_no_patient_is_on_both_sides_and_the_seed_decides():
     rows = [{"patient_id": f"P{n // 3}"} for n in range(30)]
     train, val = split_patients(rows, 0.2, seed=1)
-    assert {r["patient_id"] for r in train} & {r["patient_id"] for r in val} == set()
+    assert {r.patient_id for r in train} & {r.patient_id for r in val} == set()
     assert (len(train), len(val)) == (24, 6)
     assert split_patients(rows, 0.2, seed=1) == (train, val)
     assert split_patients(rows, 0.2, seed=2) != (train, val)
@@ -121,7 +104,7 @@ def test_a_thick_slice_is_the_mean_of_three_neighbours_of_one_scan(tmp_path):
     thin = np.arange(4, dtype=np.int16)[:, None, None] ** 2 * np.ones((4, 6, 9), np.int16) * 30
     rows = save_patients(tmp_path, {"A": (thin, thin > 0), "B": (thin, thin > 0)})
     for row in rows:
-        row["z_mm"] = row["z_index"] * (2.5 if row["patient_id"] == "A" else 5.0)
+        row.z_mm = row.z_index * (2.5 if row.patient_id == "A" else 5.0)
     data = SliceSet(rows, tmp_path / "ct", tmp_path / "lung")
     wanted = np.ones(8, bool)
     ct_hu, _ = data.batch(np.arange(8), torch.device("cpu"), wanted)
@@ -222,8 +205,8 @@ def test_a_loss_that_is_not_finite_once_is_skipped_and_counted(phantom_rows, tmp
     step.main(["--conf", str(root / "lung.conf"), "--run-path", str(tmp_path), "--epochs", "1"])
     with (tmp_path / "history.csv").open() as file:
         (row,) = csv.DictReader(file)
-    assert row["skipped"] == "1"
-    assert np.isfinite(float(row["train_loss"]))
+    assert row.skipped == "1"
+    assert np.isfinite(float(row.train_loss))
     weights = torch.load(tmp_path / "unet_model.pth", weights_only=True)
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
 
@@ -275,7 +258,7 @@ def test_constant_slices_and_empty_lungs_train(tmp_path):
     step.main(["--conf", str(tmp_path / "lung.conf"), "--run-path", str(tmp_path / "run"), "--epochs", "1"])
     with (tmp_path / "run" / "history.csv").open() as file:
         (row,) = csv.DictReader(file)
-    assert (row["skipped"], row["val_worst_dice"]) == ("0", "nan")
+    assert (row.skipped, row.val_worst_dice) == ("0", "nan")
 
 
 def test_slices_that_are_not_int16_are_told(tmp_path):
@@ -303,9 +286,7 @@ def test_averaged_weights_are_what_is_validated_and_kept(phantom_rows, tmp_path,
     root, _ = phantom_rows
     write_settings(root)
     monkeypatch.chdir(tmp_path)
-    settings, flags = step.parse_step(
-        "", ["prepare_dataset", step.TRAIN], ["--conf", str(root / "lung.conf")], step.add_flags
-    )
+    settings, flags = step.parse_step("", step.TrainSettings, ["--conf", str(root / "lung.conf")], step.add_flags)
     made, _ = step.make_trainer(settings, flags)
     start = {name: value.clone() for name, value in made.network.state_dict().items()}
     made.train_epoch()
@@ -323,9 +304,7 @@ def test_averaged_weights_are_what_is_validated_and_kept(phantom_rows, tmp_path,
 def test_average_of_equal_steps_is_the_step(phantom_rows):
     root, _ = phantom_rows
     write_settings(root)
-    settings, flags = step.parse_step(
-        "", ["prepare_dataset", step.TRAIN], ["--conf", str(root / "lung.conf")], step.add_flags
-    )
+    settings, flags = step.parse_step("", step.TrainSettings, ["--conf", str(root / "lung.conf")], step.add_flags)
     made, _ = step.make_trainer(settings, flags)
     for part in made.network.parameters():
         part.data.fill_(3.0)
