@@ -13,6 +13,7 @@ Run     python model_test.py                patients that are done already are l
 import argparse
 import csv
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -104,7 +105,7 @@ def predict_scan(rows: list[dict], ct_root: Path, out: Path, settings: SimpleNam
         truth = is_lung(read_stack(lung_root(ct_root), rows))
         if truth.shape != lung.shape:
             raise LungError(f"{lung_root(ct_root) / rows[0]['scan']}: shape {truth.shape}, but the CT has {lung.shape}")
-        score = compare(lung, truth, spacing_mm(rows[0]))
+        score = asdict(compare(lung, truth, spacing_mm(rows[0])))
         score["worst_slice"] = rows[score["worst_slice"]]["slice_name"]
     files = result_files(rows, ct_hu, lung, truth, settings.png)
     files[f"{VIEW}/{THUMBNAIL}"] = thumbnail(ct_hu, lung)
