@@ -13,7 +13,7 @@ Run     python model_test.py                patients that are done already are l
 import argparse
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -136,7 +136,7 @@ def predict_scan(rows: list[SliceRow], ct_root: Path, task: Task) -> tuple[ScanS
     truth = read_truth(rows, ct_root, lung.shape)
     agreement = {}
     if truth is not None:
-        agreement = compare(lung, truth, first.spacing_mm)
+        agreement = asdict(compare(lung, truth, first.spacing_mm))
         agreement["worst_slice"] = rows[agreement["worst_slice"]].slice_name
     files = result_files(rows, ct_hu, lung, truth, settings.png)
     files[f"{VIEW}/{THUMBNAIL}"] = thumbnail(ct_hu, lung)

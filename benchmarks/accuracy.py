@@ -4,6 +4,7 @@ Run     python -m benchmarks.accuracy
 """
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,7 @@ def score(predictor: Predictor, ct_hu: np.ndarray, lung: np.ndarray, spacing: tu
         "empty": litres(predicted[empty], spacing) if empty.any() else 0.0,
         "empty_slices": int(empty.sum()),
     }
-    return {**compare(predicted, lung, spacing), **more}, predicted
+    return {**asdict(compare(predicted, lung, spacing)), **more}, predicted
 
 
 def main() -> None:

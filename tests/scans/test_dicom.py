@@ -104,6 +104,12 @@ def test_duplicate_and_missing_slices_are_told(tmp_path, ct_hu):
     assert "slices missing in 1 place" in scan.warnings
 
 
+def test_slice_spacing_is_the_usual_step_where_a_slice_is_missing(tmp_path, ct_hu):
+    write_series(tmp_path, WHO, ct_hu, SPACING_MM)
+    (tmp_path / "1-003.dcm").unlink()
+    assert open_folder(tmp_path).spacing_mm == SPACING_MM  # and not 5 mm, the longest
+
+
 def test_runs_are_cut_where_a_slice_is_missing():
     assert contiguous_runs(np.array([0, 2, 4, 10, 12.0])) == [slice(0, 3), slice(3, 5)]
     assert contiguous_runs(np.array([7.0])) == [slice(0, 1)]
