@@ -25,7 +25,7 @@ from lungct.evaluation.figures import GREEN, RED, jpeg_bytes, outline_png, overl
 from lungct.evaluation.metrics import compare, litres
 from lungct.evaluation.nodules import NODULE_COLUMNS, audit_nodules
 from lungct.evaluation.quality import find_flags
-from lungct.evaluation.report import THUMBNAIL, VIEW, report_bytes, report_row
+from lungct.evaluation.report import STORED_WINDOW, THUMBNAIL, VIEW, report_bytes, report_row
 from lungct.files import csv_bytes, exclusive_lock, npy_bytes, periodic_save, replace_file, replace_folder
 from lungct.parallel import add_scheduler_flag, run_parallel
 from lungct.predict import Predictor, cached_predictor, segment
@@ -73,7 +73,7 @@ def result_files(
         if PNG_EVERY[png] and z % PNG_EVERY[png] == 0:
             masks, colours = ([lung[z]], (RED,)) if truth is None else ([truth[z], lung[z]], (GREEN, RED))
             files[f"{name}.png"] = overlay_png(ct_hu[z], *masks, colours=colours)
-            files[f"{VIEW}/{name}.jpg"] = jpeg_bytes(to_grey(ct_hu[z], "wide"))
+            files[f"{VIEW}/{name}.jpg"] = jpeg_bytes(to_grey(ct_hu[z], STORED_WINDOW))
             files[f"{VIEW}/{name}.png"] = outline_png(*masks, colours=colours)
         return files
 

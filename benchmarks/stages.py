@@ -20,6 +20,7 @@ from lungct.predict import for_prediction, predict_slices
 from lungct.scans import lidc
 from lungct.scans.find import Job
 from lungct.settings import TABLE, write_pylidc_conf
+from lungct.slices import HU_WINDOW
 from lungct.training.distributed import Team
 from lungct.training.trainer import Trainer
 from lungct.weights import Model
@@ -80,7 +81,7 @@ def prepare_patient(rounds: int) -> dict[str, float]:
 def train_slice(rounds: int) -> dict[str, float]:
     """Seconds a slice of 512x512 for forward, backward and update, by what and in batches of how many."""
     settings = SimpleNamespace(**{setting.attribute: setting.default for setting in TABLE})
-    model = Model(settings.width, settings.depth, settings.patch, True, (-1024, 600), 0.75)
+    model = Model(settings.width, settings.depth, settings.patch, True, HU_WINDOW, 0.75)
     trainer = Trainer(settings, model, Noise(8), Noise(8), CPU, Team(0, 1))
     first = first_network()
     adam = torch.optim.Adam(first.parameters(), lr=1e-4)
@@ -112,7 +113,6 @@ def train_slice(rounds: int) -> dict[str, float]:
 def predict_slice(rounds: int) -> dict[str, float]:
     """Seconds a slice for the network alone, in the batches that each uses."""
     ct_hu = Noise(24).ct
-    window = (-1024, 600)
     ours = {name: for_prediction(UNet(), CPU, amp) for name, amp in (("float32", False), ("bfloat16", True))}
     first, r231 = first_network().eval(), r231_network().eval()
     large, small = torch.rand(4, 1, 512, 512) * 2 - 1, torch.rand(20, 1, 256, 256)
@@ -124,10 +124,10 @@ def predict_slice(rounds: int) -> dict[str, float]:
     functions = {
         "first": (4, lambda: peer(first, large)),
         "R231": (20, lambda: peer(r231, small)),
-        "float32": (24, lambda: predict_slices(ours["float32"], ct_hu, window)),
-        "bfloat16": (24, lambda: predict_slices(ours["bfloat16"], ct_hu, window)),
+        "float32": (24, lambda: predict_slices(ours["float32"], ct_hu, HU_WINDOW)),
+        "bfloat16": (24, lambda: predict_slices(ours["bfloat16"], ct_hu, HU_WINDOW)),
     }
-    predict_slices(ours["bfloat16"], ct_hu, window)
+    predict_slices(ours["bfloat16"], ct_hu, HU_WINDOW)
     times = medians_s({name: function for name, (_, function) in functions.items()}, rounds)
     return {name: seconds / functions[name][0] for name, seconds in times.items()}
 

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 from lungct import LungError
 from lungct.files import replace_file
+from lungct.slices import HU_WINDOW
 
 CONF_NAME = "lung.conf"
 PYLIDC_CONF_NAME = "pylidc.conf"
@@ -78,8 +79,8 @@ TABLE = (
     Setting(TRAIN, "width", 16, "channels of the first level, doubled at each of the next"),
     Setting(TRAIN, "depth", 5, "levels of the U-Net"),
     Setting(TRAIN, "patch", 4, "pixels a side that the stem folds into channels; 1: a plain U-Net"),
-    Setting(TRAIN, "window_low_hu", -1024, "CT at or below this HU becomes -1"),
-    Setting(TRAIN, "window_high_hu", 600, "CT at or above this HU becomes 1"),
+    Setting(TRAIN, "window_low_hu", HU_WINDOW[0], "CT at or below this HU becomes -1"),
+    Setting(TRAIN, "window_high_hu", HU_WINDOW[1], "CT at or above this HU becomes 1"),
     Setting(TRAIN, "seed", 1, "same seed, same split and same training on the same machine"),
     Setting(TRAIN, "device", "auto", "auto, cpu, cuda or mps"),
     Setting(TRAIN, "amp", "auto", "bfloat16: on, off, or auto (where a trial shows that it is faster)"),

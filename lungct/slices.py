@@ -15,6 +15,7 @@ from lungct import LungError
 from lungct.files import csv_bytes, read_npy, replace_file
 
 CT_RANGE_HU = (-1024, 3071)  # as most scanners store it; padding below becomes air
+HU_WINDOW = (-1024, 600)  # air to dense contrast: what a network sees by default, and the "wide" display window
 OUTSIDE_LUNG_HU = -2048  # in lung slices; no CT value is so low, so lung is `!= OUTSIDE_LUNG_HU`, exactly
 COLUMNS = {
     "patient_id": str,
