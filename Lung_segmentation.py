@@ -2,11 +2,12 @@
 
 Reads   lung.conf, mydata/Image/manifest.csv and the slices that it lists
 Writes  runs/<name>/unet_model.pth, unet_model.json, history.csv, training_and_validation_loss.png,
-        pred_epoch_<n>.png, target_epoch_1.png (CT and target as they reach the loss), checkpoint.pth
-Run     python Lung_segmentation.py                 goes on where it was interrupted
-        python Lung_segmentation.py --fresh         starts again
-        python Lung_segmentation.py --tensorboard   also writes runs/<name>/tensorboard
-        torchrun --nproc-per-node=2 Lung_segmentation.py     several processes or GPUs
+        pred_epoch_<n>.png, target_epoch_1.png (CT and labels as the loss sees them), checkpoint.pth
+Run     python Lung_segmentation.py                 trains, or continues an interrupted training
+        python Lung_segmentation.py --fresh         starts again from the beginning
+        python Lung_segmentation.py --init weights/lung_unet.pth   starts from these weights (fine-tuning)
+        python Lung_segmentation.py --tensorboard   also writes live curves to runs/<name>/tensorboard
+        torchrun --nproc-per-node=2 Lung_segmentation.py     trains in several processes or on several GPUs
 """
 
 from __future__ import annotations

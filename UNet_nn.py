@@ -1,4 +1,4 @@
-"""The network: a padded U-Net whose mask is as large as its slice, whatever the slice's size.
+"""The network: a U-Net with padding, so that the mask has the size of the slice. Slices may have any size.
 
 B batch, C channels, H rows, W columns.
 """
@@ -13,7 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class DoubleConv(nn.Sequential):
-    """Twice: 3x3 convolution with padding, batch normalisation (optional), ReLU."""
+    """Two 3x3 convolutions with padding, each followed by batch normalisation (optional) and ReLU."""
 
     def __init__(self, n_in: int, n_out: int, normalise: bool):
         layers = []
@@ -25,13 +25,13 @@ class DoubleConv(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """U-Net (Ronneberger, Fischer and Brox, MICCAI 2015, arXiv:1505.04597), padded, on space-to-depth patches.
+    """U-Net (Ronneberger, Fischer and Brox, MICCAI 2015, arXiv:1505.04597) with padding, on space-to-depth patches.
 
-    n_channels: channels of the input; n_classes: of the output
-    width:      channels of the first level, doubled at each of the next
-    depth:      levels; each halves rows and columns
-    patch:      pixels a side that the stem folds into channels (and the head unfolds), so that the heavy
-                layers see so many times fewer rows and columns; 1 is the plain U-Net
+    n_channels: channels of the input; n_classes: channels of the output
+    width:      channels of the first level, doubled at each further level
+    depth:      number of levels; each further level has half the rows and columns
+    patch:      patches of patch x patch pixels become channels before the first layer, and pixels again after the
+                last one, so that the layers in between have `patch` times fewer rows and columns; 1: a plain U-Net
     normalise:  batch normalisation after each convolution
 
     The first version of this project is UNet(width=64, depth=5, patch=1, normalise=False).
@@ -83,7 +83,7 @@ class UNet(nn.Module):
 
 
 def fold_norms(network: UNet) -> UNet:
-    """A copy for prediction in which each batch normalisation is part of the convolution before it: the same answer."""
+    """A copy for prediction, with each batch normalisation merged into the convolution before it; same output."""
     folded = copy.deepcopy(network).eval()
     for block in [module for module in folded.modules() if isinstance(module, DoubleConv)]:
         for at, layer in enumerate(block):

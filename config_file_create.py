@@ -1,12 +1,12 @@
 """Step 1. Write the settings: lung.conf for these scripts, pylidc.conf for pylidc.
 
-Reads   lung.conf where there is one: what you changed in it stays, unless a flag says otherwise
+Reads   lung.conf, if there is one: your changes in it are kept, unless a flag overrides them
 Writes  lung.conf, pylidc.conf
 Run     python config_file_create.py --lidc-dicom-path H:/LIDC-IDRI
-        python config_file_create.py --demo 12      synthetic scans in ./demo, and demo/lung.conf for them
-        python config_file_create.py --download 220     LIDC-IDRI's CT of so many patients, or of A,B,C (public, 125 GB
-                                                        in all); --collection lctsc for another collection
-        python config_file_create.py --check        looks at all that can fail later; writes nothing
+        python config_file_create.py --demo 12        synthetic scans in ./demo, and settings for them
+        python config_file_create.py --download 220   CT of that many LIDC-IDRI patients, or of some by name: A,B,C
+                                                      (public; 125 GB for all); --collection for other collections
+        python config_file_create.py --check          looks for problems before hours of work; writes nothing
 """
 
 import argparse

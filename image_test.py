@@ -1,10 +1,10 @@
-"""Any time. Look at slices, with the outline of their lungs where there is one.
+"""Viewer, for use after any step. Shows CT slices, with the outlines of reference (green) and predicted lungs (red).
 
-Reads   a slice .npy, a patient folder of slices, a DICOM file or folder, a NIfTI file
-Writes  nothing, or with --save one picture: a slice, or a contact sheet of several
+Reads   a slice .npy, a patient's folder of slices, a DICOM file or folder, a NIfTI file
+Writes  nothing; with --save one picture instead of a window: one slice, or an overview of several
 Run     python image_test.py mydata/Image/ct/LIDC-IDRI-0001
         python image_test.py predictions/patient_LIDC-IDRI-0001 --save look.png
-Keys    mouse wheel, up, down: slices; 1, 2, 3: lung, mediastinum, bone window; o: outline, filled, none; q: quit
+Keys    mouse wheel, arrow keys: slices; 1, 2, 3: lung, mediastinum, bone window; o: outline, filled, none; q: quit
 """
 
 import argparse

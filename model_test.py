@@ -1,10 +1,10 @@
-"""Step 5. Predict the lungs of the test slices with the trained network, and score them where that can be done.
+"""Step 5. Predict the lungs on the test slices, and score them where there is a reference.
 
-Reads   lung.conf, the weights, mydata/Image_test/manifest.csv and the slices that it lists
+Reads   lung.conf if there is one, the weights, mydata/Image_test/manifest.csv and the slices that it lists
 Writes  predictions/patient_<id>/<slice>.npy (uint8, 1 = lung) and .png, predictions/scores.csv, nodules.csv,
-        predictions/report.html, a page to look at them all, and the pictures that it shows (view/);
+        predictions/report.html, which shows all scans in a browser, and its pictures (view/);
         with --save: predictions/patient_<id>/<scan>.nii.gz or .seg.dcm
-Run     python model_test.py                patients that are done already are left alone
+Run     python model_test.py                predicts what has not been predicted yet
         python model_test.py --png none     masks without pictures
         python model_test.py --save nifti   also a .nii.gz for 3D Slicer or ITK-SNAP; nifti-sides: right lung 1, left 2
         python model_test.py --save dicom-seg --dicom DIR   also a DICOM segmentation that refers to the scan in DIR

@@ -1,11 +1,11 @@
-"""Steps 2 and 4. Cut CT slices and their lungs out of the scans.
+"""Steps 2 and 4. Save the slices of CT scans as .npy files, for training together with their lungs.
 
-Reads   lung.conf, and the DICOM folder it names
+Reads   lung.conf, and the scans in the DICOM folder that it names
 Writes  mydata/Image/{ct,lung}/<patient>/<nnnn>_slice<kkk>.npy, mydata/Image/manifest.csv, overview.png
-        with --test: mydata/Image_test/ct/..., mydata/Image_test/manifest.csv
-Run     python prepare_lung_image.py                     training slices: the middle ten of each scan
-        python prepare_lung_image.py --test              test slices: every slice, CT only
-        python prepare_lung_image.py --test --dicom DIR  CT that LIDC does not know; also --nifti FILE_OR_DIR
+        with --test: mydata/Image_test/ct/..., mydata/Image_test/manifest.csv, overview.png
+Run     python prepare_lung_image.py                     step 2, training: the middle ten slices of each scan
+        python prepare_lung_image.py --test              step 4, test: all slices, CT only
+        python prepare_lung_image.py --test --dicom DIR  any DICOM scans, without lung.conf; also --nifti FILE_OR_DIR
         python prepare_lung_image.py --scheduler tcp://host:8786   on a Dask cluster (docs/cluster.md)
 """
 

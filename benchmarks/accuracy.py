@@ -1,4 +1,4 @@
-"""Accuracy on real scans that were not trained on: each left out in turn, then altered in ways that scanners differ.
+"""Accuracy on real scans that were not trained on: each left out in turn, as it is and changed as scanners differ.
 
 Run     python -m benchmarks.accuracy
 """
@@ -61,15 +61,15 @@ def variants(ct_hu: np.ndarray, lung: np.ndarray, spacing: tuple):
     yield "noise of 60 HU", clip_ct(ct_hu + rng.normal(0, 60, ct_hu.shape)), lung, spacing
     for offset in (-100, 100):
         yield f"{offset:+d} HU", clip_ct(ct_hu.astype(np.int32) + offset), lung, spacing
-    yield "lung halfway to air, as in emphysema", thin_out(ct_hu, lung), lung, spacing
+    yield "lung of half the density, as in emphysema", thin_out(ct_hu, lung), lung, spacing
     yield "mirrored left to right", ct_hu[:, :, ::-1], lung[:, :, ::-1], spacing
     yield "prone, not corrected", ct_hu[:, ::-1], lung[:, ::-1], spacing
     yield "head first", ct_hu[::-1], lung[::-1], spacing
     for degrees in (-15, 15):
         turned = turn(ct_hu, degrees, 1, AIR_HU), turn(lung.astype(np.uint8), degrees, 0, 0) > 0
-        yield f"turned by {degrees} degrees", *turned, spacing
+        yield f"rotated by {degrees} degrees", *turned, spacing
     inner = slice(None), slice(rows // 8, -rows // 8), slice(cols // 8, -cols // 8)
-    yield "field of view cut to three quarters", ct_hu[inner], lung[inner], spacing
+    yield "field of view reduced to three quarters", ct_hu[inner], lung[inner], spacing
 
 
 def leave_out(source: str, real: Path) -> tuple[Predictor, tuple]:
@@ -125,18 +125,18 @@ def main() -> None:
         whole.append((name, f"{first['dice']:.4f}", f"{first['hd95_mm']:.1f}", *near, outside, empty))
     scores = [result["dice"] for result in altered["as it is"]]
     head = (
-        "left out",
+        "scan left out",
         "Dice",
         "HD95, mm",
-        "surface Dice 1 mm",
-        "2 mm",
-        "ml outside the reference",
-        "ml in empty slices",
+        "surface Dice at 1 mm",
+        "at 2 mm",
+        "predicted outside the reference, ml",
+        "predicted in slices without lung, ml",
     )
     lines = [*table(head, whole), ""]
-    lines += [f"Mean Dice {np.mean(scores):.4f} (wanted: 0.985), worst {min(scores):.4f} (wanted: 0.975)."]
-    lines += ["Whole volumes; silver references made by a threshold method and checked by eye."]
-    write_section("Leave one scan out", lines)
+    lines += [f"Mean Dice {np.mean(scores):.4f} (target: 0.985), worst {min(scores):.4f} (target: 0.975)."]
+    lines += ["Scores are those of whole volumes. The references were made by a threshold method and checked by eye."]
+    write_section("Accuracy on scans left out of the training", lines)
 
     base = altered.pop("as it is")
     rows = []
@@ -144,7 +144,7 @@ def main() -> None:
         drops = [was["dice"] - now["dice"] for was, now in zip(base, results, strict=True)]
         rows.append((variant, *(f"{r['dice']:.4f} ({-d:+.4f})" for r, d in zip(results, drops, strict=True))))
     names = [Path(s).name for s in with_reference]
-    write_section("Robustness", [*table(("the scan, altered", *(f"Dice of {n} (change)" for n in names)), rows)])
+    write_section("Robustness", [*table(("change to the scan", *(f"Dice of {n} (change)" for n in names)), rows)])
 
 
 if __name__ == "__main__":

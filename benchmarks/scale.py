@@ -1,4 +1,4 @@
-"""What a thousand times more scans take: steps 4 and 5 on a Dask cluster of this machine, then NLST by arithmetic.
+"""What a thousand times more scans cost: steps 4 and 5 measured on a Dask cluster of this machine, NLST estimated.
 
 Run     python -m benchmarks.scale     writes the section into docs/cluster.md
 """
@@ -99,7 +99,7 @@ def measure(root: Path, folder: Path) -> Cost:
 
 
 def column(series: pandas.DataFrame, cost: Cost) -> list[str]:
-    """The arithmetic for some series."""
+    """The estimates for some series, in the order of WHAT."""
     scans, slices, dicom = len(series), int(series.instanceCount.sum()), series.series_size_MB.sum() * 1e6
     core_hours = slices * (cost.step_4_s + cost.step_5_s) / HOUR_S
     kept = slices * cost.mask_bytes + scans * (cost.scan_bytes + cost.report_bytes)
@@ -127,19 +127,19 @@ WHAT = (
     "scans",
     "slices",
     "DICOM",
-    f"to fetch it at {LINE_GBIT_S} Gbit a second (reading is free)",
-    "headers, by the machine that starts step 4, one core",
+    f"download at {LINE_GBIT_S} Gbit/s (free of charge)",
+    "reading headers, one core of the machine that starts step 4",
     "step 4",
     "step 5",
-    f"both on {CORES} cores",
-    f"both at {CORE_HOUR_USD} USD a core hour (assumed)",
-    "CT slices between the steps, `.npy`",
-    "their `manifest.csv`",
-    "masks, `.npy`",
-    "masks, `.nii.gz`",
+    f"steps 4 and 5 on {CORES} cores",
+    f"cost at {CORE_HOUR_USD} USD per core hour (assumed)",
+    "CT slices between the steps (`.npy`)",
+    "`manifest.csv` of these slices",
+    "masks (`.npy`)",
+    "masks (`.nii.gz`)",
     "report and its pictures",
-    f"a month of all that step 5 wrote, at {GB_MONTH_USD} USD a GB (S3 Standard)",
-    "a month of the `.nii.gz` alone",
+    f"storage of all output of step 5, per month, at {GB_MONTH_USD} USD per GB (S3 Standard)",
+    "storage of the `.nii.gz` files only, per month",
 )
 
 
@@ -151,7 +151,7 @@ def main() -> None:
     every = choose_series(open_index().index, "nlst", "999999")
     largest = every.sort_values("instanceCount").groupby("PatientID").tail(1)
     lines = table(
-        ("measured here", "a slice", "a scan of 250"),
+        ("measured here", "per slice", f"per scan of {SLICES} slices"),
         [
             ("header", f"{cost.header_s * 1e3:.2f} ms", f"{cost.header_s * SLICES:.2f} s"),
             ("step 4, core time", f"{cost.step_4_s * 1e3:.1f} ms", f"{cost.step_4_s * SLICES:.1f} s"),
@@ -164,19 +164,19 @@ def main() -> None:
     )
     lines += [
         "",
-        f"{SCANS} scans of {SLICES} slices on {os.cpu_count()} workers of one thread, the start of both steps",
+        f"{SCANS} scans of {SLICES} slices on {os.cpu_count()} workers of one thread each, start of both steps",
         f"included; medians of {ROUNDS} rounds.",
         "",
     ]
     lines += [
-        "Which series there are says the index of the package idc-index-data. `--download` fetches every CT series",
-        "of a patient; the steps take the one with most slices. Seconds and bytes are those of the synthetic scan,",
-        "whose slices have 512x512 pixels as NLST's, but shorter headers than any scanner's.",
+        "The numbers of series and slices come from the index in the package idc-index-data. `--download` fetches",
+        "all CT series of a patient; the steps use the one with the most slices. Seconds and bytes were measured on a",
+        "synthetic scan with 512x512 pixels per slice, as in NLST, but with shorter DICOM headers than real ones.",
         "",
     ]
     head = ("NLST", "the largest series of each patient", "every CT series")
     lines += table(head, list(zip(WHAT, column(largest, cost), column(every, cost), strict=True)))
-    write_section("NLST by arithmetic", lines, PAGE)
+    write_section("NLST, estimated", lines, PAGE)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Each stage against the peers, side by side on this machine: prepare, train, predict.
+"""Each stage compared with the first version and R231, side by side on this machine: prepare, train, predict.
 
 Run     python -m benchmarks.stages
 """
@@ -20,6 +20,7 @@ from lungct.predict import for_prediction, predict_slices
 from lungct.scans import lidc
 from lungct.scans.find import Job
 from lungct.settings import TABLE, write_pylidc_conf
+from lungct.slices import HU_WINDOW
 from lungct.training.distributed import Team
 from lungct.training.trainer import Trainer
 from lungct.weights import Model
@@ -80,7 +81,7 @@ def prepare_patient(rounds: int) -> dict[str, float]:
 def train_slice(rounds: int) -> dict[str, float]:
     """Seconds a slice of 512x512 for forward, backward and update, by what and in batches of how many."""
     settings = SimpleNamespace(**{setting.attribute: setting.default for setting in TABLE})
-    model = Model(settings.width, settings.depth, settings.patch, True, (-1024, 600), 0.75)
+    model = Model(settings.width, settings.depth, settings.patch, True, HU_WINDOW, 0.75)
     trainer = Trainer(settings, model, Noise(8), Noise(8), CPU, Team(0, 1))
     first = first_network()
     adam = torch.optim.Adam(first.parameters(), lr=1e-4)
@@ -112,7 +113,6 @@ def train_slice(rounds: int) -> dict[str, float]:
 def predict_slice(rounds: int) -> dict[str, float]:
     """Seconds a slice for the network alone, in the batches that each uses."""
     ct_hu = Noise(24).ct
-    window = (-1024, 600)
     ours = {name: for_prediction(UNet(), CPU, amp) for name, amp in (("float32", False), ("bfloat16", True))}
     first, r231 = first_network().eval(), r231_network().eval()
     large, small = torch.rand(4, 1, 512, 512) * 2 - 1, torch.rand(20, 1, 256, 256)
@@ -124,28 +124,30 @@ def predict_slice(rounds: int) -> dict[str, float]:
     functions = {
         "first": (4, lambda: peer(first, large)),
         "R231": (20, lambda: peer(r231, small)),
-        "float32": (24, lambda: predict_slices(ours["float32"], ct_hu, window)),
-        "bfloat16": (24, lambda: predict_slices(ours["bfloat16"], ct_hu, window)),
+        "float32": (24, lambda: predict_slices(ours["float32"], ct_hu, HU_WINDOW)),
+        "bfloat16": (24, lambda: predict_slices(ours["bfloat16"], ct_hu, HU_WINDOW)),
     }
-    predict_slices(ours["bfloat16"], ct_hu, window)
+    predict_slices(ours["bfloat16"], ct_hu, HU_WINDOW)
     times = medians_s({name: function for name, (_, function) in functions.items()}, rounds)
     return {name: seconds / functions[name][0] for name, seconds in times.items()}
 
 
 def compare_rows(peer_s: dict[str, float], ours_s: dict[str, float]) -> list[tuple]:
-    """A row for each target: what, peer, ours, times faster, wanted."""
+    """A row per task: what, compared with, its time, our time, ratio, target."""
     named = (
-        ("a patient prepared: ten slices with lungs of a scan of 250", "prepare", "prepare", 15),
-        (f"... as one of {MANY} in step 2, on all processors, their start included", "prepare", "prepare many", ""),
-        ("a slice trained: forward, backward, update; batches of 4", "train", "train", 400),
-        ("... in batches of 8", "train", "train by 8", ""),
-        ("... in batches of 4, with our augmentation", "train", "train with augmentation", ""),
-        ("a slice predicted, network alone", "predict", "predict", 300),
-        ("... against R231's shape", "predict R231", "predict", 80),
+        (f"preprocess one patient: ten slices and labels from a scan of {SLICES} slices", "prepare", "prepare", 15),
+        (f"the same, as one of {MANY} in step 2, on all processors, start included", "prepare", "prepare many", ""),
+        ("train, per slice: forward, backward, update; batches of 4", "train", "train", 400),
+        ("the same in batches of 8", "train", "train by 8", ""),
+        ("the same in batches of 4, with augmentation", "train", "train with augmentation", ""),
+        ("predict, per slice, network only", "predict", "predict", 300),
+        ("the same", "predict R231", "predict", 80),
     )
     rows = []
-    for name, peer, own, wanted in named:
-        rows.append((name, ms(peer_s[peer]), ms(ours_s[own]), f"**{peer_s[peer] / ours_s[own]:.0f}**", wanted))
+    for name, peer, own, target in named:
+        with_what = "R231" if "R231" in peer else "first version"
+        ratio = f"**{peer_s[peer] / ours_s[own]:.0f}**"
+        rows.append((name, with_what, ms(peer_s[peer]), ms(ours_s[own]), ratio, target))
     return rows
 
 
@@ -165,9 +167,16 @@ def limits(train: dict[str, float], predict: dict[str, float]) -> list[str]:
         least_s = ours / rate / 1e9
         cells = f"{rate:.0f}", ms(least_s), ms(predict[kind]), ms(3 * least_s), ms(train[kind])
         rows.append((kind, *cells))
-    head = ("precision", "1e9 multiply-adds a second", "forward: least", "measured", "step: least", "measured")
-    told = f"Multiply-adds a slice: first version {counts[0] / 1e9:.0f}e9, R231's shape {counts[1] / 1e9:.0f}e9,"
-    return [f"{told} ours {ours / 1e9:.2f}e9.", "", *table(head, rows)]
+    head = (
+        "precision",
+        "multiply-adds per second, 1e9",
+        "forward: minimum",
+        "measured",
+        "training step: minimum",
+        "measured",
+    )
+    others = f"first version {counts[0] / 1e9:.0f}e9, R231 {counts[1] / 1e9:.0f}e9"
+    return [f"Multiply-adds per slice: {others}, ours {ours / 1e9:.2f}e9.", "", *table(head, rows)]
 
 
 def main() -> None:
@@ -188,15 +197,21 @@ def main() -> None:
         "train with augmentation": train["whole"],
         "predict": min(predict["float32"], predict["bfloat16"]),
     }
-    lines = table(("what", "peer", "ours", "times faster", "wanted"), compare_rows(peer_s, ours_s))
+    lines = table(("task", "compared with", "its time", "our time", "ratio", "target"), compare_rows(peer_s, ours_s))
     lines += [
         "",
-        f"Medians of {ROUNDS} rounds in which all took lps_flips. The peer is the first version where no other is",
+        f"Medians of {ROUNDS} rounds; in each round all candidates are timed one after the other. First version",
+        "and R231 run in float32 and in PyTorch's default memory order, our network in the faster precision, as with",
+        "`amp = auto`.",
+        "",
     ]
-    lines += ["named, in float32 and PyTorch's usual memory order. Ours: the quicker precision, as `amp = auto`.", ""]
     lines += limits(train, predict)
-    lines += ["", "Least: the multiply-adds at the rate of a large convolution; three times that for a step."]
-    write_section("Stages, against the first version and R231's shape", lines)
+    lines += [
+        "",
+        "Minimum: the time for the multiply-adds at the rate of a large convolution; for a training step,",
+        "three times that.",
+    ]
+    write_section("Single stages, compared with the first version and R231", lines)
 
 
 if __name__ == "__main__":

@@ -44,11 +44,11 @@ def compare(slices: int, all_s: float, reached_s: float | None) -> list[tuple]:
     step_s = first_version_step_s()
     steps = round(FIRST_EPOCHS * TRAIN_SHARE * slices / FIRST_BATCH)
     ours = f"**{reached_s:.0f}**" if reached_s else "**not reached**"
-    rows = [(f"seconds to validation Dice {WANTED_DICE} (wanted: under 300)", ours)]
-    rows.append((f"first version, a step of {FIRST_BATCH} slices, measured", f"{step_s:.1f} s"))
+    rows = [(f"seconds to validation Dice {WANTED_DICE} (target: under 300)", ours)]
+    rows.append((f"first version, one step of {FIRST_BATCH} slices, measured", f"{step_s:.1f} s"))
     hours = f"{steps * step_s / 3600:.0f} hours"
     rows.append((f"first version, {FIRST_EPOCHS} epochs = {steps} steps, **extrapolated**", hours))
-    what = "times faster (wanted: 1,000)" if reached_s else f"its epochs against all {EPOCHS} of ours, times"
+    what = "ratio (target: 1,000)" if reached_s else f"ratio of its epochs to all {EPOCHS} of ours"
     rows.append((what, f"**{steps * step_s / (reached_s or all_s):,.0f}**"))
     return rows
 
@@ -69,12 +69,12 @@ def main() -> None:
         if reached_s is None and float(row["val_dice"]) >= WANTED_DICE:
             reached_s = so_far
     slices = len(read_csv(folder / "mydata/Image/manifest.csv"))
-    rows = [("slices; a fifth of the patients validates", slices), *compare(slices, so_far, reached_s)]
-    rows.append(("the whole step 3, with start, reading and pictures", f"{whole_s:.0f} s"))
-    rows.append(("peak memory of step 3 (wanted: under 4 GiB)", f"{gib:.2f} GiB"))
+    rows = [("slices; one fifth of the patients for validation", slices), *compare(slices, so_far, reached_s)]
+    rows.append(("step 3 in total, with start, reading and pictures", f"{whole_s:.0f} s"))
+    rows.append(("peak memory of step 3 (target: under 4 GiB)", f"{gib:.2f} GiB"))
     lines = [*table(("epoch", "seconds so far", "validation Dice"), epochs), "", *table(("what", "measured"), rows)]
     if not real_sources:
-        lines += ["", f"The real slices were not in {real}: synthetic ones alone."]
+        lines += ["", f"The real slices were not found in {real}; synthetic ones only."]
     write_section("Time to validation Dice 0.98", lines)
 
 

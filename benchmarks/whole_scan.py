@@ -36,17 +36,17 @@ from lungct.slices import clip_ct
 
 SLICES = 250
 ROUNDS = 5
-STAGES = (  # key, what, what sets the least time, what holds it
-    ("start", "Python and torch", "", "importing torch; step 5 alone"),
-    ("headers", "of all slices", "", "opening each file; numbers out of text"),
-    ("pixels", "DICOM to HU", "CT", "pydicom parses each header once more"),
-    ("write CT", "slices to .npy", "CT", "a file for each slice, copied on the way"),
-    ("read CT", "slices from .npy", "CT", "a file for each slice"),
-    ("body", "on the coarse grid", "CT", "labelling air; fresh memory"),
-    ("network", "whole slices", "network", "layers of 16 channels; memory between layers"),
-    ("clean-up", "in three dimensions", "masks", "components; fresh memory"),
-    ("segment", "body, network on the trunk alone, clean-up", "", "the network"),
-    ("write masks", "to .npy", "masks", "a file for each slice"),
+STAGES = (  # key, what, what sets the minimum, what takes the time
+    ("start", "Python and torch", "", "importing torch; step 5 only"),
+    ("headers", "of all slices", "", "opening each file; parsing numbers"),
+    ("pixels", "DICOM to HU", "CT", "pydicom parses each header again"),
+    ("write CT", "slices to .npy", "CT", "one file per slice, with a copy in memory"),
+    ("read CT", "slices from .npy", "CT", "one file per slice"),
+    ("body", "on the coarse grid", "CT", "labelling air; memory allocation"),
+    ("network", "whole slices", "network", "layers of 16 channels; memory traffic between layers"),
+    ("clean-up", "in three dimensions", "masks", "connected components; memory allocation"),
+    ("segment", "body, network on the trunk only, clean-up", "", "the network"),
+    ("write masks", "to .npy", "masks", "one file per slice"),
 )
 PEER = Path(__file__).with_name("lungmask_peer.py")
 
@@ -99,7 +99,7 @@ def stage_functions(scan: Path, folder: Path, predictor: Predictor) -> dict[str,
 
 
 def stage_rows(scan: Path, folder: Path) -> list[tuple]:
-    """(stage, seconds, least seconds, what holds it): medians of a few passes in one process."""
+    """(stage, seconds, minimum seconds, what takes the time): medians of a few passes in one process."""
     predictor = load_predictor(device="cpu")
     times = medians_s(stage_functions(scan, folder, predictor), ROUNDS)
     kind = torch.bfloat16 if predictor.amp else torch.float32
@@ -129,36 +129,35 @@ def main() -> None:
     rows = [
         ("step 4, `prepare_lung_image.py --test --dicom`", f"{prepare:.2f} s"),
         ("step 5, `model_test.py --png none`", f"{predict:.2f} s"),
-        ("both: DICOM folder to masks on disk (wanted: under 6 s)", f"**{whole:.2f} s**"),
+        ("both: from a DICOM folder to masks on disk (target: under 6 s)", f"**{whole:.2f} s**"),
     ]
     if flags.lungmask:
         seconds, _ = run(flags.lungmask, PEER, root, folder / "lungmask.nii.gz", cwd=WORK)
-        rows.append(("lungmask, the same folder to a mask file", f"{seconds:.1f} s"))
-        rows.append(("times faster (wanted: 30)", f"**{seconds / whole:.1f}**"))
+        rows.append(("lungmask, from the same folder to a mask file", f"{seconds:.1f} s"))
+        rows.append(("ratio (target: 30)", f"**{seconds / whole:.1f}**"))
     else:
         rows.append(("lungmask", "not measured: no `--lungmask PYTHON` given"))
     shutil.rmtree(folder / "predictions")
     shutil.rmtree(folder / "mydata")
     for script, *options in (("prepare_lung_image.py", "--test", "--dicom", root), ("model_test.py", "--png", "none")):
         rows.append(
-            (f"peak memory of `{script}` (wanted: 1.5 GiB)", f"{peak_gib(script, *options, cwd=folder):.2f} GiB")
+            (f"peak memory of `{script}` (target: 1.5 GiB)", f"{peak_gib(script, *options, cwd=folder):.2f} GiB")
         )
     gb = sum(p.stat().st_size for p in root.rglob("*.dcm")) / 1e9
-    lines = [*table(("what", "measured"), rows), ""]
-    lines.append(
-        f"{SLICES} slices of 512x512, {gb:.2f} GB of DICOM in the system's cache; medians of {ROUNDS} runs, each from"
-    )
-    lines.append(
-        f"nothing; two interpreters start within them. Memory is copied at {copy_gb_s():.1f} GB a second here."
-    )
-    lines.append("lungmask ran once, with random weights (its own cannot be had offline) and two ovals in place of")
-    lines.append("their answer, so that its clean-up meets no noise.")
-    lines += [
+    cache = f"{SLICES} slices of 512x512 pixels, {gb:.2f} GB of DICOM in the file cache"
+    lines = [
+        *table(("what", "measured"), rows),
         "",
-        "Inside the steps, in one process, seconds; least is the bytes at copy speed, or the multiply-adds at the",
+        f"{cache}; medians of {ROUNDS} runs without",
+        f"earlier results. A run starts Python twice. This machine copies memory at {copy_gb_s():.1f} GB per second.",
+        "lungmask ran once. Its weights could not be downloaded, so it ran with random weights, and its",
+        "post-processing on two ovals instead of the random output.",
+        "",
+        "The stages of both steps, in one process, in seconds. The minimum is the time to copy the data in memory,",
+        "or the time for the multiply-adds at the rate of a large convolution.",
+        "",
+        *table(("stage", "measured", "minimum", "what takes the time"), stage_rows(root, folder)),
     ]
-    lines += ["rate of a large convolution:", ""]
-    lines += table(("stage", "measured", "least", "what holds it"), stage_rows(root, folder))
     write_section("A whole scan", lines)
 
 

@@ -18,7 +18,7 @@ from lungct import LungError
 from lungct.files import read_npy, read_table, replace_file, table_bytes
 
 CT_RANGE_HU = (-1024, 3071)  # as most scanners store it; padding below becomes air
-HU_WINDOW = (-1024, 600)  # air to dense contrast medium: what the network sees
+HU_WINDOW = (-1024, 600)  # air to dense contrast: what a network sees by default, and the "wide" display window
 OUTSIDE_LUNG_HU = -2048  # in lung slices; no CT value is so low, so lung is `!= OUTSIDE_LUNG_HU`, exactly
 SCAN_NAME = 60  # longest name of a scan: its slices' names are longer, and must fit, too
 RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # no file names on Windows

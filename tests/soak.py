@@ -62,12 +62,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         killed = kill(flags.kills, Path(folder))
         fuzzed = fuzz(flags.inputs, Path(folder))
-    lines = ["# What `make soak` found", "", f"Measured: {machine()}.", ""]
-    lines += table(
-        ("step, killed by `kill -9` at a random moment, run again", "kills", "byte for byte as undisturbed"), killed
-    )
-    lines += ["", "Times in `history.csv` are not compared, nor those in `unet_model.json`.", ""]
-    lines += table(("damaged input for", "inputs", "read", "refused with a sentence", "any other error"), fuzzed)
+    lines = ["# Reliability: damaged files and interrupted runs", ""]
+    lines += ["`make soak` makes these measurements and writes this page.", "", f"Measured: {machine()}.", ""]
+    what = "step, killed by `kill -9` at a random moment, then run again"
+    lines += table((what, "kills", "results identical to an uninterrupted run, byte for byte"), killed)
+    lines += ["", "The times in `history.csv` and `unet_model.json` are not compared.", ""]
+    lines += [
+        "For each reader, files with random damage. Each must either be read or be refused with a message for the"
+    ]
+    lines += ["user; any other error is a fault.", ""]
+    lines += table(("damaged files for", "files", "read", "refused with a message", "any other error"), fuzzed)
     replace_file(ROOT / "benchmarks" / "RELIABILITY.md", ("\n".join(lines) + "\n").encode())
     print("\n".join(lines))
     print("wrote benchmarks/RELIABILITY.md")

@@ -100,13 +100,13 @@ def test_arithmetic_of_a_thousand_times_more_scans():
     assert row["scans"] == "2"
     assert row["slices"] == "360"
     assert row["step 5"] == "1 core hours"  # 3,240 s
-    assert row["both on 100 cores"] == "0.0 h"
+    assert row["steps 4 and 5 on 100 cores"] == "0.0 h"
     big = pandas.concat([series] * 10000)
     row = dict(zip(scale.WHAT, scale.column(big, cost), strict=True))
     assert row["DICOM"] == "1.80 TB"
-    assert row["to fetch it at 1 Gbit a second (reading is free)"] == "4 h"  # 14.4e12 bits
-    assert row["headers, by the machine that starts step 4, one core"] == "10.0 h"
-    assert row["both on 100 cores"] == "100.0 h"  # 3.6e6 slices of 10 s
-    assert row["both at 0.05 USD a core hour (assumed)"] == "500 USD"
-    assert row["CT slices between the steps, `.npy`"] == "1.80 TB"
-    assert row["a month of the `.nii.gz` alone"] == "0.02 USD"  # 0.8 GB
+    assert row["download at 1 Gbit/s (free of charge)"] == "4 h"  # 14.4e12 bits
+    assert row["reading headers, one core of the machine that starts step 4"] == "10.0 h"
+    assert row["steps 4 and 5 on 100 cores"] == "100.0 h"  # 3.6e6 slices of 10 s
+    assert row["cost at 0.05 USD per core hour (assumed)"] == "500 USD"
+    assert row["CT slices between the steps (`.npy`)"] == "1.80 TB"
+    assert row["storage of the `.nii.gz` files only, per month"] == "0.02 USD"  # 0.8 GB

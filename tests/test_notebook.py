@@ -1,12 +1,21 @@
-"""The notebook runs from top to bottom, and shows lungs."""
+"""The notebook runs from top to bottom and shows lungs; what its text says about other scans works, too."""
 
 import re
 
 import nbformat
-from conftest import ROOT
+import nibabel
+import numpy as np
+import pytest
+from conftest import ROOT, small_patient
 from nbclient import NotebookClient
 
-PATH = ROOT / "docs" / "lungs_in_three_lines.ipynb"
+from lungct.phantom.lidc_tree import write_series
+from lungct.scans.dicom import find_series, open_series
+from lungct.scans.lidc import LidcScan
+from lungct.scans.nifti import nifti_bytes
+
+PATH = ROOT / "docs" / "segment_from_python.ipynb"
+TEXT = "\n".join(cell.source for cell in nbformat.read(PATH, as_version=4).cells if cell.cell_type == "markdown")
 
 
 def test_notebook_runs_and_finds_the_lungs():
@@ -17,3 +26,20 @@ def test_notebook_runs_and_finds_the_lungs():
     assert 1 < float(re.search(r"([\d.]+) litres", text)[1]) < 9
     assert float(re.search(r"Dice ([\d.]+)", text)[1]) > 0.95
     assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
+@pytest.mark.parametrize("kind", ["open_nifti", "open_series"])
+def test_what_it_says_about_other_files_gives_hu_and_spacing(tmp_path, monkeypatch, kind):
+    patient = small_patient(3)
+    write_series(tmp_path / "my_scan", LidcScan("A", "1.2", "1.2.1"), patient.ct_hu[10:14], patient.spacing_mm)
+    (files,) = find_series(tmp_path / "my_scan").values()
+    scan = open_series(files)
+    (tmp_path / "mask.nii.gz").write_bytes(nifti_bytes(scan.read() > 0, scan.corners_mm, scan.axes, scan.spacing_mm))
+    affine = nibabel.load(tmp_path / "mask.nii.gz").affine
+    nibabel.save(nibabel.Nifti1Image(scan.read().transpose(2, 1, 0), affine), tmp_path / "ct.nii.gz")
+    monkeypatch.chdir(tmp_path)
+    (code,) = (part for part in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if kind in part)
+    names: dict = {}
+    exec(code, names)
+    np.testing.assert_array_equal(names["ct_hu"], scan.read())
+    assert names["spacing_mm"] == pytest.approx(patient.spacing_mm, abs=1e-4)

@@ -1,4 +1,4 @@
-"""The README says what is so: its files exist and its commands are understood."""
+"""The pages say what is so: their files exist, and their commands, flags and make targets are understood."""
 
 import re
 import subprocess
@@ -9,43 +9,97 @@ import pytest
 from conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [README, *(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))]
-COMMAND = re.compile(r"^\s*(?:python|torchrun \S+) (?:\.\./)*(\w+\.py[^\n#]*?)\s*(?:#.*)?$", re.MULTILINE)
-COMMANDS = sorted({command for page in PAGES for command in COMMAND.findall(page)})
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "weights" / "MODEL_CARD.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+SCRIPTS = sorted(path.name for path in ROOT.glob("*.py"))
+BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`([^`]+)`")
+COMMAND = re.compile(r"^\s*(?:python|torchrun \S+) (?:\.\./)*(\w+\.py[^#]*)")
+FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
+OF_OTHERS = {"--nproc-per-node"}  # torchrun's
 
 
-def test_there_are_commands():
-    assert len(COMMANDS) >= 8
+def snippets(text: str) -> list[str]:
+    """Every line of the code blocks of a page, and every piece of code in its prose and tables."""
+    blocks = BLOCK.findall(text)
+    prose = BLOCK.sub("", text)
+    return [*(line for block in blocks for line in block.splitlines()), *INLINE.findall(prose)]
+
+
+def commands(text: str) -> list[str]:
+    """Every command line that starts one of our scripts, without `python` and without the comment."""
+    matches = map(COMMAND.match, snippets(text))
+    return [match[1].strip() for match in matches if match]
+
+
+COMMANDS = sorted({(page.name, command) for page in PAGES for command in commands(page.read_text(encoding="utf-8"))})
 
 
 @cache
-def help_of(script: str) -> str:
-    """What a script says of its flags."""
+def flags_of(script: str) -> set[str]:
+    """The flags in a script's help."""
     command = [sys.executable, str(ROOT / script), "--help"]
-    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(FLAG.findall(done.stdout))
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_command_has_the_flags_that_the_readme_gives(command):
-    script, *words = command.split()
-    for flag in (word for word in words if word.startswith("--")):
-        assert re.search(rf"{flag}\b", help_of(script)), flag
+def test_commands_are_found_in_blocks_tables_and_prose():
+    text = (
+        "Run `python a.py --x 1`.\n\n```\n  python ../../b.py  # why\ntorchrun --n=2 c.py\n```\n| `python d.py` | e |\n"
+    )
+    assert sorted(commands(text)) == ["a.py --x 1", "b.py", "c.py", "d.py"]
 
 
-def test_pictures_and_files_that_it_shows_are_there():
-    for path in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / path).exists(), path
+def test_every_page_with_commands_is_read():
+    assert {page for page, _ in COMMANDS} >= {"README.md", "CONTRIBUTING.md", "own_data.md", "cluster.md"}
 
 
-def test_file_map_names_every_file():
-    for path in [*ROOT.glob("*.py"), *(ROOT / "lungct").glob("[!_]*.py")]:
-        assert path.name in README, path.name
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_command_has_the_flags_that_the_page_gives(page, command):
+    script, _, rest = command.partition(" ")
+    assert script in SCRIPTS
+    unknown = set(FLAG.findall(rest)) - flags_of(script)
+    assert not unknown
 
 
-def test_both_commands_come_early():
-    top = "\n".join(README.splitlines()[:20])
-    assert "make demo" in top
-    assert "make test" in top
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_flag_in_prose_belongs_to_one_of_the_scripts(page):
+    lone = [text for text in INLINE.findall(BLOCK.sub("", page.read_text(encoding="utf-8"))) if text.startswith("--")]
+    known = set().union(*(flags_of(name) for name in SCRIPTS if name not in ("UNet_nn.py", "utils.py")))
+    assert {flag for text in lone for flag in FLAG.findall(text)} <= known | OF_OTHERS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_make_targets_exist(page):
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for line in snippets(page.read_text(encoding="utf-8")):
+        match = re.match(r"make ([a-z]+)", line)
+        assert not match or re.search(rf"^{match[1]}:", makefile, re.MULTILINE), line
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
+def test_pictures_and_files_that_it_links_to_are_there(page):
+    for path in re.findall(r"\]\(([^)#:]+)[^):]*\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / path).exists(), path
+
+
+def test_file_map_names_every_file_once_and_no_other():
+    lungct = ROOT / "lungct"
+    files = [path for path in lungct.rglob("*.*") if path.suffix in (".py", ".html") and path.name != "__init__.py"]
+    expected = sorted([*SCRIPTS, *(path.relative_to(lungct).as_posix() for path in files)])
+    assert sorted(re.findall(r"^\| `([\w/]+\.(?:py|html))` \|", CONTRIBUTING, re.MULTILINE)) == expected
+
+
+def test_first_commands_come_early_and_take_a_ct_to_a_mask():
+    assert "pip install -r requirements.txt" in "\n".join(README.splitlines()[:20])
+    first, second = commands(README)[:2]
+    assert first.startswith("prepare_lung_image.py --test --dicom ")
+    assert second == "model_test.py --save nifti"
 
 
 def test_importing_a_script_does_nothing():

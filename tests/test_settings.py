@@ -5,8 +5,10 @@ import argparse
 import pytest
 
 from lungct import LungError
+from lungct.evaluation.figures import WINDOWS_HU
 from lungct.scans import lidc
-from lungct.settings import TABLE, load, parse_step, read_conf, write_conf, write_pylidc_conf
+from lungct.settings import BY_ATTRIBUTE, TABLE, load, parse_step, read_conf, write_conf, write_pylidc_conf
+from lungct.slices import HU_WINDOW
 from lungct.training.trainer import TrainSettings
 
 DEFAULTS = {setting.attribute: setting.default for setting in TABLE}
@@ -35,6 +37,11 @@ def test_every_setting_is_written_below_its_meaning_and_read_back_typed(tmp_path
     for setting in TABLE:
         place = next(n for n, line in enumerate(lines) if line.startswith(f"{setting.key} ="))
         assert lines[place - 1] == f"# {setting.meaning}"
+
+
+def test_window_of_the_network_is_one_fact():
+    assert (BY_ATTRIBUTE["window_low_hu"].default, BY_ATTRIBUTE["window_high_hu"].default) == HU_WINDOW
+    assert WINDOWS_HU["wide"] == HU_WINDOW
 
 
 def test_flag_wins_over_file_and_file_over_default(tmp_path):

@@ -8,9 +8,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from lungct.files import read_npy, replace_file
-from lungct.slices import SliceRow, by_scan, is_lung, slice_path
+from lungct.slices import HU_WINDOW, SliceRow, by_scan, is_lung, slice_path
 
-WINDOWS_HU = {"lung": (-1350, 150), "mediastinum": (-160, 240), "bone": (-450, 1050), "wide": (-1024, 600)}
+WINDOWS_HU = {  # black and white of each display window, in the order of the keys 1, 2, 3
+    "lung": (-1350, 150),
+    "mediastinum": (-160, 240),
+    "bone": (-450, 1050),
+    "wide": HU_WINDOW,
+}
 OVERVIEW_SCANS = 60
 GREYS = 254  # of a palette's 256 entries; the others are for outlines
 RED, GREEN, BLUE, YELLOW = (255, 70, 70), (80, 230, 100), (90, 140, 255), (255, 210, 60)

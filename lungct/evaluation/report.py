@@ -1,4 +1,4 @@
-"""A page to look at all predictions: one file, no network, nothing that a header wrote is taken for HTML."""
+"""report.html: one page that shows all predictions. It needs no network, and text from DICOM headers stays text."""
 
 import base64
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lungct.evaluation.figures import GREEN, RED, jpeg_bytes, outline_png, overlay, overlay_png, to_grey
+from lungct.evaluation.figures import GREEN, RED, WINDOWS_HU, jpeg_bytes, outline_png, overlay, overlay_png, to_grey
 from lungct.files import npy_bytes
 from lungct.segmentation.morphology import slice_pixels
 from lungct.slices import SliceRow, safe_name
@@ -19,6 +19,7 @@ NUMBERS = ("slices", "litres", "dice", "hd95_mm")
 PNG_EVERY = {"all": 1, "some": 10, "none": None}  # slices for each overlay
 THUMBNAIL_PX = 128
 VIEW, THUMBNAIL = "view", "thumbnail.jpg"
+STORED_WINDOW = "wide"  # of the pictures below VIEW; the page makes the other windows from it
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,13 @@ class ScanScore:
 
 
 def report_bytes(scans: list[dict]) -> bytes:
-    """The page for some scans, as `report_row` makes them."""
+    """The page for some scans, each a dict of `report_row`."""
+    windows = {name: window for name, window in WINDOWS_HU.items() if name != STORED_WINDOW}
+    page = TEMPLATE.read_text(encoding="utf-8")
+    page = page.replace("__STORED_HU__", json.dumps(WINDOWS_HU[STORED_WINDOW]))
+    page = page.replace("__WINDOWS_HU__", json.dumps(windows))
     data = json.dumps(scans, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")  # no </script> can end it
-    return TEMPLATE.read_text(encoding="utf-8").replace("__SCANS__", data).encode()
+    return page.replace("__SCANS__", data).encode()  # last: a name in it may look like a placeholder
 
 
 def finite_or_none(value: float | None) -> float | None:
@@ -64,7 +69,13 @@ def finite_or_none(value: float | None) -> float | None:
 
 
 def report_row(score: ScanScore, coverage: float | None, folder: Path, slices: list[str]) -> dict:
-    """What the page shows of one scan, of its row of scores.csv, its nodules' mean coverage, its folder and slices."""
+    """What the page shows of one scan.
+
+    score:    its row of scores.csv
+    coverage: mean share of its annotated nodules that lies inside the prediction; None where it has none
+    folder:   where its masks and pictures lie
+    slices:   the names of its slices, feet first
+    """
     thumbnail = folder / VIEW / THUMBNAIL
     picture = base64.b64encode(thumbnail.read_bytes()).decode() if thumbnail.is_file() else ""
     return {
@@ -90,7 +101,7 @@ def result_files(
         if PNG_EVERY[png] and z % PNG_EVERY[png] == 0:
             masks, colours = ([lung[z]], (RED,)) if truth is None else ([truth[z], lung[z]], (GREEN, RED))
             files[f"{name}.png"] = overlay_png(ct_hu[z], *masks, colours=colours)
-            files[f"{VIEW}/{name}.jpg"] = jpeg_bytes(to_grey(ct_hu[z], "wide"))
+            files[f"{VIEW}/{name}.jpg"] = jpeg_bytes(to_grey(ct_hu[z], STORED_WINDOW))
             files[f"{VIEW}/{name}.png"] = outline_png(*masks, colours=colours)
         return files
 

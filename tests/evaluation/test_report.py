@@ -1,6 +1,7 @@
 """The page of all predictions, clicked in a real browser; what a header wrote stays text."""
 
 import io
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lungct.evaluation.figures import jpeg_bytes, outline_png
+from lungct.evaluation.figures import WINDOWS_HU, jpeg_bytes, outline_png
 from lungct.evaluation.report import THUMBNAIL, VIEW, ScanScore, report_bytes, report_row
 
 SLICES = [f"0001_slice{z:03d}" for z in range(5)]
@@ -85,6 +86,21 @@ def test_no_header_can_end_the_script(rows):
     assert "<img src=x" not in text
 
 
+def test_display_windows_are_those_of_the_python_table(monkeypatch, rows):
+    monkeypatch.setitem(WINDOWS_HU, "bone", (-7, 77))
+    monkeypatch.setitem(WINDOWS_HU, "wide", (-8, 88))
+    text = report_bytes(rows).decode()
+    windows = json.loads(re.search(r"const WINDOWS_HU = (.*);", text)[1])
+    assert windows == {"lung": [-1350, 150], "mediastinum": [-160, 240], "bone": [-7, 77]}
+    assert list(windows) == ["lung", "mediastinum", "bone"]  # keys 1, 2, 3
+    assert json.loads(re.search(r"const STORED_HU = (.*);", text)[1]) == [-8, 88]
+
+
+def test_scan_named_like_a_placeholder_keeps_its_name(rows):
+    text = report_bytes([{**rows[0], "scan": "__WINDOWS_HU__"}]).decode()
+    assert '"scan":"__WINDOWS_HU__"' in text
+
+
 def test_worst_comes_first_and_heads_sort(page, tmp_path, rows):
     show(page, tmp_path, rows)
     assert names(page) == ["Bad", "Flagged", HOSTILE, "Good"]
@@ -123,6 +139,7 @@ def test_a_click_opens_the_slices_with_outline_windows_and_keys(page, tmp_path, 
     page.wait_for_function("document.getElementById('outline').naturalHeight === 30")
     lung, stored_hu = mean_grey(page), -1024 + 1624 * 80 / 255
     assert lung == pytest.approx(255 * (stored_hu + 1350) / 1500, abs=6)  # the lung window, as if made from HU
+    assert page.locator("#windows button").all_inner_texts() == ["lung (1)", "mediastinum (2)", "bone (3)"]
     page.keyboard.press("3")
     assert mean_grey(page) == pytest.approx(max(0, 255 * (stored_hu + 450) / 1500), abs=6)
     page.keyboard.press("1")
@@ -149,6 +166,15 @@ def test_a_scan_without_pictures_says_how_to_make_them(page, tmp_path, rows):
     assert not page.is_visible("#viewer")
     go(page, "#list", page.go_back)
     assert not page.is_visible("#patient")
+
+
+def test_scan_of_a_training_patient_says_so_in_list_and_view(page, tmp_path, rows):
+    seen = [{**rows[0], "scan": "T", "seen": "train"}, {**rows[0], "scan": "V", "seen": "val"}]
+    show(page, tmp_path, seen)
+    assert "patient was in the training set" in page.inner_text("#rows tr[data-scan=T]")
+    assert "patient was in the validation set" in page.inner_text("#rows tr[data-scan=V]")
+    go(page, "#patient", lambda: page.click("#rows tr[data-scan=V]"))
+    assert "patient was in the validation set" in page.inner_text("#facts")
 
 
 def test_a_thousand_patients(page, tmp_path, rows):
