@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
 from lungct import LungError
 from lungct.device import pick_amp, pick_device
@@ -34,7 +33,7 @@ from lungct.predict import predict_slices
 from lungct.settings import parse_step, run_step
 from lungct.slices import manifest_path, pixel_mm, read_manifest
 from lungct.training.data import SliceSet, batches, split_patients
-from lungct.training.distributed import join_team
+from lungct.training.distributed import join_processes
 from lungct.training.trainer import Trainer, TrainSettings
 from lungct.weights import Model, checksum, load_weights, model_card
 
@@ -96,7 +95,8 @@ def save_target(run: Path, trainer: Trainer) -> None:
 
 def finish_epoch(run: Path, trainer: Trainer, split: dict, start: float, loss: float, skipped: int) -> bool:
     """Score, keep the best weights, write pictures and checkpoint, print a line; True when it is time to stop."""
-    val_loss, val_dice, worst = trainer.validate()
+    is_main = trainer.processes.is_main
+    val_loss, val_dice, worst = trainer.processes.broadcast(trainer.validate() if is_main else None)
     progress = trainer.progress
     progress.epoch += 1
     rate = trainer.optimiser.param_groups[0]["lr"]
@@ -105,7 +105,7 @@ def finish_epoch(run: Path, trainer: Trainer, split: dict, start: float, loss: f
     better = val_dice > progress.best_dice
     if better:
         progress.best_dice, progress.best_epoch = val_dice, progress.epoch
-    if trainer.team.leads:
+    if is_main:
         if better:
             save_weights(run, trainer, split)
         replace_file(run / "history.csv", dicts_bytes(progress.history, COLUMNS))
@@ -140,23 +140,23 @@ def write_scalars(board: SummaryWriter, row: dict) -> None:
 def make_trainer(settings: TrainSettings, flags: argparse.Namespace) -> tuple[Trainer, dict]:
     """Read the slices, split the patients, build the network or take up the one of the checkpoint."""
     device = pick_device(settings.device)
-    team = join_team(device)
+    processes = join_processes(device)
     ct_root, lung_root = (settings.lung_ct_path, settings.lung_image_path)
     rows = [row for row in read_manifest(manifest_path(ct_root)) if row.has_label]
     train_rows, val_rows = split_patients(rows, settings.validation_share, settings.seed)
     parts = (("train", train_rows), ("val", val_rows))
     split = {name: sorted({row.patient_id for row in part}) for name, part in parts}
-    train, val = SliceSet(train_rows, ct_root, lung_root), SliceSet(val_rows, ct_root, lung_root)
+    train, val = (SliceSet(part, ct_root, lung_root, processes.is_main) for part in (train_rows, val_rows))
     window_hu = (settings.window_low_hu, settings.window_high_hu)
     usual_mm = round(float(np.median([pixel_mm(row.spacing_mm) for row in train_rows])), 4)
     model = Model(settings.width, settings.depth, settings.patch, True, window_hu, usual_mm)
     if flags.init:
         start, model, _ = load_weights(flags.init)
-    trainer = Trainer(settings, model, train, val, device, team)
+    trainer = Trainer(settings, model, train, val, device, processes)
     if flags.init:
         for network in (trainer.network, trainer.ema):
             network.load_state_dict(start.state_dict())
-    trainer.progress.amp = pick_amp(settings.amp, device)
+    trainer.progress.amp = processes.broadcast(pick_amp(settings.amp, device))
     return trainer, split
 
 
@@ -183,11 +183,11 @@ def train(run: Path, trainer: Trainer, split: dict, flags: argparse.Namespace) -
     if checkpoint.is_file() and not flags.fresh:
         trainer.resume(checkpoint)
     progress, settings = trainer.progress, trainer.settings
-    if trainer.team.leads:
+    if trainer.processes.is_main:
         print_start(trainer, split)
         if not progress.epoch:
             save_target(run, trainer)
-    watched = flags.tensorboard and trainer.team.leads
+    watched = flags.tensorboard and trainer.processes.is_main
     board = open_tensorboard(run / "tensorboard", not progress.epoch) if watched else None
     done = progress.epoch - progress.best_epoch >= settings.patience
     while progress.epoch < settings.epochs and not done:
@@ -207,14 +207,12 @@ def main(argv: list[str] | None = None) -> None:
     settings, flags = parse_step(__doc__, TrainSettings, argv, add_flags)
     trainer, split = make_trainer(settings, flags)
     run = settings.run_path
-    with exclusive_lock(run) if trainer.team.leads else nullcontext():
+    with exclusive_lock(run) if trainer.processes.is_main else nullcontext():
         train(run, trainer, split, flags)
-    if trainer.team.leads:
+    if trainer.processes.is_main:
         print(f"best validation Dice {trainer.progress.best_dice:.4f} at epoch {trainer.progress.best_epoch}")
         print(f"wrote {run / 'unet_model.pth'}, its .json and the pictures beside it")
-    if trainer.team.size > 1:
-        dist.barrier()  # nobody leaves while another still talks
-        dist.destroy_process_group()
+    trainer.processes.leave()
 
 
 if __name__ == "__main__":

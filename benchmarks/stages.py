@@ -21,7 +21,7 @@ from lungct.scans import lidc
 from lungct.scans.find import Job
 from lungct.settings import TABLE, write_pylidc_conf
 from lungct.slices import HU_WINDOW
-from lungct.training.distributed import Team
+from lungct.training.distributed import Processes
 from lungct.training.trainer import Trainer
 from lungct.weights import Model
 from prepare_lung_image import PrepareOptions, prepare_scan
@@ -82,7 +82,7 @@ def train_slice(rounds: int) -> dict[str, float]:
     """Seconds a slice of 512x512 for forward, backward and update, by what and in batches of how many."""
     settings = SimpleNamespace(**{setting.attribute: setting.default for setting in TABLE})
     model = Model(settings.width, settings.depth, settings.patch, True, HU_WINDOW, 0.75)
-    trainer = Trainer(settings, model, Noise(8), Noise(8), CPU, Team(0, 1))
+    trainer = Trainer(settings, model, Noise(8), Noise(8), CPU, Processes())
     first = first_network()
     adam = torch.optim.Adam(first.parameters(), lr=1e-4)
     images, targets = trainer.make_batch(np.arange(8), (1, 2))

@@ -21,7 +21,7 @@ P_THICK_SLICE, THICK_MM = 0.2, 8.0  # chance that three slices are averaged to o
 class SliceSet:
     """Slices in memory: ct int16 HU and lung bool, each (N, H, W), smaller ones filled up with air."""
 
-    def __init__(self, rows: list[SliceRow], ct_root: Path, lung_root: Path):
+    def __init__(self, rows: list[SliceRow], ct_root: Path, lung_root: Path, show_progress: bool = True):
         scans = by_scan(rows).values()
         shapes = [read_npy(slice_path(ct_root, scan[0]), on_disk=True).shape for scan in scans]
         shape = tuple(max(sides) for sides in zip(*shapes, strict=True))
@@ -29,7 +29,7 @@ class SliceSet:
         self.lung = np.zeros((len(rows), *shape), bool)
         self.has_thin_neighbours = np.zeros(len(rows), bool)
         start = 0
-        for scan in tqdm(scans, desc="reading", unit="scan", leave=False):
+        for scan in tqdm(scans, desc="reading", unit="scan", leave=False, disable=not show_progress):
             ct, lung_images = read_stack(ct_root, scan), read_stack(lung_root, scan)
             lung = is_lung(lung_images)
             for images, root in ((ct, ct_root), (lung_images, lung_root)):

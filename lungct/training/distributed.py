@@ -1,97 +1,95 @@
-"""Several processes that train one network on one batch: what torchrun starts.
+"""Several processes that train one network together: what torchrun starts, by torch's own means.
 
-Each takes its share of every batch. What is computed of the whole batch, the statistics of batch normalisation and
-the sums of the loss, is added up over the processes, forwards and backwards: the training is that of one process
-with the same batch. The same code runs on CPUs (gloo) and GPUs (NCCL).
-
-B batch, C channels, H rows, W columns.
+Each process takes its share of every batch; DistributedDataParallel averages their gradients, so that every process
+makes the same update. Gradients and decisions go over NCCL between GPUs, over gloo between CPUs.
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
+from torch.nn.parallel import DistributedDataParallel
 
 from lungct import LungError
 
 
 @dataclass(frozen=True)
-class Team:
-    """The processes of a torchrun; alone, there is one."""
+class Processes:
+    """How many processes train together, and which of them this one is; a process alone is the main one."""
 
-    rank: int
-    size: int
+    rank: int = 0
+    world_size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
+        """Whether this process decides, writes and prints."""
         return self.rank == 0
 
-    def share(self, batch: Tensor) -> Tensor:
-        """This process's part of a batch (B, ...). Raises LungError where there are more processes than slices."""
-        if len(batch) < self.size:
-            raise LungError(f"a batch of {len(batch)} slices for {self.size} processes: raise --batch-size")
-        return batch[self.rank :: self.size]
+    def share(self, numbers: np.ndarray) -> np.ndarray:
+        """This process's slices of a batch. Raises LungError where there are more processes than slices."""
+        if len(numbers) < self.world_size:
+            raise LungError(f"a batch of {len(numbers)} slices for {self.world_size} processes: raise --batch-size")
+        return numbers[self.rank :: self.world_size]
+
+    def broadcast(self, value: Any) -> Any:
+        """The main process's value, whatever the value is here."""
+        if self.world_size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
+
+    def broadcast_tensors(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite tensors by those of the main process."""
+        if self.world_size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over all processes, element by element."""
+        if self.world_size > 1:
+            dist.all_reduce(values)
+        return values / self.world_size
+
+    def leave(self) -> None:
+        """Wait for the others, so that none is cut off, and close the connections."""
+        if self.world_size > 1:
+            dist.barrier()
+            dist.destroy_process_group()
 
 
-def join_team(device: torch.device) -> Team:
-    """Meet the other processes that torchrun started."""
-    size = int(os.environ.get("WORLD_SIZE", 1))
-    if size > 1:
-        if device.type == "cuda":  # a GPU each: from here on 'cuda' means this one
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return Team(int(os.environ.get("RANK", 0)), size)
+def join_processes(device: torch.device) -> Processes:
+    """Connect to the other processes that torchrun started; without torchrun there is one.
 
-
-class AddUp(torch.autograd.Function):
-    """The sum of a tensor over all processes; a gradient is the sum of theirs."""
-
-    @staticmethod
-    def forward(ctx: FunctionCtx, here: Tensor) -> Tensor:
-        whole = here.clone()
-        dist.all_reduce(whole)
-        return whole
-
-    backward = forward
-
-
-def add_up(sums: Tensor) -> Tensor:
-    """Sums over this process's slices to sums over the whole batch."""
-    return AddUp.apply(sums)
-
-
-class TeamNorm(nn.BatchNorm2d):
-    """Batch normalisation with the statistics of the whole batch, which several processes hold.
-
-    (B, C, H, W) to the same. torch's SyncBatchNorm does this for CUDA alone.
+    Raises LungError on MPS, and where there are more processes than GPUs.
     """
-
-    def forward(self, image: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(image)
-        wide = image.float()
-        here = wide.new_full((1,), wide.numel() / wide.shape[1])
-        sums = add_up(torch.cat([wide.sum((0, 2, 3)), (wide * wide).sum((0, 2, 3)), here]))
-        count, (mean, square) = sums[-1].detach(), (sums[:-1] / sums[-1].detach()).chunk(2)
-        variance = square - mean * mean
-        with torch.no_grad():
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - mean * scale
-        return torch.addcmul(shift[:, None, None], wide, scale[:, None, None]).to(image.dtype)
+    processes = Processes(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
+    if processes.world_size == 1:
+        return processes
+    if device.type == "mps":
+        raise LungError("torchrun cannot train on MPS; run python Lung_segmentation.py, or choose --device cpu")
+    if device.type == "cuda":
+        local_rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if local_rank >= gpus:
+            raise LungError(
+                f"more processes than GPUs, of which there are {gpus}; run torchrun --nproc-per-node={gpus}"
+            )
+        torch.cuda.set_device(local_rank)  # from here on 'cuda' means this process's own GPU
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return processes
 
 
-def share_norms(network: nn.Module) -> nn.Module:
-    """Put TeamNorm in place of every BatchNorm2d, with its weights; returns the network."""
-    for block in list(network.modules()):
-        for name, layer in block.named_children():
-            if type(layer) is nn.BatchNorm2d:
-                shared = TeamNorm(layer.num_features)
-                shared.load_state_dict(layer.state_dict())
-                setattr(block, name, shared)
-    return network
+def distribute(network: nn.Module, device: torch.device) -> DistributedDataParallel:
+    """The network, changed in place and wrapped so that its gradients are the mean over all processes.
+
+    On CUDA its batch normalisation takes the statistics of the whole batch. torch has that for CUDA alone: on a CPU
+    each process normalises by its own share, and before each step takes the main process's running statistics.
+    """
+    if device.type == "cuda":
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    return DistributedDataParallel(network)

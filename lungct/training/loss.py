@@ -7,20 +7,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lungct.training.distributed import add_up
 
+def lung_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Cross-entropy plus one minus the soft Dice of all slices together, a scalar.
 
-def lung_loss(logits: Tensor, target: Tensor, share: float = 1.0) -> Tensor:
-    """Cross-entropy plus one minus the soft Dice of the batch, a scalar.
-
-    share: of the batch that is here; where that is not all, the others of the team hold the rest, and add theirs
+    logits and target, 0 or 1, are (B, 1, H, W).
     """
     logits = logits.float()
     probability = torch.sigmoid(logits)
-    entropy = share * F.binary_cross_entropy_with_logits(logits, target)
-    sums = torch.stack([entropy, (probability * target).sum(), probability.sum() + target.sum()])
-    entropy, overlap, sizes = add_up(sums) if share < 1 else sums
-    return entropy + 1 - (2 * overlap + 1) / (sizes + 1)
+    overlap, sizes = (probability * target).sum(), probability.sum() + target.sum()
+    return F.binary_cross_entropy_with_logits(logits, target) + 1 - (2 * overlap + 1) / (sizes + 1)
 
 
 def count_overlap(predicted: Tensor, target: Tensor) -> Tensor:

@@ -11,20 +11,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from lungct import LungError
 from lungct.device import to_device
 from lungct.training.augment import augment
 from lungct.training.data import P_THICK_SLICE, SliceSet, batches
-from lungct.training.distributed import Team, share_norms
+from lungct.training.distributed import Processes, distribute
 from lungct.training.loss import count_overlap, lung_loss
 from lungct.weights import Model, normalise, read_torch
 
-MAX_NON_FINITE_STEPS = 10  # non-finite losses in a row
-EMA_DECAY = 0.99  # of the averaged weights, a step: they are those of about the last hundred steps
+MAX_NON_FINITE_STEPS = 10  # skipped steps in a row that end the training
+EMA_DECAY = 0.99  # a step: the averaged weights are those of about the last hundred steps
 
 
 @dataclass(frozen=True)
@@ -70,35 +68,39 @@ class Progress:
 class Trainer:
     """Network, optimiser and data of one training.
 
-    `ema` follows the network's weights (Polyak and Juditsky, SIAM J Control Optim 30 (1992) 838-855, here
-    exponentially). It is what is validated and kept: a step at a high learning rate does not show in it.
+    `ema` is the exponential moving average of the network's weights and running statistics (after Polyak and
+    Juditsky, SIAM J Control Optim 30 (1992) 838-855). It is what is validated and kept: it does not show the noise of
+    single steps at a high learning rate.
     """
 
     def __init__(
-        self, settings: TrainSettings, model: Model, train: SliceSet, val: SliceSet, device: torch.device, team: Team
+        self,
+        settings: TrainSettings,
+        model: Model,
+        train: SliceSet,
+        val: SliceSet,
+        device: torch.device,
+        processes: Processes,
     ):
         self.settings, self.model, self.train_set, self.val_set = settings, model, train, val
-        self.device, self.team, self.progress = device, team, Progress()
+        self.device, self.processes, self.progress = device, processes, Progress()
         torch.manual_seed(settings.seed)
-        network = model.build()
-        self.network = to_device(share_norms(network) if team.size > 1 else network, device)
-        self.ema = copy.deepcopy(self.network)
+        self.network = to_device(model.build(), device)
+        self.ema = copy.deepcopy(self.network).eval()
+        self.wrapped = distribute(self.network, device) if processes.world_size > 1 else self.network
         self.optimiser = torch.optim.AdamW(self.network.parameters(), fused=True)
-        self.wrapped: nn.Module = self.network
-        if team.size > 1:
-            self.wrapped = DistributedDataParallel(self.network)
         self.steps_per_epoch = len(batches(len(train), settings.batch_size, 0, 0))
         self.non_finite_steps = torch.zeros((), device=device)  # in a row
 
     @property
     def precision(self) -> torch.dtype:
-        """In which the network computes; autocast alone would cast the image in every layer that sees it."""
+        """The image's type; in float32, autocast would cast it again in every layer that sees it."""
         return torch.bfloat16 if self.progress.amp else torch.float32
 
     def make_batch(self, numbers: np.ndarray, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """A batch as it reaches the network and the loss: CT in [-1, 1] and target 0 or 1, (B, 1, H, W).
+        """Slices as they reach the network and the loss: CT in [-1, 1] and target 0 or 1, (B, 1, H, W).
 
-        The seed says how it is varied: in a team each varies the whole batch, so that all draw as one would.
+        The seed decides how they are augmented.
         """
         if self.settings.augment:
             rng = np.random.default_rng(seed)
@@ -109,65 +111,79 @@ class Trainer:
             ct_hu, target = self.train_set.batch(numbers, self.device)
         return normalise(ct_hu, self.model.window_hu).contiguous(memory_format=torch.channels_last), target
 
-    def step(self, image: Tensor, target: Tensor, number: int) -> Tensor:
-        """One update by a whole batch, of which each of a team takes its share; returns the loss of all.
+    def step(self, image: Tensor, target: Tensor, number: int, weight: float = 1.0) -> Tensor:
+        """One update by this process's share of a batch; returns `weight` times its loss, NaN for a skipped step.
 
-        NaN where the step was skipped. Nothing here waits for the device.
+        weight: the slices of this share over the mean of all shares; DistributedDataParallel averages the gradients
+            of unequal shares as if they were equal, and the weights make that the mean over the batch's slices
+        A step whose gradient is not finite is skipped: weights, optimiser, running statistics and average stay as
+        they were. All processes have the same gradient, hence skip the same steps.
         """
-        own, own_target = self.team.share(image), self.team.share(target)
         steps = self.settings.epochs * self.steps_per_epoch
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(number, steps, self.settings.learning_rate)
         self.optimiser.zero_grad(set_to_none=True)
+        buffers = [buffer.clone() for buffer in self.network.buffers()]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.progress.amp):
-            logits = self.wrapped(own.to(self.precision))
-        loss = lung_loss(logits, own_target, len(own) / len(image))
+            logits = self.wrapped(image.to(self.precision))
+        loss = weight * lung_loss(logits, target)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
-        non_finite = ~torch.isfinite(norm)
+        skipped = ~torch.isfinite(norm)  # a tensor: to ask for its value would make the CPU wait for the GPU
+        self.update_weights(skipped)
+        restore_buffers(self.network, buffers, skipped)
+        self.update_ema(number, skipped)
+        self.non_finite_steps = torch.where(skipped, self.non_finite_steps + 1, 0)
+        return torch.where(skipped, torch.nan, loss.detach())
+
+    def update_weights(self, skipped: Tensor) -> None:
+        """One step of the optimiser, which leaves weights and its own state as they are where `skipped`."""
+        if self.device.type == "mps":  # where fused AdamW ignores `found_inf`: wait for the device, and do not call it
+            if not skipped:
+                self.optimiser.step()
+            return
         self.optimiser.found_inf = (
-            non_finite.float()
-        )  # as a GradScaler does: a fused optimiser leaves all as it is at 1
+            skipped.float()
+        )  # torch's switch, made for GradScaler: at 1 a fused step does nothing
         self.optimiser.step()
-        self.update_ema(number)
-        self.non_finite_steps = torch.where(non_finite, self.non_finite_steps + 1, 0)
-        return torch.where(non_finite, torch.nan, loss.detach())
 
     @torch.no_grad()
-    def update_ema(self, number: int) -> None:
-        """Draw the averaged weights and running statistics after the network's; quicker in the first steps."""
-        pairs = list(zip(self.ema.state_dict().values(), self.network.state_dict().values(), strict=True))
-        means, weights = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
-        decay = min(EMA_DECAY, (1 + number) / (10 + number))
-        get_ema_multi_avg_fn(decay)(list(means), list(weights), None)
-        for count, now in (pair for pair in pairs if not pair[0].is_floating_point()):
-            count.copy_(now)
+    def update_ema(self, number: int, skipped: Tensor) -> None:
+        """Move the average a little towards the network, further in the first steps, not at all where `skipped`."""
+        weight = torch.where(skipped, 0.0, 1 - min(EMA_DECAY, (1 + number) / (10 + number)))
+        for average, now in zip(self.ema.state_dict().values(), self.network.state_dict().values(), strict=True):
+            if average.is_floating_point():
+                average.lerp_(now, weight)
+            else:  # the number of batches seen
+                average.copy_(now)
 
     def train_epoch(self) -> tuple[float, int]:
-        """(mean loss, steps skipped) over the training slices."""
+        """(mean loss, steps skipped) over the training slices; all processes end with the same network and average."""
         self.wrapped.train()
         epoch, losses = self.progress.epoch, []
         todo = batches(len(self.train_set), self.settings.batch_size, self.settings.seed, epoch)
-        bar = tqdm(todo, desc=f"epoch {epoch + 1}", leave=False, disable=not self.team.leads)
+        bar = tqdm(todo, desc=f"epoch {epoch + 1}", leave=False, disable=not self.processes.is_main)
+        more_seed = (self.processes.rank,) if self.processes.rank else ()  # rank 0 draws as a single process does
         for number, numbers in enumerate(bar):
-            image, target = self.make_batch(numbers, (self.settings.seed, epoch, number))
+            own = self.processes.share(numbers)
+            image, target = self.make_batch(own, (self.settings.seed, epoch, number, *more_seed))
             total = epoch * self.steps_per_epoch + number
-            losses.append(self.step(image, target, total))
+            losses.append(self.step(image, target, total, self.processes.world_size * len(own) / len(numbers)))
             if total % MAX_NON_FINITE_STEPS == 0 and self.non_finite_steps >= MAX_NON_FINITE_STEPS:
                 raise LungError(
                     f"{MAX_NON_FINITE_STEPS} losses in a row were not finite; lower --learning-rate or --amp off"
                 )
-        losses = torch.stack(losses).cpu()
+        self.processes.broadcast_tensors((*self.network.buffers(), *self.ema.buffers()))
+        losses = self.processes.mean(torch.stack(losses)).cpu()
         good = torch.isfinite(losses)
         return float(losses[good].mean()) if good.any() else math.nan, int((~good).sum())
 
     @torch.inference_mode()
     def validate(self) -> tuple[float, float, float]:
-        """(loss, Dice, Dice of the worst slice with lung) over the validation slices, not varied.
+        """(loss, Dice, Dice of the worst slice with lung) over the validation slices, not augmented.
 
-        Dice is of all slices together: of an empty slice alone it would be 0 or 1 by a single pixel.
+        Dice is of all slices together: that of an empty slice alone is 0 or 1 by a single pixel.
         """
-        self.ema.eval()
         losses, counts, with_lung = [], [], []
         for numbers in np.array_split(np.arange(len(self.val_set)), -(-len(self.val_set) // self.settings.batch_size)):
             ct_hu, target = self.val_set.batch(numbers, self.device)
@@ -183,13 +199,16 @@ class Trainer:
         return sum(losses) / len(self.val_set), dice, float(by_slice.min()) if len(by_slice) else math.nan
 
     def halve_batch(self) -> None:
-        """Where the device's decay did not do: the epoch starts again with half the slices a step."""
+        """After the device ran out of memory: the epoch starts again with half the slices a step.
+
+        Raises LungError for several processes, since the others wait for this one, and for a batch of one slice.
+        """
         size = self.settings.batch_size // 2
-        if self.team.size > 1:  # the others wait for this one's sums
-            raise LungError(f"out of decay with {self.settings.batch_size} slices a step; lower --batch-size")
+        if self.processes.world_size > 1:
+            raise LungError(f"out of memory with {self.settings.batch_size} slices a step; lower --batch-size")
         if not size:
-            raise LungError("out of decay even with one slice a step; take a smaller --width, or --device cpu")
-        print(f"out of decay: batch_size {self.settings.batch_size} -> {size}; the epoch starts again")
+            raise LungError("out of memory even with one slice a step; take a smaller --width, or --device cpu")
+        print(f"out of memory: batch_size {self.settings.batch_size} -> {size}; the epoch starts again")
         self.settings = replace(self.settings, batch_size=size)
         self.steps_per_epoch = len(batches(len(self.train_set), size, 0, 0))
         if self.device.type == "cuda":
@@ -205,7 +224,7 @@ class Trainer:
         }
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint. Raises LungError where it is damaged or of another network."""
+        """Continue from a checkpoint. Raises LungError where it is damaged or of another network."""
         try:
             state = read_torch(path, self.device)
             self.network.load_state_dict(state["network"])
@@ -219,12 +238,19 @@ class Trainer:
             ) from error
 
 
+@torch.no_grad()
+def restore_buffers(network: nn.Module, before: list[Tensor], skipped: Tensor) -> None:
+    """Set running statistics back to those before the step: all where `skipped`, else each that is not finite."""
+    for buffer, old in zip(network.buffers(), before, strict=True):
+        buffer.copy_(torch.where(skipped | ~torch.isfinite(buffer), old, buffer))
+
+
 WARM_UP = 0.15  # share of the steps before the learning rate is at its peak
 LAST_RATE = 0.01  # of the peak, at the end
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
-    """One cycle: up along a cosine, down along a longer one."""
+    """The learning rate of a step, one cycle: up along half a cosine, down along a longer one."""
     warm = max(1, round(WARM_UP * steps))
     if step < warm:
         return peak * (LAST_RATE + (1 - LAST_RATE) * (1 - math.cos(math.pi * step / warm)) / 2)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -54,6 +55,11 @@ def write_settings(root, **changes) -> None:
     values.update(lung_ct_path=str(root / "ct"), lung_image_path=str(root / "lung"), width=4, depth=3, device="cpu")
     values.update(amp="off", epochs=3, batch_size=5, **changes)
     write_conf(root / "lung.conf", values)
+
+
+def read_history(run) -> list[dict]:
+    with (run / "history.csv").open() as file:
+        return [{**row, "seconds": ""} for row in csv.DictReader(file)]
 
 
 def test_target_is_the_lung_and_not_the_ring_around_it(phantom_rows):
@@ -160,13 +166,8 @@ def test_interrupted_training_ends_like_an_undisturbed_one(phantom_rows, tmp_pat
     monkeypatch.undo()
     step.main([*flags, str(broken)])
     assert (straight / "unet_model.pth").read_bytes() == (broken / "unet_model.pth").read_bytes()
-
-    def history(run):
-        with (run / "history.csv").open() as file:
-            return [{**row, "seconds": ""} for row in csv.DictReader(file)]
-
-    assert len(history(straight)) == 3
-    assert history(straight) == history(broken)
+    assert len(read_history(straight)) == 3
+    assert read_history(straight) == read_history(broken)
     card = json.loads((straight / "unet_model.json").read_text())
     assert set(card["patients"]["train"]) | set(card["patients"]["val"]) == {"P0", "P1", "P2", "P3"}
     assert sorted(p.name for p in straight.glob("*.png")) == [
@@ -197,9 +198,9 @@ def test_a_loss_that_is_not_finite_once_is_skipped_and_counted(phantom_rows, tmp
     write_settings(root)
     calls = []
 
-    def fails_at_first(logits, target, share=1.0):
+    def fails_at_first(logits, target):
         calls.append(1)
-        return lung_loss(logits, target, share) * (torch.nan if len(calls) == 1 else 1)
+        return lung_loss(logits, target) * (torch.nan if len(calls) == 1 else 1)
 
     monkeypatch.setattr(trainer, "lung_loss", fails_at_first)
     step.main(["--conf", str(root / "lung.conf"), "--run-path", str(tmp_path), "--epochs", "1"])
@@ -209,6 +210,64 @@ def test_a_loss_that_is_not_finite_once_is_skipped_and_counted(phantom_rows, tmp
     assert np.isfinite(float(row.train_loss))
     weights = torch.load(tmp_path / "unet_model.pth", weights_only=True)
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+
+
+def make_trainer(root) -> trainer.Trainer:
+    settings, flags = step.parse_step("", step.TrainSettings, ["--conf", str(root / "lung.conf")], step.add_flags)
+    return step.make_trainer(settings, flags)[0]
+
+
+def copy_state(made: trainer.Trainer) -> dict[str, torch.Tensor]:
+    """All tensors that a step may change: network and running statistics, their average, the optimiser's state."""
+    state = {f"network {name}": value.clone() for name, value in made.network.state_dict().items()}
+    state |= {f"average {name}": value.clone() for name, value in made.ema.state_dict().items()}
+    for number, values in made.optimiser.state_dict()["state"].items():
+        state |= {f"optimiser {number} {name}": value.clone() for name, value in values.items()}
+    return state
+
+
+@pytest.mark.parametrize("amp", [False, True])
+def test_a_skipped_step_leaves_nothing_behind(phantom_rows, amp):
+    root, _ = phantom_rows
+    write_settings(root)
+    made = make_trainer(root)
+    made.progress.amp = amp
+    image, target = made.make_batch(np.arange(4), (0,))
+    broken = image.clone()
+    broken[0, 0, 30, 40] = torch.nan
+    assert torch.isfinite(made.step(image, target, 0))
+    before = copy_state(made)
+    assert len(before) > 100
+    assert torch.isnan(made.step(broken, target, 1))
+    after = copy_state(made)
+    assert [name for name, value in before.items() if not torch.equal(value, after[name])] == []
+    assert made.non_finite_steps == 1
+    assert torch.isfinite(made.step(image, target, 2))
+    assert [name for name, value in copy_state(made).items() if torch.equal(value, before[name])] == []
+    assert made.non_finite_steps == 0
+
+
+def test_running_statistics_stay_finite_where_the_gradient_does(phantom_rows):
+    root, _ = phantom_rows
+    write_settings(root)
+    made = make_trainer(root)
+    image, target = made.make_batch(np.arange(4), (0,))
+    with torch.no_grad():
+        made.network.stem[0].weight.fill_(1e25)  # whose outputs' variance overflows
+    assert torch.isfinite(made.step(image, target, 0))
+    assert all(torch.isfinite(buffer).all() for network in (made.network, made.ema) for buffer in network.buffers())
+
+
+def test_mps_does_not_call_the_optimiser_for_a_skipped_step(phantom_rows):
+    root, _ = phantom_rows
+    write_settings(root)
+    made = make_trainer(root)
+    made.device, steps = torch.device("mps"), []
+    made.optimiser = SimpleNamespace(step=lambda: steps.append(1))
+    made.update_weights(torch.tensor(True))
+    assert steps == []
+    made.update_weights(torch.tensor(False))
+    assert steps == [1]
 
 
 def test_fine_tuning_takes_up_the_weights(phantom_rows, tmp_path, capsys):
@@ -226,15 +285,15 @@ def test_out_of_memory_halves_the_batch_and_says_so(phantom_rows, tmp_path, monk
     write_settings(root)
     take_step, sizes = trainer.Trainer.step, []
 
-    def step_of_a_small_device(training, image, target, number):
+    def step_of_a_small_device(training, image, target, *more):
         sizes.append(len(image))
         if len(image) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return take_step(training, image, target, number)
+        return take_step(training, image, target, *more)
 
     monkeypatch.setattr(trainer.Trainer, "step", step_of_a_small_device)
     step.main(["--conf", str(root / "lung.conf"), "--run-path", str(tmp_path), "--epochs", "1"])
-    assert "batch_size 5 -> 2" in capsys.readouterr().out
+    assert "out of memory: batch_size 5 -> 2" in capsys.readouterr().out
     assert sizes[0] > 2 >= max(sizes[1:])
     assert (tmp_path / "unet_model.pth").is_file()
 
@@ -247,7 +306,7 @@ def test_out_of_memory_with_one_slice_is_told(phantom_rows, tmp_path, monkeypatc
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(trainer.Trainer, "step", full)
-    with pytest.raises(LungError, match="even with one slice a step"):
+    with pytest.raises(LungError, match="out of memory even with one slice a step"):
         step.main(["--conf", str(root / "lung.conf"), "--run-path", str(tmp_path), "--epochs", "1"])
 
 
@@ -286,8 +345,7 @@ def test_averaged_weights_are_what_is_validated_and_kept(phantom_rows, tmp_path,
     root, _ = phantom_rows
     write_settings(root)
     monkeypatch.chdir(tmp_path)
-    settings, flags = step.parse_step("", step.TrainSettings, ["--conf", str(root / "lung.conf")], step.add_flags)
-    made, _ = step.make_trainer(settings, flags)
+    made = make_trainer(root)
     start = {name: value.clone() for name, value in made.network.state_dict().items()}
     made.train_epoch()
     name = "stem.0.weight"
@@ -304,10 +362,9 @@ def test_averaged_weights_are_what_is_validated_and_kept(phantom_rows, tmp_path,
 def test_average_of_equal_steps_is_the_step(phantom_rows):
     root, _ = phantom_rows
     write_settings(root)
-    settings, flags = step.parse_step("", step.TrainSettings, ["--conf", str(root / "lung.conf")], step.add_flags)
-    made, _ = step.make_trainer(settings, flags)
+    made = make_trainer(root)
     for part in made.network.parameters():
         part.data.fill_(3.0)
     for number in range(30):
-        made.update_ema(number)
+        made.update_ema(number, torch.tensor(False))
     assert made.ema.state_dict()["stem.0.weight"].mean().item() == pytest.approx(3.0, abs=1e-3)
