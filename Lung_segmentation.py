@@ -34,8 +34,9 @@ from lungct.settings import parse_step, run_step
 from lungct.slices import manifest_path, pixel_mm, read_manifest
 from lungct.training.data import SliceSet, batches, split_patients
 from lungct.training.distributed import join_processes
-from lungct.training.trainer import Trainer, TrainSettings
-from lungct.weights import Model, checksum, load_weights, model_card
+from lungct.training.resume import find_differences, training_input
+from lungct.training.trainer import Progress, Trainer, TrainSettings
+from lungct.weights import Model, checksum, load_weights, model_card, read_torch
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -150,13 +151,16 @@ def make_trainer(settings: TrainSettings, flags: argparse.Namespace) -> tuple[Tr
     window_hu = (settings.window_low_hu, settings.window_high_hu)
     usual_mm = round(float(np.median([pixel_mm(row.spacing_mm) for row in train_rows])), 4)
     model = Model(settings.width, settings.depth, settings.patch, True, window_hu, usual_mm)
+    card = {"sha256": ""}
     if flags.init:
-        start, model, _ = load_weights(flags.init)
-    trainer = Trainer(settings, model, train, val, device, processes)
+        start, model, card = load_weights(flags.init)
+    amp = processes.broadcast(pick_amp(settings.amp, device))
+    made_from = training_input(settings, split, rows, amp, card["sha256"])
+    trainer = Trainer(settings, model, train, val, device, processes, made_from)
     if flags.init:
         for network in (trainer.network, trainer.ema):
             network.load_state_dict(start.state_dict())
-    trainer.progress.amp = processes.broadcast(pick_amp(settings.amp, device))
+    trainer.progress.amp = amp
     return trainer, split
 
 
@@ -177,12 +181,53 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--init", type=Path, metavar="PTH", help="start from these weights (fine-tuning)")
 
 
-def train(run: Path, trainer: Trainer, split: dict, flags: argparse.Namespace) -> None:
-    """Epoch by epoch until the last one or until nothing is gained, keeping the best weights."""
+def resume(trainer: Trainer, checkpoint: Path) -> None:
+    """Go on with the training of a checkpoint. Raises LungError where this command asks for another training."""
+    try:
+        state = read_torch(checkpoint, trainer.device)
+    except LungError as error:
+        raise LungError(f"{error}; start again with --fresh") from error
+    if "made_from" not in state:
+        raise LungError(f"{checkpoint}: not a checkpoint of this version; start again with --fresh")
+    differences = find_differences(state["made_from"], trainer.made_from)
+    if differences:
+        raise LungError(
+            f"{checkpoint} is of another training: {'; '.join(differences)}. To go on with it, give what it was made "
+            "with; to start again: --fresh; to keep both: --run-path another folder"
+        )
+    trainer.resume(state, checkpoint)
+
+
+def remove_results(run: Path) -> None:
+    """Remove what an earlier training left; its weights stay until the first epoch of the new one is over."""
+    for pattern in ("checkpoint.pth", "history.csv", "pred_epoch_*.png", "target_epoch_1.png"):
+        for path in run.glob(pattern):
+            path.unlink()
+
+
+def print_end(run: Path, progress: Progress, trained: int) -> None:
+    """What was trained, what was written, and what to run next."""
+    best = f"best validation Dice {progress.best_dice:.4f} at epoch {progress.best_epoch}"
+    if not trained:
+        print(f"nothing to do: this training ended after {progress.epoch} epochs; {best}")
+        print(f"{run / 'unet_model.pth'} is as it was; for more: a higher --epochs or --patience, or --fresh")
+        return
+    weights = "unet_model.pth, its .json, " if progress.best_epoch > progress.epoch - trained else ""
+    print(best)
+    print(
+        f"wrote {weights}checkpoint.pth, history.csv and pictures in {run}; next: python prepare_lung_image.py --test"
+    )
+
+
+def train(run: Path, trainer: Trainer, split: dict, flags: argparse.Namespace) -> int:
+    """Epoch by epoch until the last one or until nothing is gained, keeping the best weights; returns their number."""
     checkpoint = run / "checkpoint.pth"
+    if flags.fresh and trainer.processes.is_main:
+        remove_results(run)
     if checkpoint.is_file() and not flags.fresh:
-        trainer.resume(checkpoint)
+        resume(trainer, checkpoint)
     progress, settings = trainer.progress, trainer.settings
+    started_at = progress.epoch
     if trainer.processes.is_main:
         print_start(trainer, split)
         if not progress.epoch:
@@ -200,6 +245,7 @@ def train(run: Path, trainer: Trainer, split: dict, flags: argparse.Namespace) -
         done = finish_epoch(run, trainer, split, start, loss, skipped)
         if board:
             write_scalars(board, progress.history[-1])
+    return progress.epoch - started_at
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -208,10 +254,9 @@ def main(argv: list[str] | None = None) -> None:
     trainer, split = make_trainer(settings, flags)
     run = settings.run_path
     with exclusive_lock(run) if trainer.processes.is_main else nullcontext():
-        train(run, trainer, split, flags)
+        trained = train(run, trainer, split, flags)
     if trainer.processes.is_main:
-        print(f"best validation Dice {trainer.progress.best_dice:.4f} at epoch {trainer.progress.best_epoch}")
-        print(f"wrote {run / 'unet_model.pth'}, its .json and the pictures beside it")
+        print_end(run, trainer.progress, trained)
     trainer.processes.leave()
 
 

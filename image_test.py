@@ -21,7 +21,7 @@ from lungct.scans.dicom import find_series, open_series
 from lungct.scans.headers import read_header
 from lungct.scans.nifti import NIFTI_ENDINGS, open_nifti
 from lungct.settings import CONF_NAME, default_values, load, make_record, run_step
-from lungct.slices import is_lung
+from lungct.slices import is_lung, slice_order
 
 SHEET_SLICES = 20
 SHEET_COLUMNS = 5
@@ -78,7 +78,7 @@ def sister_folders(folder: Path, conf: Path) -> dict[str, Path]:
 def open_slices(folder: Path, conf: Path, only: str | None = None) -> Stack:
     """A patient's folder of .npy slices, or one slice of it, with all that belongs to it."""
     folders = sister_folders(folder, conf)
-    names = sorted(p.stem for p in folders["ct"].glob("*.npy"))
+    names = sorted((p.stem for p in folders["ct"].glob("*.npy")), key=slice_order)
     names = [name for name in names if only in (None, name)]
     if not names:
         raise LungError(f"{folders['ct']} holds no {only or '*'}.npy")

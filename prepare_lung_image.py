@@ -155,6 +155,8 @@ def prepare_scan(task: Task, options: PrepareOptions) -> tuple[list[SliceRow], t
         lung, source = read_lung(task.label, scan)[wanted.start : wanted.stop], task.label.name
     elif options.lung_root:
         lung, source = make_lung(scan, wanted, ct_hu), LABEL_MAKER
+        if not lung.any():
+            warnings = (*warnings, "no lung found in these slices: look at it, or give a mask with --labels")
     names = [slice_name(job.scan, z) for z in wanted]
     if lung is not None:
         images = {f"{n}.npy": npy_bytes(lung_image(ct, mask)) for n, ct, mask in zip(names, ct_hu, lung, strict=True)}

@@ -80,6 +80,12 @@ def slice_name(scan: str, z_index: int) -> str:
     return f"{scan.removeprefix('LIDC-IDRI-')}_slice{z_index:03d}"
 
 
+def slice_order(name: str) -> tuple[str, int]:
+    """Sorts the names of slices by their number, also where it has more than three digits."""
+    scan, _, number = name.rpartition("_slice")
+    return (scan, int(number)) if number.isdigit() else (name, 0)
+
+
 def middle_indices(total: int, wanted: int) -> range:
     """The middle `wanted` of `total` slices, all where there are fewer."""
     start = max(0, (total - wanted) // 2)

@@ -59,8 +59,9 @@ def load_weights(path: Path) -> tuple[UNet, Model, dict]:
     Nothing in the file is run (`weights_only`). Raises LungError where one is missing, damaged or not the other's.
     """
     card_path = path.with_suffix(".json")
-    for file in (path, card_path):
-        require_file(file)
+    require_file(path)
+    if not card_path.is_file():
+        raise LungError(f"no {card_path} beside {path.name}; only weights that Lung_segmentation.py saved can be used")
     try:
         card = json.loads(card_path.read_text(encoding="utf-8"))
         model = Model(**{**card["model"], "window_hu": tuple(card["model"]["window_hu"])})

@@ -19,7 +19,7 @@ from lungct.training.augment import augment
 from lungct.training.data import P_THICK_SLICE, SliceSet, batches
 from lungct.training.distributed import Processes, distribute
 from lungct.training.loss import count_overlap, lung_loss
-from lungct.weights import Model, normalise, read_torch
+from lungct.weights import Model, normalise
 
 MAX_NON_FINITE_STEPS = 10  # skipped steps in a row that end the training
 EMA_DECAY = 0.99  # a step: the averaged weights are those of about the last hundred steps
@@ -81,7 +81,9 @@ class Trainer:
         val: SliceSet,
         device: torch.device,
         processes: Processes,
+        made_from: dict | None = None,
     ):
+        self.made_from = made_from  # as `training_input` gives it; the checkpoint holds it
         self.settings, self.model, self.train_set, self.val_set = settings, model, train, val
         self.device, self.processes, self.progress = device, processes, Progress()
         torch.manual_seed(settings.seed)
@@ -221,12 +223,12 @@ class Trainer:
             "average": self.ema.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "progress": vars(self.progress),
+            "made_from": self.made_from,
         }
 
-    def resume(self, path: Path) -> None:
-        """Continue from a checkpoint. Raises LungError where it is damaged or of another network."""
+    def resume(self, state: dict, path: Path) -> None:
+        """Continue from what a checkpoint holds. Raises LungError where that is damaged or of another network."""
         try:
-            state = read_torch(path, self.device)
             self.network.load_state_dict(state["network"])
             self.ema.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])

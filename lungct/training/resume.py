@@ -1,0 +1,48 @@
+"""What a training was made from, and whether a command goes on with it or asks for another one."""
+
+from dataclasses import asdict
+
+from lungct.files import fingerprint
+from lungct.parallel import some_of
+from lungct.slices import SliceRow
+from lungct.training.trainer import TrainSettings
+
+FREE = ("epochs", "patience", "device", "run_path", "lung_ct_path", "lung_image_path")  # may change from run to run
+
+
+def training_input(
+    settings: TrainSettings, split: dict[str, list[str]], rows: list[SliceRow], amp: bool, init_sha256: str
+) -> dict:
+    """All that decides how a training goes, as plain values that a checkpoint can hold.
+
+    split: patient IDs by part, `train` and `val`; init_sha256: of the weights that it started from, or empty
+    """
+    chosen = {name: value for name, value in asdict(settings).items() if name not in FREE}
+    slices = fingerprint(sorted((row.scan, row.z_index, row.fingerprint) for row in rows))
+    return {"settings": {**chosen, "amp": amp}, "split": split, "slices": slices, "init_sha256": init_sha256}
+
+
+def find_differences(before: dict, now: dict) -> list[str]:
+    """In what two training inputs differ, a phrase each; empty where they are the same."""
+    found = []
+    for name, value in now["settings"].items():
+        old = before["settings"].get(name)
+        if old != value:
+            found.append(f"{name} was {old} and is {value} now")
+    found += split_differences(before["split"], now["split"])
+    if before["init_sha256"] != now["init_sha256"]:
+        found.append("it started from other weights (--init)")
+    if not found and before["slices"] != now["slices"]:
+        found.append("slices or labels were made again with other input or options")
+    return found
+
+
+def split_differences(before: dict[str, list[str]], now: dict[str, list[str]]) -> list[str]:
+    """Patients that came, went, or would move between training and validation."""
+    part_before = {patient: part for part, patients in before.items() for patient in patients}
+    part_now = {patient: part for part, patients in now.items() for patient in patients}
+    new = sorted(part_now.keys() - part_before.keys())
+    gone = sorted(part_before.keys() - part_now.keys())
+    moved = sorted(name for name in part_now.keys() & part_before.keys() if part_now[name] != part_before[name])
+    phrases = (("new patients", new), ("missing patients", gone), ("moved between training and validation", moved))
+    return [f"{phrase}: {some_of(patients)}" for phrase, patients in phrases if patients]
