@@ -1,13 +1,27 @@
 """lung.conf and pylidc.conf: what is written is what is read, by us and by pylidc."""
 
 import argparse
+import io
+import os
+import sys
+from pathlib import Path
 
 import pytest
 
 from lungct import LungError
 from lungct.evaluation.figures import WINDOWS_HU
 from lungct.scans import lidc
-from lungct.settings import BY_ATTRIBUTE, TABLE, load, parse_step, read_conf, write_conf, write_pylidc_conf
+from lungct.settings import (
+    BY_ATTRIBUTE,
+    TABLE,
+    load,
+    parse_step,
+    pylidc_conf_path,
+    read_conf,
+    run_step,
+    write_conf,
+    write_pylidc_conf,
+)
 from lungct.slices import HU_WINDOW
 from lungct.training.trainer import TrainSettings
 
@@ -88,3 +102,86 @@ def test_own_flags_of_a_step_are_parsed(tmp_path):
 
     _, flags = parse_step("", TrainSettings, ["--conf", str(tmp_path / "lung.conf"), "--fresh"], more)
     assert flags.fresh
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ('"./my scans"', "./my scans"),
+        ("'./my scans'   # on the NAS", "./my scans"),
+        ("./scans   ; old", "./scans"),
+        ("./scans#2", "./scans#2"),
+        ('"./scans #2"', "./scans #2"),
+    ],
+)
+def test_quotes_and_comments_around_a_value_are_not_part_of_it(tmp_path, line, path):
+    (tmp_path / "lung.conf").write_text(f"[prepare_dataset]\nLIDC_DICOM_PATH = {line}\n")
+    assert read_conf(tmp_path / "lung.conf")["lidc_dicom_path"] == path
+
+
+def test_a_path_that_looks_like_a_comment_is_written_so_that_it_is_read_back(tmp_path):
+    write_conf(tmp_path / "lung.conf", {**DEFAULTS, "run_path": "runs #3"})
+    assert read_conf(tmp_path / "lung.conf")["run_path"] == "runs #3"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-8", "cp1252"])
+def test_a_file_that_a_windows_editor_saved_is_read(tmp_path, encoding):
+    text = "[prepare_dataset]\r\nLIDC_DICOM_PATH = H:/Universität\r\n[training]\r\nepochs = 7\r\n"
+    (tmp_path / "lung.conf").write_bytes(text.encode(encoding))
+    values = read_conf(tmp_path / "lung.conf")
+    assert (values["lidc_dicom_path"], values["epochs"]) == ("H:/Universität", 7)
+
+
+def test_paths_of_a_conf_start_from_its_folder_and_those_of_flags_from_here(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCANS", str(tmp_path / "nas"))
+    conf = tmp_path / "study" / "lung.conf"
+    conf.parent.mkdir()
+    paths = {"lung_ct_path": "ct", "lung_image_path": "$SCANS/lung", "run_path": "~/runs"}
+    write_conf(conf, {**DEFAULTS, **paths})
+    settings, _ = parse_step("", TrainSettings, ["--conf", str(conf)])
+    assert settings.lung_ct_path == tmp_path / "study" / "ct"
+    assert settings.lung_image_path == tmp_path / "nas" / "lung"
+    assert settings.run_path == Path.home() / "runs"
+    settings, _ = parse_step("", TrainSettings, ["--conf", str(conf), "--run-path", "mine"])
+    assert settings.run_path == Path("mine")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("epochs", "0"),
+        ("batch_size", "-2"),
+        ("learning_rate", "nan"),
+        ("learning_rate", "-1"),
+        ("validation_share", "1.5"),
+        ("seed", "-1"),
+        ("amp", "perhaps"),
+    ],
+)
+def test_values_out_of_range_are_refused_in_the_file_and_as_flags(tmp_path, key, value):
+    conf = tmp_path / "lung.conf"
+    conf.write_text(f"[training]\n{key} = {value}\n")
+    with pytest.raises(LungError, match=rf"{key} = {value}: .*(must be from|choose)"):
+        load(conf)
+    conf.write_text("")
+    with pytest.raises(LungError, match=rf"--{key.replace('_', '-')} {value}: (must be from|choose)"):
+        parse_step("", TrainSettings, ["--conf", str(conf), f"--{key.replace('_', '-')}={value}"])
+
+
+def test_a_window_without_width_is_refused(tmp_path):
+    write_conf(tmp_path / "lung.conf", DEFAULTS)
+    with pytest.raises(LungError, match="window_low_hu = 600, window_high_hu = 600"):
+        parse_step("", TrainSettings, ["--conf", str(tmp_path / "lung.conf"), "--window-low-hu", "600"])
+
+
+def test_each_conf_has_a_pylidc_conf_of_its_own():
+    assert pylidc_conf_path(Path("a/lung.conf")) == Path("a/pylidc.conf")
+    assert pylidc_conf_path(Path("a/nas.conf")) == Path("a/nas.pylidc.conf")
+
+
+def test_a_letter_that_the_console_lacks_is_replaced(monkeypatch):
+    console = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", console)
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), encoding="cp1252"))
+    run_step(lambda: print("病 done", flush=True))
+    assert console.buffer.getvalue() == b"? done" + os.linesep.encode()

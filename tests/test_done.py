@@ -1,0 +1,140 @@
+"""Done means made from this input with these options; a folder holds the scans of the last command."""
+
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from corpus import phantom
+
+import model_test
+import prepare_lung_image as step
+from lungct import LungError
+from lungct.evaluation.report import ScanScore
+from lungct.files import read_table
+from lungct.slices import read_manifest
+
+TEST = Path("mydata/Image_test")
+CT_HU, SPACING_MM = phantom()
+AFFINE = np.diag([-SPACING_MM[2], -SPACING_MM[1], SPACING_MM[0], 1.0])
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def write_nifti(path: str, volume: np.ndarray) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(volume.T, AFFINE), path)
+
+
+def prepare(*flags: str) -> None:
+    step.main(["--test", "--workers", "1", *flags])
+
+
+def stored(kind: str = "ct") -> dict[str, np.ndarray]:
+    """The slices on disk of each scan of the manifest."""
+    scans: dict[str, list] = {}
+    for row in read_manifest(TEST / "manifest.csv"):
+        scans.setdefault(row.scan, []).append(np.load(TEST / kind / row.scan / f"{row.slice_name}.npy"))
+    return {scan: np.stack(images) for scan, images in scans.items()}
+
+
+def test_another_file_of_the_same_name_is_prepared(capsys):
+    write_nifti("a/scan.nii.gz", CT_HU)
+    write_nifti("b/scan.nii.gz", CT_HU[:, :, ::-1])
+    prepare("--nifti", "a/scan.nii.gz")
+    prepare("--nifti", "b/scan.nii.gz")
+    assert "other files, labels or options now; prepared again" in capsys.readouterr().out
+    (ct_hu,) = stored().values()
+    np.testing.assert_array_equal(ct_hu, np.clip(CT_HU[:, :, ::-1], -1024, 3071))
+
+
+def test_what_is_unchanged_is_not_made_again(capsys):
+    write_nifti("a/scan.nii.gz", CT_HU)
+    prepare("--nifti", "a")
+    before = {path: path.stat().st_mtime_ns for path in TEST.rglob("*.npy")}
+    prepare("--nifti", "a")
+    assert "1 of 1 scan done already" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in TEST.rglob("*.npy")} == before
+
+
+@pytest.mark.parametrize("change", ["removed", "added"])
+def test_a_slice_removed_or_put_in_by_hand_is_noticed(change):
+    write_nifti("a/scan.nii.gz", CT_HU)
+    prepare("--nifti", "a")
+    slices = sorted(TEST.rglob("ct/*/*.npy"))
+    if change == "removed":
+        slices[3].unlink()
+    else:
+        shutil.copy(slices[3], slices[3].with_name("strange.npy"))
+    prepare("--nifti", "a")
+    assert sorted(TEST.rglob("ct/*/*.npy")) == slices
+
+
+def test_a_corrected_label_is_taken_and_scored():
+    write_nifti("a/scan.nii.gz", CT_HU)
+    for lung in (CT_HU < -500, CT_HU < -600):
+        write_nifti("masks/scan.nii.gz", lung.astype(np.uint8))
+        prepare("--nifti", "a", "--labels", "masks")
+        np.testing.assert_array_equal(stored("lung")["scan"] != -2048, lung)
+
+
+def test_the_scans_of_earlier_commands_are_dropped_or_kept_with_a_word(capsys):
+    for name in "abc":
+        write_nifti(f"scans/{name}.nii.gz", CT_HU)
+    prepare("--nifti", "scans")
+    assert sorted(stored()) == ["a", "b", "c"]
+    prepare("--nifti", "scans/a.nii.gz", "--add")
+    assert "kept 2 scans of earlier commands (--add): b, c" in capsys.readouterr().out
+    assert sorted(stored()) == ["a", "b", "c"]
+    prepare("--nifti", "scans/b.nii.gz")
+    assert "dropped 2 scans of earlier commands: a, c; --add keeps them" in capsys.readouterr().out
+    assert sorted(stored()) == ["b"]
+    assert [path.name for path in (TEST / "ct").iterdir()] == ["b"]
+
+
+def test_a_folder_put_in_by_hand_is_named_and_left_alone(capsys):
+    write_nifti("a/scan.nii.gz", CT_HU)
+    (TEST / "ct/by_hand").mkdir(parents=True)
+    prepare("--nifti", "a")
+    assert "by_hand not made by these commands; not used" in capsys.readouterr().out
+    assert (TEST / "ct/by_hand").is_dir()
+
+
+def test_test_slices_beside_training_slices_are_refused():
+    write_nifti("a/scan.nii.gz", CT_HU)
+    with pytest.raises(LungError, match="would overwrite"):
+        prepare("--nifti", "a", "--lung-ct-test-path", "mydata/Image/ct_test")
+
+
+def test_predictions_follow_the_slices_and_tell_of_earlier_ones(capsys):
+    write_nifti("scans/a.nii.gz", CT_HU)
+    write_nifti("scans/b.nii.gz", CT_HU)
+    predict = ["--png", "none", "--amp", "off"]
+    prepare("--nifti", "scans")
+    model_test.main(predict)
+    mask = np.load(sorted(Path("predictions/patient_a").glob("*.npy"))[len(CT_HU) // 2])
+    write_nifti("scans/a.nii.gz", CT_HU[:, :, ::-1])
+    prepare("--nifti", "scans/a.nii.gz")
+    capsys.readouterr()
+    model_test.main(predict)
+    text = capsys.readouterr().out
+    assert "other slices, weights or options now; predicted again: a" in text
+    assert "holds 1 scan of earlier commands, not in the tables: b" in text
+    assert [score.scan for score in read_table(Path("predictions/scores.csv"), ScanScore)] == ["a"]
+    again = np.load(sorted(Path("predictions/patient_a").glob("*.npy"))[len(CT_HU) // 2])
+    assert mask.any()
+    assert 2 * (again[:, ::-1] & mask).sum() > 0.9 * (again.sum() + mask.sum())
+    model_test.main(predict)
+    assert "1 scans, 1 done already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", ["runs/mine/unet_modle.pth", "."])
+def test_weights_that_are_not_there_are_refused(path):
+    write_nifti("a/scan.nii.gz", CT_HU)
+    prepare("--nifti", "a")
+    with pytest.raises(LungError, match=r"runs/mine|is a folder"):
+        model_test.main(["--weights-path", path])
