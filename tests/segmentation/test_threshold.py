@@ -118,7 +118,13 @@ def test_phantom_lungs_are_found(seed):
 
 @pytest.mark.parametrize(
     "build",
-    [{"arms_down": True, "fov": 460.0}, {"prone": True}, {"emphysema": 1.0}, {"effusion": 30.0}, {"contrast": 280.0}],
+    [
+        {"arms_down": True, "fov_mm": 460.0},
+        {"prone": True},
+        {"emphysema": 1.0},
+        {"effusion_mm": 30.0},
+        {"contrast_hu": 280.0},
+    ],
     ids=str,
 )
 def test_hostile_phantom_lungs_are_found(build):
