@@ -132,6 +132,17 @@ def test_a_resized_slice_gives_the_mask_of_the_slice(zoom, seen):
     assert network.seen == [seen]
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_read_only_volume_is_predicted_without_a_warning():
+    torch.set_warn_always(True)
+    ct_hu = np.full((3, 36, 54), -850, np.int16)
+    ct_hu.flags.writeable = False
+    try:
+        assert predict_slices(Threshold(), ct_hu, MODEL.window_hu).all()
+    finally:
+        torch.set_warn_always(False)
+
+
 def clean(lung, ct_hu):
     return clean_volume(lung, ct_hu, SPACING_MM, find_body(ct_hu, SPACING_MM))
 
