@@ -143,7 +143,8 @@ def test_the_root_of_the_package_holds_wings_and_their_few_neighbours():
 
 @pytest.mark.parametrize("name", MODULES)
 def test_no_file_grows_too_long(name):
-    assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+    lines = MODULES[name].read_text(encoding="utf-8").count("\n")
+    assert lines <= MAX_LINES
 
 
 def test_every_module_has_its_test_file():
