@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lungct import LungError
 from lungct.files import is_dir_path
-from lungct.phantom.lidc_tree import write_demo
+from lungct.phantom.lidc_tree import write_lidc_tree
 from lungct.preflight import CheckResult, check_all
 from lungct.scans import lidc
 from lungct.scans.download import choose_series, collection_name, download, open_index
@@ -132,7 +132,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     before, now = new_values(flags)
     if flags.demo:
-        train, test = write_demo(flags.conf.parent, flags.demo)
+        train, test = write_lidc_tree(flags.conf.parent, flags.demo)
         print(f"synthetic LIDC-IDRI: {train} patients to train on, {test} to test on, in {flags.conf.parent}")
     if flags.download:
         fetch(flags.download, flags.collection, resolve_path(now["lidc_dicom_path"], flags.conf.parent))

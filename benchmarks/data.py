@@ -8,8 +8,9 @@ from pathlib import Path
 from pydicom.uid import generate_uid
 from tqdm import tqdm
 
-from lungct.phantom.anatomy import draw_build
-from lungct.phantom.lidc_tree import single_threaded_children, write_series
+from lungct.parallel import single_threaded_children
+from lungct.phantom.anatomy import ABOVE_MM, BELOW_MM, draw_build
+from lungct.phantom.lidc_tree import write_series
 from lungct.phantom.render import Patient, make_patient
 from lungct.scans.lidc import LidcScan, scans_without_nodules
 
@@ -41,7 +42,7 @@ def many_scans(root: Path, scans: int, slices: int) -> None:
 
 def whole_phantom(slices: int) -> Patient:
     """A synthetic patient, all of it in so many slices."""
-    height_mm = draw_build(0).height + 75
+    height_mm = draw_build(0).height_mm + BELOW_MM + ABOVE_MM
     return make_patient(0, slice_mm=height_mm / (slices + 1), middle=slices)
 
 

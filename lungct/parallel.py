@@ -4,6 +4,7 @@ On a cluster every machine must see the scans and the project's folders under th
 """
 
 import argparse
+import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -119,6 +120,20 @@ def _in_processes(work: Callable[[Item], Result], items: Sequence[Item], workers
 def _start_pool(workers: int) -> ProcessPoolExecutor:
     """Processes that start afresh on every system, so that all systems behave alike."""
     return ProcessPoolExecutor(min(workers, MAX_PROCESSES), mp_context=get_context("spawn"))
+
+
+@contextmanager
+def single_threaded_children() -> Iterator[None]:
+    """Inside the block, processes that start have one thread each for numpy's work; this one stays as it was."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
 
 
 def _on_cluster(work: Callable[[Item], Result], items: Sequence[Item], log: Path, address: str) -> Outcomes:

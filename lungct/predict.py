@@ -49,7 +49,7 @@ def predict_slices(network: nn.Module, ct_hu: np.ndarray, window_hu: tuple[int, 
     seen = [round(zoom * n) for n in shape]
     lung = np.empty(ct_hu.shape, bool)
     for start in range(0, len(ct_hu), BATCH):
-        batch = torch.from_numpy(np.ascontiguousarray(ct_hu[start : start + BATCH])).to(weight.device)
+        batch = torch.from_numpy(np.require(ct_hu[start : start + BATCH], requirements="CW")).to(weight.device)
         image = normalise(batch, window_hu)[:, None]  # (B, 1, H, W)
         if zoom != 1:
             image = F.interpolate(image, seen, mode="bilinear", antialias=True)

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,14 @@ REAL = ROOT.parent / "shared" / "data"
 MATRIX = (176, 208)
 
 
+@cache
 def small_patient(seed: int, **build) -> Patient:
-    """A phantom of few pixels, healthy unless `build` says otherwise."""
-    healthy = {"consolidation": 0.0, "effusion": 0.0, "emphysema": 0.0, **build}
-    return make_patient(seed, MATRIX, slice_mm=6.0, build=replace(draw_build(seed), **healthy))
+    """A phantom of few pixels, healthy unless `build` says otherwise; the same for all tests, so it is read-only."""
+    healthy = {"consolidation": 0.0, "effusion_mm": 0.0, "emphysema": 0.0, **build}
+    patient = make_patient(seed, MATRIX, slice_mm=6.0, build=replace(draw_build(seed), **healthy))
+    for array in (patient.ct_hu, patient.lung):
+        array.flags.writeable = False
+    return patient
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
 """The benchmarks' own arithmetic, and the peers that they stand for."""
 
-import os
-
 import numpy as np
 import pandas
 import pytest
@@ -12,7 +10,6 @@ from benchmarks import report, scale
 from benchmarks.accuracy import shrink, thin_out, turn, variants
 from benchmarks.peers import first_label, first_network, r231_network
 from lungct.evaluation.metrics import dice
-from lungct.phantom.lidc_tree import single_threaded_children
 
 
 def test_multiply_adds_of_a_convolution_and_its_transpose():
@@ -77,17 +74,6 @@ def test_every_variant_keeps_ct_and_lung_together():
         inside, outside = np.median(ct_hu[lung]), np.median(ct_hu[~lung & (ct_hu > -300)])
         assert inside < -550 < -150 < outside, name
     assert len(names) == 15
-
-
-def test_one_thread_each_holds_for_what_is_started_meanwhile_and_not_afterwards(monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    with single_threaded_children():
-        assert os.environ["OMP_NUM_THREADS"] == "1"
-    assert "OMP_NUM_THREADS" not in os.environ  # the trainings that followed were measured on one processor
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    with single_threaded_children():
-        pass
-    assert os.environ["OMP_NUM_THREADS"] == "7"
 
 
 def test_arithmetic_of_a_thousand_times_more_scans():

@@ -11,8 +11,7 @@ import pytest
 from conftest import ROOT
 from killing import STEPS, snapshot, undisturbed
 
-from lungct import LungError
-from lungct.files import exclusive_lock, read_npy
+from lungct.files import read_npy
 
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
 SCRIPT = """
@@ -67,9 +66,3 @@ def test_full_disk_is_told_and_the_step_goes_on_when_there_is_room(ready_home, t
     for path in places["at_full"].rglob("*.npy"):
         assert np.isfinite(read_npy(path)).all()
     assert snapshot(places["after"]) == expected
-
-
-def test_folder_that_cannot_be_made_is_told(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(LungError, match="cannot write there"), exclusive_lock(tmp_path / "file" / "below"):
-        pass

@@ -9,7 +9,7 @@ from corpus import phantom
 
 import prepare_lung_image as step
 from lungct import LungError
-from lungct.parallel import run_parallel
+from lungct.parallel import run_parallel, single_threaded_children
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.dicom import DicomScan, find_series, open_series
 from lungct.scans.find import Job
@@ -54,3 +54,14 @@ def test_whatever_one_item_raises_the_others_go_on(tmp_path, workers):
     assert "unexpected RuntimeError (of a kind that nobody expected)" in str(results[2])
     assert "not enough memory" in str(results[3])
     assert "fail_over" in (tmp_path / "errors.log").read_text()
+
+
+def test_one_thread_each_holds_for_what_is_started_meanwhile_and_not_afterwards(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with single_threaded_children():
+        assert os.environ["OMP_NUM_THREADS"] == "1"
+    assert "OMP_NUM_THREADS" not in os.environ  # the trainings that followed were measured on one processor
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    with single_threaded_children():
+        pass
+    assert os.environ["OMP_NUM_THREADS"] == "7"

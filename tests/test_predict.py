@@ -1,87 +1,20 @@
-"""Weights to lungs: the window, the clean-up, and files that are not what they should be."""
-
-import json
-import pickle
+"""A network to lungs: batches, precision, pixels of another size, the clean-up, and what is no volume."""
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, small_patient
+from conftest import small_patient
 
 from lungct import LungError
-from lungct.device import pick_amp, pick_device
 from lungct.evaluation.metrics import dice
 from lungct.predict import for_prediction, integer_scale, predict_slices, segment
 from lungct.segmentation.body import find_body
 from lungct.segmentation.cleanup import clean_volume
-from lungct.weights import Model, checksum, load_weights, model_card, normalise
+from lungct.weights import Model
 
 CPU = torch.device("cpu")
 SPACING_MM = (5.0, 3.0, 4.0)
 MODEL = Model(width=4, depth=2, patch=2, normalise=True, window_hu=(-1000, 600), pixel_mm=0.8)
-
-
-def save(tmp_path, content: bytes | None = None, **card):
-    path = tmp_path / "unet_model.pth"
-    if content is None:
-        torch.save(MODEL.build().state_dict(), path)
-    else:
-        path.write_bytes(content)
-    card = {**model_card(MODEL, sha256=checksum(path)), **card}
-    path.with_suffix(".json").write_text(json.dumps(card))
-    return path
-
-
-def test_window_maps_its_ends_to_minus_one_and_one():
-    hu = torch.tensor([-3000, -1000, -200, 600, 3000], dtype=torch.int16)
-    assert normalise(hu, (-1000, 600)).tolist() == [-1, -1, 0, 1, 1]
-
-
-def test_weights_are_read_back(tmp_path):
-    path = save(tmp_path)
-    network, model, _ = load_weights(path)
-    assert model == MODEL
-    assert not network.training
-
-
-def test_shipped_weights_are_whole_small_and_say_what_they_were_trained_on():
-    path = ROOT / "weights" / "lung_unet.pth"
-    network, model, card = load_weights(path)
-    assert path.stat().st_size < 8e6
-    assert sum(p.numel() for p in network.parameters()) == pytest.approx(1.95e6, rel=0.01)
-    assert 0.5 < model.pixel_mm < 1
-    assert not set(card["patients"]["train"]) & set(card["patients"]["val"])
-
-
-def test_missing_weights_say_what_to_run(tmp_path):
-    with pytest.raises(LungError, match=r"train first: python Lung_segmentation\.py"):
-        load_weights(tmp_path / "unet_model.pth")
-
-
-def test_weights_of_another_training_are_told(tmp_path):
-    path = save(tmp_path, sha256="0" * 64)
-    with pytest.raises(LungError, match="checksum"):
-        load_weights(path)
-
-
-def test_weights_of_another_network_are_told(tmp_path):
-    path = save(tmp_path, model={**model_card(MODEL)["model"], "width": 8})
-    with pytest.raises(LungError, match="no weights of this network"):
-        load_weights(path)
-
-
-class Evil:
-    def __reduce__(self):
-        return (print, ("code ran",))
-
-
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("content", [b"", b"no zip", pickle.dumps(Evil())], ids=["empty", "text", "code"])
-def test_files_that_are_no_weights_are_told_and_not_run(tmp_path, content, capsys):
-    path = save(tmp_path, content)
-    with pytest.raises(LungError, match="damaged, or not a file of tensors alone"):
-        load_weights(path)
-    assert "code ran" not in capsys.readouterr().out
 
 
 def test_prediction_does_not_depend_on_the_batch_and_keeps_odd_shapes():
@@ -132,6 +65,17 @@ def test_a_resized_slice_gives_the_mask_of_the_slice(zoom, seen):
     assert network.seen == [seen]
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_read_only_volume_is_predicted_without_a_warning():
+    torch.set_warn_always(True)
+    ct_hu = np.full((3, 36, 54), -850, np.int16)
+    ct_hu.flags.writeable = False
+    try:
+        assert predict_slices(Threshold(), ct_hu, MODEL.window_hu).all()
+    finally:
+        torch.set_warn_always(False)
+
+
 def clean(lung, ct_hu):
     return clean_volume(lung, ct_hu, SPACING_MM, find_body(ct_hu, SPACING_MM))
 
@@ -166,25 +110,6 @@ def test_clean_up_of_nothing_is_nothing():
     nothing = np.zeros((3, 5, 7), bool)
     assert not clean(nothing, np.zeros((3, 5, 7), np.int16)).any()
     assert not clean(~nothing, np.full((3, 5, 7), -1000, np.int16)).any()
-
-
-def test_devices_and_precision():
-    assert pick_device("cpu") == CPU
-    assert pick_device("auto").type in ("cpu", "cuda", "mps")
-    with pytest.raises(LungError, match="there is"):
-        pick_device("tpu")
-    assert pick_amp("on", CPU)
-    assert not pick_amp("off", CPU)
-    with pytest.raises(LungError, match="choose auto, on or off"):
-        pick_amp("perhaps", CPU)
-
-
-@pytest.mark.parametrize(
-    ("capabilities", "amp"), [({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx2": True}, False)]
-)
-def test_precision_follows_the_processors_units(monkeypatch, capabilities, amp):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert pick_amp("auto", CPU) is amp
 
 
 def test_segment_takes_a_volume_and_its_spacing_and_gives_the_lungs():

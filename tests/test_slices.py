@@ -5,8 +5,7 @@ import pytest
 from conftest import make_row
 
 from lungct import LungError
-from lungct.files import exclusive_lock, npy_bytes, read_npy, replace_file, replace_folder, table_bytes
-from lungct.scans.geometry import frame_of
+from lungct.files import npy_bytes, replace_folder, table_bytes
 from lungct.slices import (
     SliceRow,
     clip_ct,
@@ -89,39 +88,3 @@ def test_stack_of_unequal_slices_is_told(tmp_path):
     replace_folder(tmp_path / "A", files)
     with pytest.raises(LungError, match=r"A_slice001\.npy: float64 \(5, 4\), its neighbours float64 \(4, 5\)"):
         read_stack(tmp_path, [row("A", 0), row("A", 1)])
-
-
-def test_pickles_are_not_read(tmp_path):
-    np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(LungError, match=r"x\.npy: no readable \.npy file"):
-        read_npy(tmp_path / "x.npy")
-
-
-def test_folder_is_replaced_whole(tmp_path):
-    replace_folder(tmp_path / "p", {"a": b"1", "b": b"2"})
-    replace_folder(tmp_path / "p", {"b": b"3"})
-    assert {p.name: p.read_bytes() for p in (tmp_path / "p").iterdir()} == {"b": b"3"}
-    assert [p.name for p in tmp_path.iterdir()] == ["p"]
-
-
-def test_file_that_cannot_be_written_is_told_and_nothing_is_left(tmp_path):
-    (tmp_path / "x").mkdir()
-    with pytest.raises(LungError, match="cannot write it"):
-        replace_file(tmp_path / "x", b"1")
-    assert [p.name for p in tmp_path.iterdir()] == ["x"]
-
-
-def test_a_second_run_on_the_same_folder_is_told(tmp_path):
-    with exclusive_lock(tmp_path / "out"):
-        with pytest.raises(LungError, match="another run is writing there"), exclusive_lock(tmp_path / "out"):
-            pass
-        with exclusive_lock(tmp_path / "other"):
-            pass
-    with exclusive_lock(tmp_path / "out"):
-        pass
-
-
-def test_frame_of_a_scan_is_where_its_slices_lie():
-    frame = frame_of([row(z=0), row(z=2)])
-    np.testing.assert_array_equal(frame.corners_mm, [[-3.5, 4.5, 0], [-3.5, 4.5, 5.0]])
-    np.testing.assert_array_equal(frame.axes, [[1, 0, 0], [0, 1, 0]])

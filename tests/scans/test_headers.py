@@ -5,11 +5,12 @@ import io
 import numpy as np
 import pydicom
 import pytest
-from corpus import phantom
+from corpus import KINDS, phantom
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from lungct import LungError
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.headers import HEAD_BYTES, Header, NeedsPydicom, parse_header, read_by_pydicom, read_header
 from lungct.scans.lidc import LidcScan
@@ -124,6 +125,24 @@ def test_damaged_headers_are_read_as_pydicom_reads_them_or_left_to_it(slice_file
             assert text == found.rstrip(" \0"), keyword
         walked += 1
     assert walked > DAMAGED / 4
+
+
+def outcome(read, path) -> Header | str | None:
+    """What comes of reading a header: its tags, none, or the sentence with which the file is refused."""
+    try:
+        return read(path)
+    except LungError as error:
+        return str(error)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", KINDS)
+def test_every_file_of_the_corpus_is_read_as_pydicom_reads_it(name, tmp_path):
+    KINDS[name](tmp_path)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files
+    for path in files:
+        assert outcome(read_header, path) == outcome(read_by_pydicom, path), path.name
 
 
 def test_real_headers_are_read_as_pydicom_reads_them(real_data):

@@ -109,3 +109,28 @@ def test_two_commands_give_lungs_as_nifti_on_the_ct(tmp_path):
     assert "1 done already" in run("model_test.py", "--save", "nifti", "--png", "none", cwd=tmp_path)
     assert "0 done already" in run("model_test.py", "--png", "none", cwd=tmp_path)
     assert "choose npy, nifti, nifti-sides" in run("model_test.py", "--save", "stl", cwd=tmp_path, status=1)
+
+
+def test_nifti_is_turned_to_our_orientation(tmp_path):
+    ct_hu = np.random.default_rng(1).integers(-1024, 2000, (5, 24, 32)).astype(np.int16)
+    image = SimpleITK.GetImageFromArray(ct_hu)
+    image.SetSpacing((0.9, 0.7, 2.5))
+    SimpleITK.WriteImage(SimpleITK.DICOMOrient(image, "RAI"), str(tmp_path / "p.nii.gz"))
+    scan = open_nifti(tmp_path / "p.nii.gz")
+    np.testing.assert_array_equal(scan.read(), ct_hu)
+    np.testing.assert_allclose(scan.frame.spacing_mm, SPACING_MM, rtol=1e-6)
+    np.testing.assert_allclose(np.diff(scan.frame.z_mm), 2.5, rtol=1e-6)
+    assert scan.patient_id == "p"
+
+
+def test_nan_in_nifti_becomes_air(tmp_path):
+    volume = np.zeros((2, 8, 9), np.float32)
+    volume[0, 0, 0] = np.nan
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(volume), str(tmp_path / "p.nii"))
+    assert open_nifti(tmp_path / "p.nii").read()[0, 0, 0] == -1024
+
+
+def test_broken_nifti_is_told(tmp_path):
+    (tmp_path / "p.nii").write_bytes(b"no volume")
+    with pytest.raises(LungError, match=r"p\.nii: no readable volume"):
+        open_nifti(tmp_path / "p.nii")

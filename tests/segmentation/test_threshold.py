@@ -6,7 +6,6 @@ from conftest import small_patient
 
 from lungct import LungError
 from lungct.evaluation.metrics import dice
-from lungct.files import is_dir_path
 from lungct.scans.dicom import find_series, open_series
 from lungct.segmentation.threshold import segment_lung
 
@@ -118,7 +117,13 @@ def test_phantom_lungs_are_found(seed):
 
 @pytest.mark.parametrize(
     "build",
-    [{"arms_down": True, "fov": 460.0}, {"prone": True}, {"emphysema": 1.0}, {"effusion": 30.0}, {"contrast": 280.0}],
+    [
+        {"arms_down": True, "fov_mm": 460.0},
+        {"prone": True},
+        {"emphysema": 1.0},
+        {"effusion_mm": 30.0},
+        {"contrast_hu": 280.0},
+    ],
     ids=str,
 )
 def test_hostile_phantom_lungs_are_found(build):
@@ -163,15 +168,3 @@ def test_both_lungs_of_rider_are_in_every_slice(real_data):
     middle = lung.shape[2] // 2
     assert lung[:, :, :middle].any(axis=(1, 2)).all()
     assert lung[:, :, middle:].any(axis=(1, 2)).all()
-
-
-def test_is_dir_path_gives_the_folder(tmp_path):
-    assert is_dir_path(str(tmp_path)) == tmp_path
-
-
-def test_is_dir_path_says_what_is_there_instead(tmp_path):
-    (tmp_path / "a.txt").touch()
-    with pytest.raises(LungError, match="is a file"):
-        is_dir_path(tmp_path / "a.txt")
-    with pytest.raises(LungError, match=f"nearest folder that does is {tmp_path}"):
-        is_dir_path(tmp_path / "no" / "such")

@@ -1,0 +1,119 @@
+"""Frames in millimetres: turned by hand, cut at gaps, refused where no scan is so large."""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_row
+
+from lungct import LungError
+from lungct.scans.geometry import (
+    Frame,
+    Scan,
+    axis_codes,
+    check_size,
+    contiguous_runs,
+    frame_of,
+    frame_to_lps,
+    from_lps,
+    lps_flips,
+    row_fields,
+    to_lps,
+)
+
+SUPINE, PRONE, LATERAL = [1, 0, 0, 0, 1, 0], [-1, 0, 0, 0, -1, 0], [0, 1, 0, -1, 0, 0]
+IMAGE = np.array([[1, 2, 3], [4, 5, 6]])
+
+
+@pytest.mark.parametrize(
+    ("orientation", "flips", "turned"),
+    [
+        (SUPINE, (False, False, False), [[1, 2, 3], [4, 5, 6]]),
+        (PRONE, (False, True, True), [[6, 5, 4], [3, 2, 1]]),
+        ([-1, 0, 0, 0, 1, 0], (False, True, False), [[3, 2, 1], [6, 5, 4]]),
+        (LATERAL, (True, True, False), [[4, 1], [5, 2], [6, 3]]),
+        ([0.98, 0.17, 0, -0.17, 0.98, 0], (False, False, False), [[1, 2, 3], [4, 5, 6]]),  # turned by 10 degrees
+    ],
+)
+def test_a_slice_is_turned_so_that_rows_go_back_and_columns_left(orientation, flips, turned):
+    assert lps_flips(orientation) == flips
+    assert to_lps(IMAGE, orientation).tolist() == turned
+
+
+def test_turning_back_gives_the_slice_as_its_file_has_it():
+    for across, down, swap in product((-1, 1), (-1, 1), (False, True)):
+        rows, cols = [across, 0, 0], [0, down, 0]
+        orientation = cols + rows if swap else rows + cols
+        np.testing.assert_array_equal(from_lps(to_lps(IMAGE, orientation), orientation), IMAGE)
+
+
+def test_first_pixel_of_a_prone_slice_is_its_last_one_afterwards():
+    axes, shift = frame_to_lps(np.reshape(PRONE, (2, 3)).astype(float), np.array([30.0, 20.0]))
+    np.testing.assert_array_equal(axes, [[1, 0, 0], [0, 1, 0]])
+    np.testing.assert_array_equal(shift, [-30, -20, 0])
+
+
+def test_axes_of_a_patient_on_the_side_change_places_with_their_spans():
+    axes, shift = frame_to_lps(np.reshape(LATERAL, (2, 3)).astype(float), np.array([30.0, 20.0]))
+    np.testing.assert_array_equal(axes, [[1, 0, 0], [0, 1, 0]])
+    np.testing.assert_array_equal(shift, [-20, 0, 0])  # down a column went to the right, over 20 mm
+
+
+def test_a_tilted_gantry_keeps_its_axes():
+    tilted = np.array([[1, 0, 0], [0, 0.9659, -0.2588]])
+    axes, shift = frame_to_lps(tilted, np.array([30.0, 20.0]))
+    np.testing.assert_array_equal(axes, tilted)
+    assert not shift.any()
+
+
+def test_runs_are_cut_where_a_slice_is_missing():
+    assert contiguous_runs(np.array([0, 2, 4, 10, 12.0])) == [slice(0, 3), slice(3, 5)]
+    assert contiguous_runs(np.array([7.0])) == [slice(0, 1)]
+
+
+def test_frame_of_a_scan_is_where_its_slices_lie():
+    frame = frame_of([make_row("A", z, x_mm=-3.5, y_mm=4.5, z_mm=2.5 * z) for z in (0, 2)])
+    np.testing.assert_array_equal(frame.corners_mm, [[-3.5, 4.5, 0], [-3.5, 4.5, 5.0]])
+    np.testing.assert_array_equal(frame.axes, [[1, 0, 0], [0, 1, 0]])
+
+
+def test_rows_say_where_a_frame_lies():
+    corners_mm = np.array([[-3.5, 4.5, 2.5 * z] for z in range(3)])
+    axes = np.array([[1, 0, 0], [0, 0.9659, -0.2588]])
+    frame = Frame(corners_mm, axes, (2.5, 0.7, 0.9), (24, 32), "RPS")
+    again = frame_of([make_row("A", z, **row_fields(frame, z)) for z in range(3)])
+    np.testing.assert_array_equal(again.corners_mm, corners_mm)
+    np.testing.assert_array_equal(again.axes, axes)
+    assert (again.spacing_mm, again.shape, again.source_axes) == ((2.5, 0.7, 0.9), (24, 32), "RPS")
+
+
+@pytest.mark.parametrize(
+    ("orientation", "codes"),
+    [(SUPINE, "LPS"), (PRONE, "RAS"), (LATERAL, "PRS"), ([-1, 0, 0, 0, 1, 0], "RPS"), ([0, -1, 0, 1, 0, 0], "ALS")],
+)
+def test_letters_say_where_columns_and_rows_of_a_file_run(orientation, codes):
+    assert axis_codes(orientation) == codes
+
+
+def test_a_scan_of_more_voxels_than_any_has_is_refused():
+    check_size(Path("a.nii"), (2048, 1024, 1024))
+    with pytest.raises(LungError, match=r"a\.nii: 2049 x 1024 x 1024 voxels are no scan"):
+        check_size(Path("a.nii"), (2049, 1024, 1024))
+
+
+class Numbered(Scan):
+    """Each slice holds its number."""
+
+    def _read_slice(self, z_index: int) -> np.ndarray:
+        return np.full(self.frame.shape, z_index)
+
+
+def test_slices_are_read_in_the_order_in_which_they_are_asked_for():
+    corners_mm = np.array([[1.0, 2.0, 2.5 * k] for k in range(4)])
+    scan = Numbered("P", "1.2", (), Frame(corners_mm, np.eye(3)[:2], (2.5, 1.0, 1.0), (2, 3)))
+    assert len(scan) == 4
+    assert scan.frame.z_mm.tolist() == [0, 2.5, 5, 7.5]
+    assert scan.read().shape == (4, 2, 3)
+    assert scan.read([2, 0])[:, 0, 0].tolist() == [2, 0]
+    assert scan.read().dtype == np.int16

@@ -1,0 +1,84 @@
+"""Stored values to HU, and what cannot be HU."""
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from lungct.phantom.lidc_tree import write_series
+from lungct.scans.hu import check_hu_range, stored_values, to_hu
+from lungct.scans.lidc import LidcScan
+
+WHO = LidcScan("LIDC-IDRI-0001", "1.2.3", "1.2.3.4")
+SPACING_MM = (2.5, 0.7, 0.9)
+
+
+def test_fractional_slope_is_rounded_to_the_nearest_hu():
+    np.testing.assert_array_equal(to_hu(np.array([0, 1, 3]), 1.6, -1024.0), [-1024, -1022, -1019])
+
+
+@pytest.mark.parametrize(
+    ("stored", "kind", "intercept", "expected"),
+    [
+        ([0, 4095], np.uint16, -1024, [-1024, 3071]),
+        ([40000, 65535], np.uint16, -32768, [7232, 32767]),
+        ([40000, 65535], np.uint16, -1024, [32767, 32767]),
+        ([-32768, 100], np.int16, -1024, [-32768, -924]),
+        ([-5, 7], np.int16, 40000, [32767, 32767]),
+        ([0, 70000], np.int32, -70000, [-32768, 0]),
+    ],
+)
+def test_whole_intercepts_never_wrap_around(stored, kind, intercept, expected):
+    found = to_hu(np.array(stored, kind), 1.0, float(intercept))
+    assert found.dtype == np.int16
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize(("signed", "bits"), [(0, 12), (0, 16), (1, 12), (1, 16)])
+def test_pixels_taken_as_they_lie_are_those_that_pydicom_decodes(tmp_path, syntax, signed, bits):
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1)) if signed else (0, 2**bits)
+    stored = np.random.default_rng(2).integers(low, high, (1, 24, 32))
+    tags = {
+        "PixelRepresentation": signed,
+        "BitsStored": bits,
+        "HighBit": bits - 1,
+        "PixelData": stored.astype("<i4").astype("<i2").tobytes(),
+    }
+    write_series(tmp_path, WHO, stored.astype(np.int16), SPACING_MM, **tags)
+    dataset = pydicom.dcmread(tmp_path / "1-001.dcm")
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.save_as(tmp_path / "again.dcm", implicit_vr=syntax == ImplicitVRLittleEndian)
+    dataset = pydicom.dcmread(tmp_path / "again.dcm")
+    np.testing.assert_array_equal(stored_values(dataset), stored[0])
+    np.testing.assert_array_equal(dataset.pixel_array, stored[0])
+
+
+def chest() -> np.ndarray:
+    """(2, 40, 60) HU: a third each of air, lung and soft tissue."""
+    return np.repeat([-1000, -850, 40], 20).astype(np.int16) * np.ones((2, 40, 1), np.int16)
+
+
+def test_a_chest_can_be_hu():
+    assert check_hu_range(chest()) == ""
+
+
+@pytest.mark.parametrize(
+    ("ct_hu", "looks_like"),
+    [
+        (np.full((2, 40, 60), 7), "every value is 7"),
+        ((chest() > 0).astype(np.int16), "values from 0 to 1"),
+        (np.clip((chest() + 1000) // 4, 0, 255), "8-bit grey levels"),
+        (chest() + 1024, "stored values to which the intercept of -1024 was not added"),
+        (np.where(chest() == 40, 3000, chest()), "0.0% soft tissue"),
+    ],
+)
+def test_what_cannot_be_hu_is_said_to_look_like_something(ct_hu, looks_like):
+    assert check_hu_range(ct_hu) == looks_like
+
+
+def test_metal_of_a_tenth_of_the_picture_is_no_missing_intercept():
+    dense = np.full((2, 40, 60), 40)
+    dense[:, :, :4] = 2000
+    dense[0, 0, 56] = -100
+    assert check_hu_range(dense) == ""

@@ -1,0 +1,191 @@
+"""Writing that is all or nothing, and reading that runs nothing."""
+
+import io
+import os
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from lungct import LungError, files
+from lungct.files import (
+    dicts_bytes,
+    exclusive_lock,
+    file_stamps,
+    fingerprint,
+    is_dir_path,
+    npy_bytes,
+    periodic_save,
+    read_npy,
+    read_table,
+    replace_file,
+    replace_folder,
+    table_bytes,
+)
+
+
+def test_pickles_are_not_read(tmp_path):
+    np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(LungError, match=r"x\.npy: no readable \.npy file"):
+        read_npy(tmp_path / "x.npy")
+
+
+def test_folder_is_replaced_whole(tmp_path):
+    replace_folder(tmp_path / "p", {"a": b"1", "b": b"2"})
+    replace_folder(tmp_path / "p", {"b": b"3"})
+    assert {p.name: p.read_bytes() for p in (tmp_path / "p").iterdir()} == {"b": b"3"}
+    assert [p.name for p in tmp_path.iterdir()] == ["p"]
+
+
+def test_file_that_cannot_be_written_is_told_and_nothing_is_left(tmp_path):
+    (tmp_path / "x").mkdir()
+    with pytest.raises(LungError, match="cannot write it"):
+        replace_file(tmp_path / "x", b"1")
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_second_run_on_the_same_folder_is_told(tmp_path):
+    with exclusive_lock(tmp_path / "out"):
+        with pytest.raises(LungError, match="another run is writing there"), exclusive_lock(tmp_path / "out"):
+            pass
+        with exclusive_lock(tmp_path / "other"):
+            pass
+    with exclusive_lock(tmp_path / "out"):
+        pass
+
+
+def test_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LungError, match="cannot write there"), exclusive_lock(tmp_path / "file" / "below"):
+        pass
+
+
+def test_is_dir_path_gives_the_folder(tmp_path):
+    assert is_dir_path(str(tmp_path)) == tmp_path
+
+
+def test_is_dir_path_says_what_is_there_instead(tmp_path):
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(LungError, match="is a file"):
+        is_dir_path(tmp_path / "a.txt")
+    with pytest.raises(LungError, match=f"nearest folder that does is {tmp_path}"):
+        is_dir_path(tmp_path / "no" / "such")
+
+
+def test_a_file_is_replaced_and_its_folder_made(tmp_path):
+    path = tmp_path / "a" / "b.txt"
+    for content in (b"first", b"second"):
+        replace_file(path, content)
+        assert path.read_bytes() == content
+    assert [p.name for p in path.parent.iterdir()] == ["b.txt"]
+
+
+@pytest.mark.parametrize("array", [np.arange(6, dtype=np.int16).reshape(2, 3), np.eye(3)[::-1, ::2] > 0, np.zeros(0)])
+def test_bytes_of_an_array_are_those_of_numpy(array):
+    expected = io.BytesIO()
+    np.save(expected, np.ascontiguousarray(array))
+    assert npy_bytes(array) == expected.getvalue()
+
+
+def test_an_array_is_read_from_memory_or_left_on_disk(tmp_path):
+    replace_file(tmp_path / "a.npy", npy_bytes(np.arange(4)))
+    assert read_npy(tmp_path / "a.npy").tolist() == [0, 1, 2, 3]
+    on_disk = read_npy(tmp_path / "a.npy", on_disk=True)
+    assert isinstance(on_disk, np.memmap)
+    assert on_disk.tolist() == [0, 1, 2, 3]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A record for a table."""
+
+    scan: str
+    slices: int
+    dice: float | None
+
+
+SCORES = [Score("x,y", 3, 0.5), Score('say "z"', 0, None)]
+TABLE = 'scan,slices,dice\n"x,y",3,0.5\n"say ""z""",0,\n'
+
+
+def test_a_table_has_a_header_and_a_line_a_row():
+    assert table_bytes(SCORES, Score).decode() == TABLE
+    assert dicts_bytes([vars(score) for score in SCORES], ("scan", "slices", "dice")).decode() == TABLE
+
+
+def test_records_are_read_back_typed(tmp_path):
+    (tmp_path / "a.csv").write_bytes(table_bytes(SCORES, Score))
+    assert read_table(tmp_path / "a.csv", Score) == SCORES
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("scan,slices\nA,3\n", r"a\.csv: columns are not those of this version"),
+        ("", r"a\.csv: columns are not those of this version"),
+        ("scan,slices,dice\nA,three,0.5\n", r"a\.csv: damaged"),
+        ("scan,slices,dice\nA,3\n", r"a\.csv: damaged"),
+        ("scan,slices,dice\nA,3,0.5,more\n", r"a\.csv: damaged"),
+    ],
+)
+def test_a_table_of_another_kind_is_told(tmp_path, text, message):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(LungError, match=message):
+        read_table(tmp_path / "a.csv", Score)
+
+
+def test_a_fingerprint_changes_with_any_part_and_else_stays():
+    parts = ("a", 1, [2.5, None], {"b": True})
+    assert fingerprint(*parts) == fingerprint(*parts)
+    assert len(fingerprint(*parts)) == 16
+    others = [
+        ("a", 1, [2.5, 0], {"b": True}),
+        ("a", 1, [2.5, None], {"b": False}),
+        ("a", "1", [2.5, None], {"b": True}),
+    ]
+    assert len({fingerprint(*p) for p in (parts, *others)}) == 4
+
+
+def test_stamps_tell_files_that_were_changed(tmp_path):
+    for name in "ba":
+        (tmp_path / name).write_bytes(b"123")
+    before = file_stamps(tmp_path.iterdir())
+    assert [(name, size) for name, size, _ in before] == [("a", 3), ("b", 3)]
+    os.utime(tmp_path / "a", (1, 1))
+    after = file_stamps(tmp_path.iterdir())
+    assert after[0] != before[0]
+    assert after[1] == before[1]
+
+
+def test_a_table_is_saved_when_that_is_due_and_at_the_end(monkeypatch):
+    clock, saved = [0.0], []
+    monkeypatch.setattr(files, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    with periodic_save(lambda: saved.append(clock[0])) as save_if_due:
+        for second in (4, 6, 10, 12):  # every 5 s
+            clock[0] = second
+            save_if_due()
+        assert saved == [6, 12]
+    assert saved == [6, 12, 12]
+
+
+def test_a_save_that_takes_long_is_done_less_often(monkeypatch):
+    clock, saved = [0.0], []
+    monkeypatch.setattr(files, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def save() -> None:
+        saved.append(clock[0])
+        clock[0] += 1
+
+    with periodic_save(save) as save_if_due:
+        for second in (6, 26, 28):  # a save of 1 s at 6 s; 5 % of the time: the next one 20 s later
+            clock[0] = second
+            save_if_due()
+        assert saved == [6, 28]
+
+
+def test_a_table_is_saved_where_the_work_fails():
+    saved = []
+    with pytest.raises(KeyError), periodic_save(lambda: saved.append(1)):
+        raise KeyError
+    assert len(saved) == 1

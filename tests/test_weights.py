@@ -1,0 +1,76 @@
+"""A network on disk: its window, its card, its checksum; and files that are not what they should be."""
+
+import json
+import pickle
+
+import pytest
+import torch
+from conftest import ROOT
+
+from lungct import LungError
+from lungct.weights import Model, checksum, load_weights, model_card, normalise
+
+MODEL = Model(width=4, depth=2, patch=2, normalise=True, window_hu=(-1000, 600), pixel_mm=0.8)
+
+
+def save(tmp_path, content: bytes | None = None, **card):
+    path = tmp_path / "unet_model.pth"
+    if content is None:
+        torch.save(MODEL.build().state_dict(), path)
+    else:
+        path.write_bytes(content)
+    card = {**model_card(MODEL, sha256=checksum(path)), **card}
+    path.with_suffix(".json").write_text(json.dumps(card))
+    return path
+
+
+def test_window_maps_its_ends_to_minus_one_and_one():
+    hu = torch.tensor([-3000, -1000, -200, 600, 3000], dtype=torch.int16)
+    assert normalise(hu, (-1000, 600)).tolist() == [-1, -1, 0, 1, 1]
+
+
+def test_weights_are_read_back(tmp_path):
+    path = save(tmp_path)
+    network, model, _ = load_weights(path)
+    assert model == MODEL
+    assert not network.training
+
+
+def test_shipped_weights_are_whole_small_and_say_what_they_were_trained_on():
+    path = ROOT / "weights" / "lung_unet.pth"
+    network, model, card = load_weights(path)
+    assert path.stat().st_size < 8e6
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(1.95e6, rel=0.01)
+    assert 0.5 < model.pixel_mm < 1
+    assert not set(card["patients"]["train"]) & set(card["patients"]["val"])
+
+
+def test_missing_weights_say_what_to_run(tmp_path):
+    with pytest.raises(LungError, match=r"train first: python Lung_segmentation\.py"):
+        load_weights(tmp_path / "unet_model.pth")
+
+
+def test_weights_of_another_training_are_told(tmp_path):
+    path = save(tmp_path, sha256="0" * 64)
+    with pytest.raises(LungError, match="checksum"):
+        load_weights(path)
+
+
+def test_weights_of_another_network_are_told(tmp_path):
+    path = save(tmp_path, model={**model_card(MODEL)["model"], "width": 8})
+    with pytest.raises(LungError, match="no weights of this network"):
+        load_weights(path)
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("code ran",))
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("content", [b"", b"no zip", pickle.dumps(Evil())], ids=["empty", "text", "code"])
+def test_files_that_are_no_weights_are_told_and_not_run(tmp_path, content, capsys):
+    path = save(tmp_path, content)
+    with pytest.raises(LungError, match="damaged, or not a file of tensors alone"):
+        load_weights(path)
+    assert "code ran" not in capsys.readouterr().out
