@@ -1,4 +1,4 @@
-"""A network to lungs: batches, precision, pixels of another size, the clean-up, and what is no volume."""
+"""A network to lungs: batches, precision, pixels of another size, and what is no volume."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,6 @@ from conftest import small_patient
 from lungct import LungError
 from lungct.evaluation.metrics import dice
 from lungct.predict import for_prediction, integer_scale, predict_slices, segment
-from lungct.segmentation.body import find_body
-from lungct.segmentation.cleanup import clean_volume
 from lungct.weights import Model
 
 CPU = torch.device("cpu")
@@ -74,42 +72,6 @@ def test_a_read_only_volume_is_predicted_without_a_warning():
         assert predict_slices(Threshold(), ct_hu, MODEL.window_hu).all()
     finally:
         torch.set_warn_always(False)
-
-
-def clean(lung, ct_hu):
-    return clean_volume(lung, ct_hu, SPACING_MM, find_body(ct_hu, SPACING_MM))
-
-
-def test_clean_up_keeps_both_lungs_and_drops_the_rest():
-    ct_hu = np.full((10, 80, 100), -1000, np.int16)
-    ct_hu[:, 8:62, 6:94] = 40
-    lung = np.zeros(ct_hu.shape, bool)
-    lung[2:8, 20:50, 12:42] = lung[2:8, 20:50, 58:88] = True
-    ct_hu[lung] = -850
-    truth = lung.copy()
-    lung[4, 30, 25] = False  # a vessel
-    lung[3:8, 40:43, 20:23] = False  # one that reaches the end of the lung, and so is open in three dimensions
-    lung[0, 12:15, 12:15] = True  # a crumb
-    lung[0:3, 52:60, 40:60] = True  # gas
-    ct_hu[0:3, 52:60, 40:60] = -1000
-    lung[:, :6] = True  # open air
-    ct_hu[:, 66:68, 4:96] = ct_hu[:, 76:78, 4:96] = ct_hu[:, 66:78, 4:6] = ct_hu[:, 66:78, 94:96] = 150
-    ct_hu[:, 68:76, 6:94], lung[:, 68:76, 6:94] = -900, True  # the foam of the table
-    np.testing.assert_array_equal(clean(lung, ct_hu), truth)
-
-
-def test_a_lung_that_the_field_of_view_cuts_stays():
-    ct_hu = np.full((8, 80, 100), 40, np.int16)
-    lung = np.zeros(ct_hu.shape, bool)
-    lung[:, 5:75, :40] = lung[:, 20:70, 60:90] = True  # one touches most of the left edge
-    ct_hu[lung] = -850
-    np.testing.assert_array_equal(clean(lung, ct_hu), lung)
-
-
-def test_clean_up_of_nothing_is_nothing():
-    nothing = np.zeros((3, 5, 7), bool)
-    assert not clean(nothing, np.zeros((3, 5, 7), np.int16)).any()
-    assert not clean(~nothing, np.full((3, 5, 7), -1000, np.int16)).any()
 
 
 def test_segment_takes_a_volume_and_its_spacing_and_gives_the_lungs():

@@ -3,7 +3,8 @@
 Z slices, H rows, W columns; h and w are rows and columns of the coarse grid.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import cc3d
 import numpy as np
@@ -39,6 +40,15 @@ class Body:
     hull: np.ndarray
     steps: tuple[int, int]
     spacing_mm: tuple[float, float, float]
+
+    @cached_property
+    def air(self) -> np.ndarray:
+        """Air that is not open: lung, airway and gas, bool (Z, h, w)."""
+        return (self.coarse_hu < AIR_TISSUE_HU) & ~self.open_air
+
+    def crop(self, box: tuple[slice, slice, slice]) -> "Body":
+        """The part of it that lies in a box on the coarse grid."""
+        return replace(self, coarse_hu=self.coarse_hu[box], open_air=self.open_air[box], hull=self.hull[box])
 
 
 def find_body(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], grid_mm: float = BODY_GRID_MM) -> Body:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from lungct import LungError
-from lungct.segmentation.body import AIR_TISSUE_HU, BODY_GRID_MM, find_body
+from lungct.segmentation.body import BODY_GRID_MM, Body, find_body
 from lungct.segmentation.morphology import (
     IN_SLICE,
     IN_SLICE_8,
@@ -71,57 +71,57 @@ def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray
         return segment_lung(ct_hu[None], (SINGLE_SLICE_MM, *spacing_mm))[0]
 
     body = find_body(ct_hu, spacing_mm)
-    coarse_hu, outside, hull, steps, coarse_mm = body.coarse_hu, body.open_air, body.hull, body.steps, body.spacing_mm
-    air = (coarse_hu < AIR_TISSUE_HU) & ~outside
-    if not (air & hull).any():
-        return np.zeros(ct_hu.shape, bool)
-    box = bounding_box(air & hull, coarse_mm, margin_mm=HULL_MARGIN_MM)
-    coarse_hu, outside, air, hull = coarse_hu[box], outside[box], air[box], hull[box]
-
-    airway = find_airway(coarse_hu, air, hull, coarse_mm)
-    pockets = label_pockets(air & ~airway)
-    lungs = choose_lungs(pockets, coarse_hu, airway, outside, hull, coarse_mm)
-    aerated, closed = close_lungs(coarse_hu, pockets, lungs, air & ~airway, hull, coarse_mm)
-    closed &= ~airway
-
     fine = np.zeros(ct_hu.shape, bool)
-    whole = fine_box(box, steps)
-    fine[whole] = refine(ct_hu[whole], aerated, closed, ~airway & ~outside, steps)
+    inside = body.air & body.hull
+    if not inside.any():
+        return fine
+    box = bounding_box(inside, body.spacing_mm, margin_mm=HULL_MARGIN_MM)
+    body = body.crop(box)
+
+    airway = find_airway(body)
+    pockets = label_pockets(body.air & ~airway)
+    lungs = choose_lungs(body, airway, pockets)
+    aerated, closed = close_lungs(body, airway, pockets, lungs)
+
+    whole = fine_box(box, body.steps)
+    fine[whole] = refine(ct_hu[whole], aerated, closed, ~airway & ~body.open_air, body.steps)
     return fine
 
 
-def find_airway(coarse_hu: np.ndarray, air: np.ndarray, hull: np.ndarray, spacing_mm: tuple) -> np.ndarray:
+def find_airway(body: Body) -> np.ndarray:
     """Lumen and wall of trachea and main bronchi, and other blobs of pure air that lie free in tissue.
 
     Seeds are such blobs, slice by slice; from there the airway is followed through air darker than lung
     to where it has entered the lung.
     """
-    blobs = find_blobs(coarse_hu, air, hull, spacing_mm)
+    blobs = find_blobs(body)
     if not blobs.any():
         return blobs
-    box = bounding_box(blobs, spacing_mm, margin_mm=AIRWAY_REACH_MM)
-    smooth = ndimage.uniform_filter(coarse_hu[box], (1, 3, 3))
-    lung = air[box] & ~blobs[box]
-    lung_hu = np.median(coarse_hu[box][lung]) if lung.any() else -850
-    lumen_hu = np.median(smooth[blobs[box]])
-    dark = air[box] & (smooth < min(lumen_hu + AIRWAY_MIX * (lung_hu - lumen_hu), BLOB_HU[1]))
+    box = bounding_box(blobs, body.spacing_mm, margin_mm=AIRWAY_REACH_MM)
+    near, seeds, spacing_mm = body.crop(box), blobs[box], body.spacing_mm
+    smooth = ndimage.uniform_filter(near.coarse_hu, (1, 3, 3))
+    lung = near.air & ~seeds
+    lung_hu = np.median(near.coarse_hu[lung]) if lung.any() else -850
+    lumen_hu = np.median(smooth[seeds])
+    dark = near.air & (smooth < min(lumen_hu + AIRWAY_MIX * (lung_hu - lumen_hu), BLOB_HU[1]))
     thick = distance_mm(dark, spacing_mm) > AIRWAY_RADIUS_MM
     tube = dark & (distance_mm(~thick, spacing_mm) <= AIRWAY_RADIUS_MM + 0.5) if thick.any() else thick
-    tube = (tube | blobs[box]) & (distance_mm(~blobs[box], spacing_mm) <= AIRWAY_REACH_MM)
+    tube = (tube | seeds) & (distance_mm(~seeds, spacing_mm) <= AIRWAY_REACH_MM)
     label = cc3d.connected_components(tube, connectivity=6)
     seeded = np.zeros(label.max() + 1, bool)
-    seeded[np.unique(label[blobs[box]])] = True
+    seeded[np.unique(label[seeds])] = True
     seeded[0] = False
-    airway = np.zeros(air.shape, bool)
+    airway = np.zeros(blobs.shape, bool)
     airway[box] = seeded[label]
     return ndimage.binary_dilation(airway, IN_SLICE_8)
 
 
-def find_blobs(coarse_hu: np.ndarray, air: np.ndarray, hull: np.ndarray, spacing_mm: tuple) -> np.ndarray:
+def find_blobs(body: Body) -> np.ndarray:
     """Patches of pure air, each surrounded by tissue in its slice, and no tip of a lung in its neighbours."""
-    limit = np.clip(np.median(coarse_hu[air & hull]) - BLOB_DARKER_HU, *BLOB_HU)
+    coarse_hu, hull, spacing_mm = body.coarse_hu, body.hull, body.spacing_mm
+    limit = np.clip(np.median(coarse_hu[body.air & hull]) - BLOB_DARKER_HU, *BLOB_HU)
     centre = [middle(hull, axis) for axis in (1, 2)]
-    thin = air & (coarse_hu < BLOB_EDGE_HU)
+    thin = body.air & (coarse_hu < BLOB_EDGE_HU)
     label, count = ndimage.label(thin, IN_SLICE)
     area = np.bincount(label.ravel(), minlength=count + 1) * spacing_mm[1] * spacing_mm[2]
     fits = (area > BLOB_AREA_MM2[0]) & (area < BLOB_AREA_MM2[1])
@@ -146,26 +146,19 @@ def label_pockets(air: np.ndarray) -> np.ndarray:
     return cc3d.connected_components(ndimage.binary_erosion(air, IN_SLICE, border_value=1), connectivity=6)
 
 
-def choose_lungs(
-    pockets: np.ndarray,
-    coarse_hu: np.ndarray,
-    airway: np.ndarray,
-    outside: np.ndarray,
-    hull: np.ndarray,
-    spacing_mm: tuple,
-) -> list[int]:
+def choose_lungs(body: Body, airway: np.ndarray, pockets: np.ndarray) -> list[int]:
     """The numbers of those pockets that are lung: in the trunk, no gas; a small one deep, and near a large one."""
     boxes = ndimage.find_objects(pockets)
     size = np.bincount(pockets.ravel())
-    inside = np.bincount(pockets.ravel(), weights=hull.ravel())
+    inside = np.bincount(pockets.ravel(), weights=body.hull.ravel())
     size[0], size[inside < size / 2] = 0, 0
     darkest = {}  # tenth of a pocket's voxels, HU
     lungs, gas_size = [], np.count_nonzero(airway)
     for number in sorted(np.flatnonzero(size >= max(1, MIN_POCKET_SHARE * size.max())), key=lambda n: -size[n]):
         box = boxes[number - 1]
-        hu = coarse_hu[box][pockets[box] == number]
+        hu = body.coarse_hu[box][pockets[box] == number]
         darkest[number], median = np.percentile(hu, (10, 50))
-        area_mm2 = hu.size / (box[0].stop - box[0].start) * spacing_mm[1] * spacing_mm[2]
+        area_mm2 = hu.size / (box[0].stop - box[0].start) * body.spacing_mm[1] * body.spacing_mm[2]
         is_pure = median < POCKET_PURE_AIR_HU[0] or (darkest[number] < POCKET_PURE_AIR_HU[1] and area_mm2 < LUNG_MM2)
         main = lungs[0] if lungs else number
         is_gas = (
@@ -181,32 +174,30 @@ def choose_lungs(
     large = [n for n in lungs if size[n] >= SMALL_SHARE * size[lungs[0]]]
     if len(large) == len(lungs):
         return lungs
-    skin = ndimage.binary_dilation(outside, IN_SLICE_8, iterations=2)
-    near = distance_mm(~np.isin(pockets, large), spacing_mm) <= NEAR_MM
+    skin = ndimage.binary_dilation(body.open_air, IN_SLICE_8, iterations=2)
+    near = distance_mm(~np.isin(pockets, large), body.spacing_mm) <= NEAR_MM
     well_placed = np.setdiff1d(np.unique(pockets[near]), np.unique(pockets[skin]))
     return [n for n in lungs if n in large or n in well_placed]
 
 
-def close_lungs(
-    coarse_hu: np.ndarray, pockets: np.ndarray, lungs: list[int], air: np.ndarray, hull: np.ndarray, spacing_mm: tuple
-):
+def close_lungs(body: Body, airway: np.ndarray, pockets: np.ndarray, lungs: list[int]) -> tuple[np.ndarray, np.ndarray]:
     """Each lung grown back to its edge (first result), then closed over vessels and filled (second).
 
     One side at a time, so that the closing never bridges the mediastinum.
     """
-    aerated = np.zeros(air.shape, bool)
-    closed = np.zeros(air.shape, bool)
+    air, spacing_mm = body.air & ~airway, body.spacing_mm
+    aerated, closed = np.zeros(air.shape, bool), np.zeros(air.shape, bool)
     pixel_mm2 = spacing_mm[1] * spacing_mm[2]
-    for side in group_by_side(pockets, lungs, hull):
+    for side in group_by_side(body.hull, pockets, lungs):
         pocket = np.isin(pockets, side)
         box = bounding_box(pocket, spacing_mm, margin_mm=VESSEL_MM + 2 * BODY_GRID_MM)
         lung = air[box] & ndimage.binary_dilation(pocket[box], IN_SLICE_8)
         gained = ~lung & close_slices(lung, spacing_mm, VESSEL_MM)
-        gained |= consolidated(coarse_hu[box], lung, spacing_mm)
+        gained |= consolidated(body.coarse_hu[box], lung, spacing_mm)
         aerated[box] |= lung
         gained = ndimage.binary_opening(gained, SQUARE)  # no stairs at a smooth edge
         closed[box] |= fill_slices(lung | gained, HOLE_MM2, pixel_mm2)
-    return aerated, closed
+    return aerated, closed & ~airway
 
 
 def consolidated(coarse_hu: np.ndarray, lung: np.ndarray, spacing_mm: tuple) -> np.ndarray:
@@ -219,7 +210,7 @@ def consolidated(coarse_hu: np.ndarray, lung: np.ndarray, spacing_mm: tuple) -> 
     return patch
 
 
-def group_by_side(pockets: np.ndarray, lungs: list[int], hull: np.ndarray) -> list[list[int]]:
+def group_by_side(hull: np.ndarray, pockets: np.ndarray, lungs: list[int]) -> list[list[int]]:
     """The pockets right and left of the middle of the trunk; lungs that touch each other are one pocket."""
     boxes = ndimage.find_objects(pockets)
     is_right = [boxes[n - 1][2].start + boxes[n - 1][2].stop < 2 * middle(hull, 2) for n in lungs]

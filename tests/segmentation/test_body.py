@@ -1,0 +1,107 @@
+"""Open air, padding, trunk, and a lung that the field of view cuts: boxes counted by hand."""
+
+import numpy as np
+import pytest
+
+from lungct.segmentation.body import coarsen, find_body, find_outside, find_padding, trunk_hull
+
+SPACING_MM = (5.0, 1.6, 1.6)  # as the coarse grid, whose pixels are those of the volume
+NO_PADDING = np.zeros((4, 100, 120), bool)
+
+
+def block_in_air() -> np.ndarray:
+    """A trunk of 60 rows and 80 columns in air: (4, 100, 120) HU."""
+    ct_hu = np.full((4, 100, 120), -1000, np.float32)
+    ct_hu[:, 20:80, 20:100] = 40
+    return ct_hu
+
+
+def test_pixels_become_blocks_of_about_the_grid():
+    ct_hu = np.full((2, 10, 9), 100, np.int16)
+    ct_hu[0, :2, :3] = -1000
+    coarse_hu, padding, steps, coarse_mm = coarsen(ct_hu, (3.0, 0.8, 0.5), 1.6)
+    assert steps == (2, 3)
+    assert coarse_mm == (3.0, 1.6, 1.5)
+    assert coarse_hu.shape == (2, 5, 3)
+    assert coarse_hu[0, 0].tolist() == [-1000, 100, 100]
+    assert not padding.any()
+
+
+def test_metal_does_not_spill_into_its_block():
+    ct_hu = np.array([[[3000, -1000], [-1000, -1000]]], np.int16)
+    assert coarsen(ct_hu, (3.0, 0.8, 0.8), 1.6)[0].item() == (300 - 3000) / 4
+
+
+def test_air_around_the_trunk_is_open_and_air_in_it_is_not():
+    ct_hu = block_in_air()
+    ct_hu[:, 40:60, 30:50] = -850
+    body = find_body(ct_hu, SPACING_MM)
+    np.testing.assert_array_equal(body.open_air, ct_hu == -1000)
+    np.testing.assert_array_equal(body.air, ct_hu == -850)
+
+
+def test_crop_is_the_body_of_a_box():
+    ct_hu = block_in_air()
+    ct_hu[1, 40:60, 30:50] = -850
+    body = find_body(ct_hu, SPACING_MM)
+    assert body.air.sum() == 400
+    part = body.crop(np.s_[1:3, 50:70, 10:40])
+    assert part.coarse_hu.shape == part.hull.shape == (2, 20, 30)
+    assert part.air.sum() == 10 * 10
+    assert part.open_air.sum() == 2 * 20 * 10
+    assert (part.steps, part.spacing_mm) == (body.steps, body.spacing_mm)
+
+
+def test_hull_holds_the_trunk_with_its_lungs_and_leaves_the_table_out():
+    tissue = np.zeros((4, 100, 120), bool)
+    tissue[:, 20:80, 20:100] = True
+    tissue[:, 30:60, 30:90] = False  # lungs
+    tissue[:, 90:92, 10:110] = True  # table, a pixel of the hull's grid thick
+    expected = np.zeros(tissue.shape, bool)
+    expected[:, 20:80, 20:100] = True
+    np.testing.assert_array_equal(trunk_hull(tissue, SPACING_MM), expected)
+
+
+def test_without_a_trunk_everything_may_be_one():
+    assert trunk_hull(np.zeros((2, 30, 30), bool), SPACING_MM).all()
+
+
+@pytest.mark.parametrize("value", [-1000, -1024, -2048])
+def test_padding_is_the_constant_outside_the_circle(value):
+    y, x = np.ogrid[-1:1:100j, -1:1:100j]
+    circle = np.broadcast_to(y * y + x * x <= 1, (3, 100, 100))
+    ct_hu = np.where(circle, -990.0, value).astype(np.float32)
+    ct_hu[:, 50, 50] = value  # inside, the same value is air
+    np.testing.assert_array_equal(find_padding(ct_hu), ~circle)
+
+
+def test_corners_of_noise_or_of_tissue_are_no_padding():
+    noise = np.random.default_rng(0).normal(-1000, 10, (2, 50, 50)).astype(np.float32)
+    assert not find_padding(noise).any()
+    assert not find_padding(np.full((2, 50, 50), 40, np.float32)).any()
+
+
+def lung_at_the_frame(rows: slice, hu: float, cols: int = 30) -> np.ndarray:
+    """A slice of tissue, as after a field of view that cuts the trunk, with air at its left edge."""
+    ct_hu = np.full((4, 100, 120), 40, np.float32)
+    ct_hu[:, rows, :cols] = hu
+    return ct_hu
+
+
+@pytest.mark.parametrize(
+    ("rows", "hu", "cols", "is_open"),
+    [
+        (slice(35, 65), -850, 30, False),  # 30 of the frame's 440 pixels
+        (slice(20, 80), -850, 30, True),  # along too much of the frame
+        (slice(0, 20), -850, 30, True),  # before the trunk
+        (slice(85, 100), -850, 30, True),  # behind it
+        (slice(35, 65), -1000, 30, True),  # as dark as the room
+        (slice(35, 65), -500, 30, True),  # denser than a lung
+        (slice(45, 55), -850, 5, True),  # 128 mm2
+    ],
+    ids=["lung", "long", "front", "back", "air", "dense", "small"],
+)
+def test_air_at_the_frame_is_lung_only_where_the_field_of_view_can_cut_one(rows, hu, cols, is_open):
+    ct_hu = lung_at_the_frame(rows, hu, cols)
+    outside = find_outside(ct_hu, NO_PADDING, SPACING_MM)
+    assert outside[ct_hu == hu].all() == outside.any() == is_open

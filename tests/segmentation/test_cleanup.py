@@ -1,0 +1,93 @@
+"""What is kept of a predicted volume: boxes in a trunk, and each thing that is no lung by itself."""
+
+import numpy as np
+import pytest
+
+from lungct.segmentation.body import find_body
+from lungct.segmentation.cleanup import clean_volume
+
+SPACING_MM = (5.0, 3.0, 4.0)
+
+
+def clean(lung: np.ndarray, ct_hu: np.ndarray) -> np.ndarray:
+    return clean_volume(lung, ct_hu, SPACING_MM, find_body(ct_hu, SPACING_MM))
+
+
+@pytest.fixture
+def chest() -> tuple[np.ndarray, np.ndarray]:
+    """A trunk in air with two lungs: (ct_hu, lung), (10, 80, 100)."""
+    ct_hu = np.full((10, 80, 100), -1000, np.int16)
+    ct_hu[:, 8:62, 6:94] = 40
+    lung = np.zeros(ct_hu.shape, bool)
+    lung[2:8, 20:50, 12:42] = lung[2:8, 20:50, 58:88] = True
+    ct_hu[lung] = -850
+    return ct_hu, lung
+
+
+def test_both_lungs_stay_as_they_are(chest):
+    ct_hu, lung = chest
+    np.testing.assert_array_equal(clean(lung, ct_hu), lung)
+
+
+@pytest.mark.parametrize(
+    ("z", "rows", "cols"),
+    [
+        (4, slice(30, 31), slice(25, 26)),  # a vessel
+        (slice(3, 8), slice(40, 43), slice(20, 23)),  # one that leaves the lung at its end, and so is open in 3-D
+        (slice(4, 6), slice(28, 42), slice(17, 29)),  # a mass of 42 by 48 mm, enclosed on all sides
+    ],
+    ids=["vessel", "vessel to the end", "mass"],
+)
+def test_what_lung_surrounds_is_filled(chest, z, rows, cols):
+    ct_hu, lung = chest
+    predicted = lung.copy()
+    predicted[z, rows, cols] = False
+    ct_hu[z, rows, cols] = 40
+    np.testing.assert_array_equal(clean(predicted, ct_hu), lung)
+
+
+def test_a_small_piece_is_dropped(chest):
+    ct_hu, lung = chest
+    predicted = lung.copy()
+    predicted[0, 12:15, 12:15] = True
+    np.testing.assert_array_equal(clean(predicted, ct_hu), lung)
+
+
+@pytest.mark.parametrize(("hu", "is_lung"), [(-1000, False), (-951, False), (-949, True), (-850, True)])
+def test_a_piece_of_pure_air_that_is_much_smaller_than_a_lung_is_gas(chest, hu, is_lung):
+    ct_hu, lung = chest
+    gas = np.s_[0:3, 52:60, 40:60]  # 480 voxels; each lung has 5,400
+    predicted = lung.copy()
+    predicted[gas] = True
+    ct_hu[gas] = hu
+    lung[gas] = is_lung
+    np.testing.assert_array_equal(clean(predicted, ct_hu), lung)
+
+
+def test_a_large_lung_of_pure_air_stays(chest):
+    ct_hu, lung = chest
+    ct_hu[2:8, 20:50, 58:88] = -980  # emphysema
+    np.testing.assert_array_equal(clean(lung, ct_hu), lung)
+
+
+def test_air_of_the_room_and_foam_of_the_table_are_dropped(chest):
+    ct_hu, lung = chest
+    predicted = lung.copy()
+    predicted[:, :6] = True
+    ct_hu[:, 66:68, 4:96] = ct_hu[:, 76:78, 4:96] = ct_hu[:, 66:78, 4:6] = ct_hu[:, 66:78, 94:96] = 150
+    ct_hu[:, 68:76, 6:94], predicted[:, 68:76, 6:94] = -900, True
+    np.testing.assert_array_equal(clean(predicted, ct_hu), lung)
+
+
+def test_a_lung_that_the_field_of_view_cuts_stays():
+    ct_hu = np.full((8, 80, 100), 40, np.int16)
+    lung = np.zeros(ct_hu.shape, bool)
+    lung[:, 5:75, :40] = lung[:, 20:70, 60:90] = True  # one touches most of the left edge
+    ct_hu[lung] = -850
+    np.testing.assert_array_equal(clean(lung, ct_hu), lung)
+
+
+def test_nothing_stays_nothing():
+    nothing = np.zeros((3, 5, 7), bool)
+    assert not clean(nothing, np.zeros((3, 5, 7), np.int16)).any()
+    assert not clean(~nothing, np.full((3, 5, 7), -1000, np.int16)).any()

@@ -1,0 +1,109 @@
+"""Grids, distances, closing and filling on arrays small enough to count by hand."""
+
+import numpy as np
+
+from lungct.segmentation.morphology import (
+    block_mean,
+    bounding_box,
+    close_slices,
+    count_labels,
+    distance_mm,
+    enlarge,
+    fill_slices,
+    fill_volume,
+    fine_box,
+    middle,
+    slice_pixels,
+)
+
+
+def volume(*shape: int) -> np.ndarray:
+    return np.zeros(shape, bool)
+
+
+def test_block_mean_repeats_the_edge_where_a_block_is_not_whole():
+    image = np.array([[1, 3, 5], [5, 7, 9], [2, 4, 8]], np.int16)
+    assert block_mean(image, (2, 2)).tolist() == [[4, 7], [3, 8]]
+
+
+def test_enlarge_repeats_pixels_and_ends_with_the_fine_grid():
+    mask = np.array([[[True, False], [False, True]]])
+    assert enlarge(mask, (2, 3), (1, 3, 5)).astype(int).tolist() == [
+        [[1, 1, 1, 0, 0], [1, 1, 1, 0, 0], [0, 0, 0, 1, 1]]
+    ]
+
+
+def test_distance_counts_each_axis_in_mm_and_not_the_faces_of_the_volume():
+    mask = ~volume(3, 5, 7)
+    mask[0, 2, 3] = False
+    distance = distance_mm(mask, (4.0, 2.0, 1.0))
+    assert distance[0, 2, 3] == 0
+    assert distance[2, 2, 3] == 8
+    assert distance[0, 4, 3] == 4
+    assert distance[0, 2, 0] == 3
+    assert distance[0, 4, 0] == 5  # 4 rows and 3 columns of a right triangle
+
+
+def test_closing_bridges_what_is_nearer_than_its_diameter():
+    mask = volume(1, 30, 40)
+    mask[:, 10:20, 5:15] = mask[:, 10:20, 19:30] = True  # four columns apart
+    gap = np.s_[0, 13:17, 15:19]
+    assert close_slices(mask, (1.0, 1.0, 1.0), 3.0)[gap].all()
+    assert not close_slices(mask, (1.0, 1.0, 1.0), 1.5)[gap].any()
+    assert not close_slices(mask, (1.0, 1.0, 2.0), 3.0)[gap].any()  # 8 mm apart
+
+
+def test_closing_does_not_bridge_slices():
+    mask = ~volume(3, 20, 20)
+    mask[1] = False
+    np.testing.assert_array_equal(close_slices(mask, (1.0, 1.0, 1.0), 5.0), mask)
+
+
+def test_holes_of_a_slice_are_filled_up_to_an_area():
+    mask = volume(1, 20, 20)
+    mask[0, 2:18, 2:18] = True
+    mask[0, 4:7, 4:8] = False  # 12 pixels of 2 mm2
+    mask[0, 10:14, 4:10] = False  # 24 pixels
+    mask[0, 10:12, 16:] = False  # a bay, no hole
+    filled = fill_slices(mask, 48.0, 2.0)
+    assert filled[0, 4:7, 4:8].all()
+    assert not filled[0, 10:14, 4:10].any()
+    assert not filled[0, 10:12, 16:].any()
+    assert fill_slices(mask, 48.1, 2.0)[0, 10:14, 4:10].all()
+
+
+def test_what_a_mask_encloses_on_all_sides_is_filled_whatever_its_size():
+    mask = volume(12, 30, 30)
+    mask[1:11, 2:28, 2:28] = True
+    whole = mask.copy()
+    mask[3:9, 6:24, 6:24] = False
+    np.testing.assert_array_equal(fill_volume(mask), whole)
+
+
+def test_a_hole_that_opens_through_one_slice_is_not_filled():
+    mask = volume(12, 30, 30)
+    mask[1:11, 2:28, 2:28] = True
+    mask[3:9, 6:24, 6:24] = mask[9:11, 10:14, 10:14] = False
+    np.testing.assert_array_equal(fill_volume(mask), mask)
+
+
+def test_counts():
+    label = np.array([[[0, 1, 1]], [[3, 3, 1]]])
+    assert count_labels(label).tolist() == [1, 3, 0, 2]
+    assert slice_pixels(label > 0).tolist() == [2, 3]
+
+
+def test_middle_is_the_centre_of_mass_in_voxels():
+    mask = volume(4, 5, 9)
+    mask[1, 2, 3] = mask[1:3, 4, 6] = True
+    assert middle(mask, 0) == 4 / 3
+    assert middle(mask, 2) == 5
+
+
+def test_box_has_a_margin_as_far_as_the_volume_goes():
+    mask = volume(10, 20, 40)
+    mask[2:4, 8, 10:30] = True
+    assert (
+        bounding_box(mask, (5.0, 1.0, 2.0), 5.0) == np.s_[0:6, 2:15, 6:34]
+    )  # margin in voxels rounded up, and one more
+    assert fine_box(np.s_[0:6, 2:15, 6:34], (2, 3)) == np.s_[0:6, 4:30, 18:102]
