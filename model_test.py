@@ -96,9 +96,11 @@ def choose_weights(path: Path, default: Path) -> Path:
     return SHIPPED
 
 
-def seen_in_training(card: dict, patient_id: str) -> str:
-    """Whether a patient took part in the training: no, train or val."""
-    return next((part for part, names in card.get("patients", {}).items() if patient_id in names), "no")
+def seen_in_training(card: dict, row: SliceRow) -> str:
+    """Whether a patient took part in the training: no, train or val; unknown for a file that names no patient."""
+    parts = [part for part, names in card.get("patients", {}).items() if row.patient_id in names]
+    names_patient = row.series_uid.replace(".", "").isdigit()  # a DICOM UID; else a file's name
+    return parts[0] if parts else "no" if names_patient else "unknown"
 
 
 def scan_fingerprint(rows: list[SliceRow], ct_root: Path, task: Task) -> str:
@@ -150,7 +152,7 @@ def predict_scan(rows: list[SliceRow], ct_root: Path, task: Task) -> tuple[ScanS
         litres=round(litres(lung, first.spacing_mm), 3),
         **{name: round(v, 4) if isinstance(v, float) else v for name, v in agreement.items()},
         flags="; ".join(find_flags(ct_hu, lung, first.spacing_mm)),
-        seen_in_training=seen_in_training(predictor.card, first.patient_id),
+        seen_in_training=seen_in_training(predictor.card, first),
         weights=predictor.card["sha256"][:12],
         precision=task.precision,
         png=settings.png,
@@ -206,15 +208,13 @@ def print_summary(scores: list[ScanScore], nodules: list[NoduleScore]) -> None:
         values = (score.slices, score.litres, score.dice, score.hd95_mm, score.surface_dice_1mm, score.surface_dice_2mm)
         worst = "-" if score.dice is None else f"{score.worst_slice} ({score.worst_slice_dice:.3f})"
         note = f"  {score.flags}" if score.flags else ""
-        known = score.seen_in_training
-        note += "" if known == "no" else f"  patient was in the training set ({known})"
+        part = score.seen_in_training
+        note += f"  patient was in the training set ({part})" if part in ("train", "val") else ""
         cells = "".join(f"{'-' if value is None else value!s:>9s}" for value in values)
         print(f"{score.scan:{width}s}{cells}  {worst}{note}")
-    scored = [score.dice for score in scores if score.dice is not None]
-    if scored:
+    if scored := [score.dice for score in scores if score.dice is not None]:
         print(f"mean Dice {np.mean(scored):.4f} over {len(scored)} scans, worst {min(scored):.4f}")
-    if nodules:
-        shares = [nodule.coverage for nodule in nodules]
+    if shares := [nodule.coverage for nodule in nodules]:
         print(f"nodule coverage {np.mean(shares):.4f} on average over {len(shares)} nodules, worst {min(shares):.4f}")
 
 

@@ -191,6 +191,9 @@ def check_all(conf: Path) -> list[CheckResult]:
     train_results, train_jobs = check_scans(values, "lidc_dicom_path")
     test_results, test_jobs = check_scans(values, "lidc_test_dicom_path")
     results += [result, *train_results, *test_results]
+    if values["lidc_dicom_path"].resolve() == values["lidc_test_dicom_path"].resolve():
+        remedy = "scores would be those of patients that were trained on; hold some out in a folder of their own"
+        results.append(CheckResult(BY_ATTRIBUTE["lidc_test_dicom_path"].key, "is LIDC_DICOM_PATH, too", remedy))
     shape = USUAL_SHAPE
     if train_jobs or test_jobs:
         sample, shape = check_sample(train_jobs or test_jobs)

@@ -128,3 +128,9 @@ def test_pylidc_conf_that_points_elsewhere_is_told(lidc_tree, tmp_path):
     write_pylidc_conf(tmp_path / "pylidc.conf", "/somewhere/else")
     finding, _ = preflight.check_settings(tmp_path / "lung.conf")
     assert "it should say" in finding.remedy
+
+
+def test_one_folder_for_training_and_test_is_a_warning(lidc_tree, tmp_path):
+    settings(tmp_path, lidc_tree, lidc_test_dicom_path=str(lidc_tree / "LIDC-IDRI"))
+    found = [result for result in preflight.check_all(tmp_path / "lung.conf") if "too" in result.found]
+    assert [(result.stops, "hold some out" in result.remedy) for result in found] == [(False, True)]

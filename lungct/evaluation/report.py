@@ -28,7 +28,7 @@ class ScanScore:
 
     worst_slice: name of the slice with the lowest Dice
     flags:       why the result needs a look, separated by semicolons
-    seen_in_training: no, train or val
+    seen_in_training: no, train, val, or unknown
     weights:     first digits of their SHA-256
     fingerprint: of all that the row was made from
     """

@@ -25,6 +25,7 @@ from lungct.segmentation.morphology import (
 )
 
 EDGE_HU = -430  # where the edge is drawn: on phantoms whose lungs are known better than -400, -450 and -500
+SMALL_TRUNK_MM, ADULT_TRUNK_MM = 180.0, 250.0  # `trunk_size_mm` is 207 to 339 in 117 scans and slices of adults
 SINGLE_SLICE_MM = 5.0  # thickness assumed for a slice that comes alone
 
 BLOB_AREA_MM2 = (40, 1500)  # a trachea, a bronchus or a bowel loop cut across, surrounded by tissue
@@ -71,6 +72,9 @@ def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray
         return segment_lung(ct_hu[None], (SINGLE_SLICE_MM, *spacing_mm))[0]
 
     body = find_body(ct_hu, spacing_mm)
+    trunk_mm = trunk_size_mm(body)
+    if 0 < trunk_mm < SMALL_TRUNK_MM:  # a child: the lengths here are an adult's
+        return segment_lung(ct_hu, tuple(mm * ADULT_TRUNK_MM / trunk_mm for mm in spacing_mm))
     fine = np.zeros(ct_hu.shape, bool)
     inside = body.air & body.hull
     if not inside.any():
@@ -86,6 +90,12 @@ def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray
     whole = fine_box(box, body.steps)
     fine[whole] = refine(ct_hu[whole], aerated, closed, ~airway & ~body.open_air, body.steps)
     return fine
+
+
+def trunk_size_mm(body: Body) -> float:
+    """Side of the square that is as large as the trunk in its larger slices."""
+    area_mm2 = np.count_nonzero(body.hull, axis=(1, 2)) * body.spacing_mm[1] * body.spacing_mm[2]
+    return float(np.sqrt(np.percentile(area_mm2, 90)))
 
 
 def find_airway(body: Body) -> np.ndarray:

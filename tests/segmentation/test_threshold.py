@@ -168,3 +168,11 @@ def test_both_lungs_of_rider_are_in_every_slice(real_data):
     middle = lung.shape[2] // 2
     assert lung[:, :, :middle].any(axis=(1, 2)).all()
     assert lung[:, :, middle:].any(axis=(1, 2)).all()
+
+
+@pytest.mark.parametrize("scale", [0.3, 0.45])
+def test_a_newborns_lungs_are_found_as_an_adults(scale):
+    """A chest of a third of an adult's size, in the same voxels, gets nearly the same label."""
+    patient = small_patient(3)
+    spacing_mm = tuple(mm * scale for mm in patient.spacing_mm)
+    assert dice(segment_lung(patient.ct_hu, spacing_mm), patient.lung) > 0.95
