@@ -204,7 +204,7 @@ def test_checkpoint_of_another_network_is_told(phantom_rows, tmp_path):
     write_settings(root)
     flags = ["--conf", str(root / "lung.conf"), "--run-path", str(tmp_path), "--epochs"]
     step.main([*flags, "1"])
-    with pytest.raises(LungError, match=r"not a checkpoint of this training .*; start again with --fresh"):
+    with pytest.raises(LungError, match=r"of another training: width was 4 and is 8 now.* to start again: --fresh"):
         step.main([*flags, "2", "--width", "8"])
     (tmp_path / "checkpoint.pth").write_bytes((tmp_path / "checkpoint.pth").read_bytes()[:5000])
     with pytest.raises(LungError, match="start again with --fresh"):
