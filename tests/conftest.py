@@ -15,6 +15,7 @@ from lungct.phantom.anatomy import draw_build
 from lungct.phantom.lidc_tree import write_series, write_xray
 from lungct.phantom.render import Patient, make_patient
 from lungct.scans import lidc
+from lungct.segmentation.threshold import segment_lung
 from lungct.slices import SliceRow
 
 ROOT = Path(__file__).parent.parent
@@ -108,3 +109,18 @@ def ready_home(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("ready") / "home"
     make_home(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def phantom_rows(tmp_path_factory) -> tuple[Path, list[SliceRow]]:
+    """A folder with six slices each of four patients as step 2 leaves them, labelled by ours, and their rows."""
+    from training_runs import save_patients  # which needs what is above
+
+    root = tmp_path_factory.mktemp("slices")
+    patients = {}
+    for seed in range(4):
+        phantom = small_patient(seed)
+        middle = slice(len(phantom.lung) // 2 - 3, len(phantom.lung) // 2 + 3)
+        lung = segment_lung(phantom.ct_hu[middle], phantom.spacing_mm)
+        patients[f"P{seed}"] = (phantom.ct_hu[middle], lung)
+    return root, save_patients(root, patients)

@@ -1,0 +1,85 @@
+"""What reaches a step is the lung, patients do not leak, and every slice comes once."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_row, small_patient
+from training_runs import save_patients
+
+from lungct import LungError
+from lungct.evaluation.metrics import dice
+from lungct.files import npy_bytes, replace_folder
+from lungct.training.data import SliceSet, batches, split_patients
+
+
+def test_target_is_the_lung_and_not_the_ring_around_it(phantom_rows):
+    root, rows = phantom_rows
+    data = SliceSet(rows, root / "ct", root / "lung")
+    _, target = data.batch(np.arange(6), torch.device("cpu"))
+    phantom = small_patient(0)
+    truth = phantom.lung[len(phantom.lung) // 2 - 3 : len(phantom.lung) // 2 + 3]
+    target = target[:, 0].numpy() > 0.5
+    assert dice(target, truth) > 0.98
+    ring_and_vessels = (phantom.ct_hu > -300)[len(phantom.lung) // 2 - 3 : len(phantom.lung) // 2 + 3]
+    assert dice(target, ring_and_vessels) < 0.2
+
+
+def test_labels_of_another_shape_are_told(tmp_path):
+    lung = np.ones((2, 30, 40), bool)
+    rows = save_patients(tmp_path, {"A": (np.zeros((2, 30, 40), np.int16), lung)})
+    files = {f"A_slice00{z}.npy": npy_bytes(np.zeros((40, 30), np.int16)) for z in range(2)}
+    replace_folder(tmp_path / "lung" / "A", files)
+    with pytest.raises(LungError, match=r"shape \(2, 40, 30\), but its CT has \(2, 30, 40\)"):
+        SliceSet(rows, tmp_path / "ct", tmp_path / "lung")
+
+
+def test_slices_that_are_not_int16_are_told(tmp_path):
+    ct_hu = np.zeros((2, 30, 40), np.int16)
+    rows = save_patients(tmp_path, {"A": (ct_hu, ct_hu == 0)})
+    files = {f"A_slice00{z}.npy": npy_bytes(np.full((30, 40), np.nan, np.float32)) for z in range(2)}
+    replace_folder(tmp_path / "ct" / "A", files)
+    with pytest.raises(LungError, match="float32, slices are int16 HU"):
+        SliceSet(rows, tmp_path / "ct", tmp_path / "lung")
+
+
+def test_slices_of_several_sizes_are_filled_up_with_air(tmp_path):
+    small, large = (np.full((1, *shape), 40, np.int16) for shape in ((20, 50), (30, 40)))
+    rows = save_patients(tmp_path, {"A": (small, small > 0), "B": (large, large > 0)})
+    data = SliceSet(rows, tmp_path / "ct", tmp_path / "lung")
+    assert data.ct.shape == (2, 30, 50)
+    assert (data.ct[0, 20:] == -1024).all()
+    assert data.lung.sum() == 20 * 50 + 30 * 40
+
+
+def test_a_thick_slice_is_the_mean_of_three_neighbours_of_one_scan(tmp_path):
+    thin = np.arange(4, dtype=np.int16)[:, None, None] ** 2 * np.ones((4, 6, 9), np.int16) * 30
+    rows = save_patients(tmp_path, {"A": (thin, thin > 0), "B": (thin, thin > 0)})
+    rows = [replace(row, z_mm=row.z_index * (2.5 if row.patient_id == "A" else 5.0)) for row in rows]
+    data = SliceSet(rows, tmp_path / "ct", tmp_path / "lung")
+    wanted = np.ones(8, bool)
+    ct_hu, _ = data.batch(np.arange(8), torch.device("cpu"), wanted)
+    assert ct_hu[:, 0, 0, 0].tolist() == [0, 50, 140, 270, 0, 30, 120, 270]  # A: (0 + 30 + 120) / 3; B is thick enough
+    ct_hu, _ = data.batch(np.arange(8), torch.device("cpu"), ~wanted)
+    assert ct_hu[1, 0, 0, 0] == 30
+
+
+def test_no_patient_is_on_both_sides_and_the_seed_decides():
+    rows = [make_row(f"P{n // 3}", n % 3) for n in range(30)]
+    train, val = split_patients(rows, 0.2, seed=1)
+    assert {r.patient_id for r in train} & {r.patient_id for r in val} == set()
+    assert (len(train), len(val)) == (24, 6)
+    assert split_patients(rows, 0.2, seed=1) == (train, val)
+    assert split_patients(rows, 0.2, seed=2) != (train, val)
+
+
+def test_one_patient_is_too_few():
+    with pytest.raises(LungError, match="1 patient is too few"):
+        split_patients([make_row("A", z) for z in range(9)], 0.2, 1)
+
+
+def test_batches_hold_every_slice_once():
+    parts = batches(23, 5, seed=1, epoch=2)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(23))
+    assert {len(part) for part in parts} == {4, 5}

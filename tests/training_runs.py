@@ -1,0 +1,40 @@
+"""What the tests of the training share: slices and settings on disk as steps 1 and 2 leave them, a run's history."""
+
+import csv
+from pathlib import Path
+
+from conftest import make_row
+
+from lungct.files import npy_bytes, replace_folder
+from lungct.settings import TABLE, write_conf
+from lungct.slices import SliceRow, clip_ct, lung_image, write_manifest
+
+
+def save_patients(root: Path, patients: dict[str, tuple]) -> list[SliceRow]:
+    """Write (ct_hu, lung) stacks as step 2 does; returns the manifest's rows."""
+    rows = []
+    for name, (ct_hu, lung) in patients.items():
+        names = [f"{name}_slice{z:03d}" for z in range(len(ct_hu))]
+        replace_folder(
+            root / "ct" / name, {f"{n}.npy": npy_bytes(clip_ct(c)) for n, c in zip(names, ct_hu, strict=True)}
+        )
+        images = {f"{n}.npy": npy_bytes(lung_image(c, m)) for n, c, m in zip(names, ct_hu, lung, strict=True)}
+        replace_folder(root / "lung" / name, images)
+        for z, slice_name in enumerate(names):
+            rows.append(make_row(name, z, slice_name=slice_name, lung_px=int(lung[z].sum())))
+    write_manifest(root / "manifest.csv", rows)
+    return rows
+
+
+def write_settings(root: Path, **changes) -> None:
+    """Write lung.conf for a small and short training on the slices below `root`."""
+    values = {setting.attribute: setting.default for setting in TABLE}
+    values.update(lung_ct_path=str(root / "ct"), lung_image_path=str(root / "lung"), width=4, depth=3, device="cpu")
+    values.update(amp="off", epochs=3, batch_size=5, **changes)
+    write_conf(root / "lung.conf", values)
+
+
+def read_history(run: Path) -> list[dict]:
+    """The rows of history.csv without the seconds that they took."""
+    with (run / "history.csv").open() as file:
+        return [{**row, "seconds": ""} for row in csv.DictReader(file)]
