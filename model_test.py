@@ -30,7 +30,7 @@ from lungct.files import (
     file_stamps,
     fingerprint,
     periodic_save,
-    read_table,
+    read_earlier_table,
     replace_file,
     replace_folder,
     table_bytes,
@@ -184,14 +184,6 @@ def folder_of(out: Path, scan: str) -> Path:
     return out / f"patient_{safe_name(scan)}"
 
 
-def read_scores(path: Path, kind: type) -> list:
-    """A table that an earlier run of this step wrote; empty where there is none or it is of another version."""
-    try:
-        return read_table(path, kind) if path.is_file() else []
-    except LungError:
-        return []
-
-
 def is_done(score: ScanScore, rows: list[SliceRow], ct_root: Path, task: Task) -> bool:
     """Whether a scan's results were made from this input with these settings, and its masks are all there."""
     masks = {path.stem for path in folder_of(task.settings.predictions_path, score.scan).glob("*.npy")}
@@ -245,12 +237,12 @@ def predict_all(
 ) -> tuple[list[ScanScore], list[NoduleScore], dict[str, str]]:
     """Predict what is not done yet and keep both tables: (scores, nodules, why scans failed)."""
     out = task.settings.predictions_path
-    before = {score.scan: score for score in read_scores(out / "scores.csv", ScanScore)}
+    before = {score.scan: score for score in read_earlier_table(out / "scores.csv", ScanScore)}
     scores = {
         name: before[name] for name in scans if name in before and is_done(before[name], scans[name], ct_root, task)
     }
     audits: dict[str, list[NoduleScore]] = {name: [] for name in scans}
-    for nodule in read_scores(out / "nodules.csv", NoduleScore):
+    for nodule in read_earlier_table(out / "nodules.csv", NoduleScore):
         if nodule.scan in scores:
             audits[nodule.scan].append(nodule)
     print_found(scans, scores, before, scheduler or get_predictor(task).device, task)

@@ -142,6 +142,14 @@ def read_table(path: Path, kind: type) -> list:
         raise LungError(f"{path}: damaged ({error})") from error
 
 
+def read_earlier_table(path: Path, kind: type) -> list:
+    """What an earlier run left in a table; empty where there is none, or a damaged one, or one of another version."""
+    try:
+        return read_table(path, kind) if path.is_file() else []
+    except LungError:
+        return []
+
+
 def parse_cell(text: str, kind: type) -> str | int | float | None:
     """A cell as the type of its column, which may be optional: then an empty cell is None. Raises ValueError."""
     if isinstance(kind, UnionType):
