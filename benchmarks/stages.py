@@ -5,7 +5,6 @@ Run     python -m benchmarks.stages
 
 import os
 from functools import partial
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -18,13 +17,13 @@ from lungct.files import npy_bytes, replace_file
 from lungct.parallel import run_parallel
 from lungct.predict import for_prediction, predict_slices
 from lungct.scans import lidc
-from lungct.scans.find import Job
-from lungct.settings import TABLE, write_pylidc_conf
+from lungct.scans.find import Job, LidcSeries
+from lungct.settings import default_values, make_record, write_pylidc_conf
 from lungct.slices import HU_WINDOW
 from lungct.training.distributed import Processes
-from lungct.training.trainer import Trainer
+from lungct.training.trainer import Trainer, TrainSettings
 from lungct.weights import Model
-from prepare_lung_image import PrepareOptions, prepare_scan
+from prepare_lung_image import PrepareOptions, Task, prepare_scan
 from UNet_nn import UNet
 
 ROUNDS = 3
@@ -67,12 +66,15 @@ def prepare_patient(rounds: int) -> dict[str, float]:
             replace_file(out / "first" / f"{k}_ct.npy", npy_bytes(ct_hu))
             replace_file(out / "first" / f"{k}_lung.npy", npy_bytes(ct_hu * first_label(ct_hu)))
 
-    jobs = [Job(who.patient_id, f"scan{n}", (root / who.patient_id, who)) for n in range(MANY)]
+    series = LidcSeries(root / who.patient_id / who.study_uid / who.series_uid, who)
+    tasks = [Task(Job(who.patient_id, f"scan{n}", series), None, "") for n in range(MANY)]
     options = PrepareOptions(out / "ct", out / "lung", labels=None, slices=10, any_values=False)
     functions = {
         "first": first,
-        "alone": lambda: prepare_scan(jobs[0], options),
-        "many": lambda: list(run_parallel(partial(prepare_scan, options=options), jobs, os.cpu_count())),
+        "alone": lambda: prepare_scan(tasks[0], options),
+        "many": lambda: list(
+            run_parallel(partial(prepare_scan, options=options), tasks, os.cpu_count(), out / "errors.log")
+        ),
     }
     times = medians_s(functions, rounds)
     return {**times, "many": times["many"] / MANY}
@@ -80,7 +82,7 @@ def prepare_patient(rounds: int) -> dict[str, float]:
 
 def train_slice(rounds: int) -> dict[str, float]:
     """Seconds a slice of 512x512 for forward, backward and update, by what and in batches of how many."""
-    settings = SimpleNamespace(**{setting.attribute: setting.default for setting in TABLE})
+    settings = make_record(TrainSettings, default_values(), WORK)
     model = Model(settings.width, settings.depth, settings.patch, True, HU_WINDOW, 0.75)
     trainer = Trainer(settings, model, Noise(8), Noise(8), CPU, Processes())
     first = first_network()

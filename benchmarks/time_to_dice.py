@@ -35,7 +35,7 @@ def train(folder: Path, sources: list[Path]) -> tuple[float, float]:
     """Steps 1 to 3, every slice of every source; returns seconds and peak memory in GiB of step 3."""
     step("config_file_create.py", "--epochs", EPOCHS, cwd=folder)
     for source in sources:
-        step("prepare_lung_image.py", "--all-slices", "--dicom", source, cwd=folder)
+        step("prepare_lung_image.py", "--all-slices", "--add", "--dicom", source, cwd=folder)
     return step("Lung_segmentation.py", "--fresh", cwd=folder)
 
 

@@ -22,6 +22,8 @@ SCANS = 12
 STEP_5 = ("--png", "some", "--device", "cpu", "--amp", "off")
 DASK = (sys.executable, "-m", "dask")
 
+LOG = Path("errors.log")  # of errors that nobody expected; none is
+
 
 @contextmanager
 def started(*command: str, cwd: Path, knows_project: bool = True) -> Iterator[subprocess.Popen]:
@@ -100,13 +102,13 @@ def test_a_cluster_that_loses_a_worker_writes_what_one_machine_writes(tmp_path):
 
 def test_what_is_wrong_with_a_cluster_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(parallel, "WAIT_S", 2)
-    assert list(run_parallel(abs, [], 1, "tcp://127.0.0.1:9")) == []  # nothing to do: nobody is asked
+    assert list(run_parallel(abs, [], 1, LOG, "tcp://127.0.0.1:9")) == []  # nothing to do: nobody is asked
     with pytest.raises(LungError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9; start one"):
-        list(run_parallel(abs, [-1], 1, "tcp://127.0.0.1:9"))
+        list(run_parallel(abs, [-1], 1, LOG, "tcp://127.0.0.1:9"))
     with scheduler(tmp_path, knows_project=False) as address:
         with pytest.raises(LungError, match="has no worker; start one: dask worker"):
-            list(run_parallel(abs, [-1], 1, address))
+            list(run_parallel(abs, [-1], 1, LOG, address))
         with worker(address, tmp_path, knows_project=False):
             monkeypatch.setattr(parallel, "WAIT_S", 20)
             with pytest.raises(LungError, match=f"cannot import this project; .* PYTHONPATH={ROOT}"):
-                list(run_parallel(abs, [-1], 1, address))
+                list(run_parallel(abs, [-1], 1, LOG, address))

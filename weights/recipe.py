@@ -24,11 +24,12 @@ def train(folder: Path, real: Path, leave_out: str | None = None) -> float:
     folder.mkdir(parents=True, exist_ok=True)
     flags = ("--slices-per-patient", SLICES, "--epochs", EPOCHS)
     step("config_file_create.py", "--demo", PATIENTS, *flags, cwd=folder)
-    step("prepare_lung_image.py", cwd=folder)
+    conf = ("--conf", "demo/lung.conf")
+    step("prepare_lung_image.py", *conf, cwd=folder)
     for source in SOURCES:
         if source != leave_out:
-            step("prepare_lung_image.py", "--all-slices", "--dicom", real / source, cwd=folder)
-    return step("Lung_segmentation.py", cwd=folder)[0]
+            step("prepare_lung_image.py", "--all-slices", "--add", "--dicom", real / source, *conf, cwd=folder)
+    return step("Lung_segmentation.py", *conf, cwd=folder)[0]
 
 
 def main() -> None:
