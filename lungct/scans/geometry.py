@@ -16,6 +16,7 @@ from lungct.slices import SliceRow
 
 SAME_PLACE_MM = 0.01
 GAP_FACTOR = 1.5  # a step this much longer than the usual one means that a slice is missing
+PIXEL_MM, SLICE_MM = (0.05, 5.0), (0.05, 20.0)  # least and most of any CT of a chest
 MAX_VOXELS = 2**31  # 2,048 slices of 1,024 x 1,024; a file that claims more is damaged or means harm
 
 
@@ -27,8 +28,8 @@ class Frame:
     axes:        (2, 3) float64, unit vectors along a row and down a column
     spacing_mm:  slice, row and column spacing
     shape:       rows and columns of a slice
-    source_axes: where columns, rows and slices of the file ran before they were turned to LPS, a letter each as
-                 nibabel writes them: L or R, A or P, I or S
+    source_axes: where the axes of the file ran before they were turned to LPS, a letter each as nibabel writes them:
+                 L or R, A or P, I or S; of DICOM columns, rows and slices, of NIfTI the array's own order
     """
 
     corners_mm: np.ndarray
@@ -44,6 +45,15 @@ class Frame:
     def z_mm(self) -> np.ndarray:
         """(Z,) float64, ascending."""
         return self.corners_mm[:, 2]
+
+    @property
+    def extents_mm(self) -> np.ndarray:
+        """(Z,) float64: how much of the body each slice stands for, half-way to its neighbours, across the slices."""
+        places = self.corners_mm @ np.cross(*self.axes)
+        if len(places) < 2:
+            return np.full(len(places), self.spacing_mm[0])
+        steps = np.abs(np.diff(places))
+        return (np.append(steps[0], steps) + np.append(steps, steps[-1])) / 2
 
 
 @dataclass(frozen=True)
@@ -131,6 +141,14 @@ def check_size(path: Path, shape: tuple[int, ...]) -> None:
     """Refuse what no scan can be, before memory is asked for it. Raises LungError."""
     if math.prod(shape) > MAX_VOXELS:
         raise LungError(f"{path}: {' x '.join(map(str, shape))} voxels are no scan; is the file damaged?")
+
+
+def check_spacing(path: Path, spacing_mm: tuple[float, float, float]) -> None:
+    """Refuse slice, row and column spacing that no CT has, as of metres taken for millimetres. Raises LungError."""
+    names, limits = ("slices", "rows", "columns"), (SLICE_MM, PIXEL_MM, PIXEL_MM)
+    for name, mm, (least, most) in zip(names, spacing_mm, limits, strict=True):
+        if not least <= mm <= most:
+            raise LungError(f"{path}: {name} {mm:.4g} mm apart, CT has {least:g} to {most:g} mm; correct its header")
 
 
 def row_fields(frame: Frame, z_index: int) -> dict:
