@@ -205,13 +205,17 @@ def regular_places(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
     uneven = max(off_mm[2], np.abs(steps - (holes + 1) * usual_mm).max()) > MAX_OFF * usual_mm
     side_by_side = np.any((holes[1:] > 0) & (holes[:-1] > 0))
     if uneven or side_by_side or holes.min() < 0 or holes.sum() > max(1, MAX_MISSING * len(frame)):
-        raise LungError("slices at unequal distances cannot be a NIfTI file; use --save npy")
+        raise LungError("NIfTI cannot hold slices at unequal distances, take the .npy masks")
     if max(off_mm[:2]) > MAX_SHIFT * min(frame.spacing_mm[1:]):
-        raise LungError("slices that are shifted sideways cannot be a NIfTI file; use --save npy")
+        raise LungError("NIfTI cannot hold slices that are shifted sideways, take the .npy masks")
     return places, step_mm
 
 
-def missing_slices(frame: Frame) -> int:
-    """How many slices are missing on the scan's grid, empty in its NIfTI file. Raises LungError as `regular_places`."""
-    places, _ = regular_places(frame)
-    return int(places[-1]) + 1 - len(places)
+def nifti_or_flag(mask: np.ndarray, frame: Frame) -> tuple[bytes | None, list[str]]:
+    """`nifti_bytes`, None where NIfTI cannot hold it; and what is to be said of it, a phrase each."""
+    try:
+        content, (places, _) = nifti_bytes(mask, frame), regular_places(frame)
+    except LungError as error:
+        return None, [f"no .nii.gz: {error}"]
+    missing = int(places[-1]) + 1 - len(places)
+    return content, [f"{missing} missing slice{'s' * (missing > 1)} empty in the .nii.gz"] if missing else []

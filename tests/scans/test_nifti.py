@@ -15,7 +15,7 @@ from lungct.phantom.lidc_tree import write_series
 from lungct.scans.dicom import find_series, open_series
 from lungct.scans.geometry import Frame
 from lungct.scans.lidc import LidcScan
-from lungct.scans.nifti import missing_slices, nifti_bytes, open_nifti, volume_files
+from lungct.scans.nifti import nifti_bytes, nifti_or_flag, open_nifti, volume_files
 
 WHO = LidcScan("P", "1.2.3", "1.2.3.4")
 SPACING_MM = (2.5, 0.7, 0.9)
@@ -107,7 +107,8 @@ def test_a_missing_slice_becomes_an_empty_one(tmp_path, z_mm, there):
     scan = open_nifti(tmp_path / "a.nii.gz")
     assert scan.read().any((1, 2)).tolist() == [bool(n) for n in there]
     np.testing.assert_allclose(scan.frame.z_mm[scan.read().any((1, 2))], z_mm, atol=0.1)
-    assert missing_slices(frame) == there.count(0)
+    flags = nifti_or_flag(np.ones((len(z_mm), 6, 8), bool), frame)[1]
+    assert flags == ["1 missing slice empty in the .nii.gz"] * there.count(0)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +125,9 @@ def test_a_missing_slice_becomes_an_empty_one(tmp_path, z_mm, there):
 def test_slices_on_no_regular_grid_are_no_nifti(z_mm):
     with pytest.raises(LungError, match="unequal distances"):
         nifti_bytes(np.ones((len(z_mm), 6, 8), bool), frame_at(sorted(z_mm)))
+    content, (flag,) = nifti_or_flag(np.ones((len(z_mm), 6, 8), bool), frame_at(sorted(z_mm)))
+    assert content is None
+    assert flag.startswith("no .nii.gz: ")
 
 
 def test_slices_that_are_shifted_sideways_are_no_nifti():
