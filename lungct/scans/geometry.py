@@ -15,8 +15,9 @@ from lungct import LungError
 from lungct.slices import SliceRow
 
 SAME_PLACE_MM = 0.01
+AXIAL_COSINE = 0.8  # a gantry tilts by up to 30 degrees; anything steeper is no axial slice
 GAP_FACTOR = 1.5  # a step this much longer than the usual one means that a slice is missing
-PIXEL_MM, SLICE_MM = (0.05, 5.0), (0.05, 20.0)  # least and most of any CT of a chest
+PIXEL_LIMITS_MM, SLICE_LIMITS_MM = (0.05, 5.0), (0.05, 20.0)  # micro-CT to a coarse localising scan, and then some
 MAX_VOXELS = 2**31  # 2,048 slices of 1,024 x 1,024; a file that claims more is damaged or means harm
 
 
@@ -143,12 +144,14 @@ def check_size(path: Path, shape: tuple[int, ...]) -> None:
         raise LungError(f"{path}: {' x '.join(map(str, shape))} voxels are no scan; is the file damaged?")
 
 
-def check_spacing(path: Path, spacing_mm: tuple[float, float, float]) -> None:
-    """Refuse slice, row and column spacing that no CT has, as of metres taken for millimetres. Raises LungError."""
-    names, limits = ("slices", "rows", "columns"), (SLICE_MM, PIXEL_MM, PIXEL_MM)
-    for name, mm, (least, most) in zip(names, spacing_mm, limits, strict=True):
+def check_spacing(where: Path, spacing_mm: tuple[float, float, float]) -> None:
+    """Refuse slice, row and column spacing that no CT has, such as metres. Raises LungError that names the number."""
+    limits = (SLICE_LIMITS_MM, PIXEL_LIMITS_MM, PIXEL_LIMITS_MM)
+    for what, mm, (least, most) in zip(("slices", "rows", "columns"), spacing_mm, limits, strict=True):
         if not least <= mm <= most:
-            raise LungError(f"{path}: {name} {mm:.4g} mm apart, CT has {least:g} to {most:g} mm; correct its header")
+            raise LungError(
+                f"{where}: {what} {mm:g} mm apart, where CT has {least:g} to {most:g} mm; is its unit another one?"
+            )
 
 
 def row_fields(frame: Frame, z_index: int) -> dict:

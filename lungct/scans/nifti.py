@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lungct import LungError
-from lungct.scans.geometry import Frame, Scan, check_size, check_spacing
+from lungct.scans.geometry import AXIAL_COSINE, Frame, Scan, check_size, check_spacing
 from lungct.scans.headers import DECODE_ERRORS, first_line
 from lungct.scans.hu import to_hu
 
@@ -20,7 +20,6 @@ VOLUME_ENDINGS = (*NIFTI_ENDINGS, ".mhd", ".mha", ".nrrd", ".nhdr")
 NOT_A_NUMBER_HU = -1024  # what some tools write outside the field of view as NaN or infinity
 UNIT_MM = {"meter": 1000.0, "micron": 0.001}  # by xyzt_units; all others are millimetres
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI counts to the right and to the front
-AXIAL_COSINE = 0.8  # as of a tilted gantry at most
 DATA_FILE = re.compile(rb"(?im)^(?:ElementDataFile|data ?file)\s*[=:]\s*(\S.*?)\s*$")  # MetaImage, NRRD
 
 
