@@ -19,7 +19,7 @@ from lungct.evaluation.metrics import dice
 from lungct.files import read_npy
 from lungct.scans.dicom import find_series, open_series
 from lungct.scans.headers import read_header
-from lungct.scans.nifti import NIFTI_ENDINGS, open_nifti
+from lungct.scans.nifti import has_ending, open_nifti
 from lungct.settings import CONF_NAME, default_values, load, make_record, run_step
 from lungct.slices import is_lung, slice_order
 
@@ -112,7 +112,7 @@ def open_dicom(path: Path) -> Stack:
 
 def open_path(path: Path, conf: Path) -> Stack:
     """Whatever PATH is. Raises LungError for what is none of these."""
-    if path.name.endswith(NIFTI_ENDINGS):
+    if has_ending(path) and path.is_file():
         scan = open_nifti(path)
         return Stack(scan.read(), [f"{scan.patient_id}  z {z:.1f} mm" for z in scan.frame.z_mm])
     if path.suffix == ".npy":

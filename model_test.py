@@ -40,7 +40,7 @@ from lungct.predict import Predictor, cached_predictor, segment
 from lungct.scans import lidc
 from lungct.scans.find import choose_names
 from lungct.scans.geometry import frame_of
-from lungct.scans.nifti import nifti_bytes
+from lungct.scans.nifti import nifti_or_flag
 from lungct.segmentation.left_right import split_left_right
 from lungct.settings import BY_ATTRIBUTE, make_absolute, parse_step, resolve_path, run_step
 from lungct.slices import (
@@ -142,16 +142,17 @@ def predict_scan(rows: list[SliceRow], ct_root: Path, task: Task) -> tuple[ScanS
         agreement["worst_slice"] = rows[agreement["worst_slice"]].slice_name
     files = result_files(rows, ct_hu, lung, truth, settings.png)
     files[f"{VIEW}/{THUMBNAIL}"] = thumbnail(ct_hu, lung)
-    if settings.save != "npy":
-        files.update(whole_file(rows, lung, predictor, task))
+    whole, flags = whole_file(rows, lung, predictor, task) if settings.save != "npy" else ({}, [])
+    files.update(whole)
+    extents_mm = frame_of(rows).extents_mm
     replace_folder(folder_of(settings.predictions_path, first.scan), files)
     score = ScanScore(
         scan=first.scan,
         patient_id=first.patient_id,
         slices=len(rows),
-        litres=round(litres(lung, first.spacing_mm), 3),
+        litres=round(litres(lung, first.spacing_mm, extents_mm), 3),
         **{name: round(v, 4) if isinstance(v, float) else v for name, v in agreement.items()},
-        flags="; ".join(find_flags(ct_hu, lung, first.spacing_mm)),
+        flags="; ".join(find_flags(ct_hu, lung, first.spacing_mm, extents_mm) + flags),
         seen_in_training=seen_in_training(predictor.card, first),
         weights=predictor.card["sha256"][:12],
         precision=task.precision,
@@ -165,18 +166,17 @@ def predict_scan(rows: list[SliceRow], ct_root: Path, task: Task) -> tuple[ScanS
     return score, audit_nodules(rows, lung, nodules)
 
 
-def whole_file(rows: list[SliceRow], lung: np.ndarray, predictor: Predictor, task: Task) -> dict[str, bytes]:
-    """The file that holds a scan's whole mask, by name. Raises LungError where the format cannot hold it."""
+def whole_file(rows: list[SliceRow], lung: np.ndarray, predictor: Predictor, task: Task) -> tuple[dict, list[str]]:
+    """The file that holds a scan's whole mask, its bytes by name, and flags; NIfTI has none off a regular grid."""
     name, kind = safe_name(rows[0].scan), task.settings.save
-    if kind == "nifti":
-        return {f"{name}.nii.gz": nifti_bytes(lung, frame_of(rows))}
-    sides = split_left_right(lung, rows[0].spacing_mm)
-    if kind == "nifti-sides":
-        return {f"{name}.nii.gz": nifti_bytes(sides, frame_of(rows))}
+    sides = lung if kind == "nifti" else split_left_right(lung, rows[0].spacing_mm)
+    if kind != "dicom-seg":
+        content, flags = nifti_or_flag(sides, frame_of(rows))
+        return {f"{name}.nii.gz": content} if content else {}, flags
     from lungct.masks import write_dicom  # two seconds to import; few ask for it
 
     scan = write_dicom.find_scan(task.dicom_root, rows[0].series_uid)
-    return {f"{name}.seg.dcm": write_dicom.encode(sides, scan, predictor.card["sha256"][:12])}
+    return {f"{name}.seg.dcm": write_dicom.encode(sides, scan, predictor.card["sha256"][:12])}, []
 
 
 def folder_of(out: Path, scan: str) -> Path:

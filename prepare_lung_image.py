@@ -245,9 +245,9 @@ def prepare_all(
 def print_report(rows: list[SliceRow], skipped: list[Skipped], warned: list[Warned], options: PrepareOptions) -> None:
     """Say what was done, what was not and why, and where the result is. Raises LungError where nothing was done."""
     for scan in sorted(skipped, key=lambda scan: scan.scan):
-        print(f"skipped  {scan.scan:24s} {scan.reason}")
+        print(f"skipped {scan.scan:24s} {scan.reason}")
     for scan in sorted(warned, key=lambda scan: scan.scan):
-        print(f"warning  {scan.scan:24s} {scan.warning}")
+        print(f"warning {scan.scan:24s} {scan.warning}")
     if not rows:
         raise LungError(f"no scan could be prepared; the {count(len(skipped), 'reason')} above")
     print(f"{len(by_scan(rows))} scans, {len(rows)} slices, {len(skipped)} skipped")
@@ -277,7 +277,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="any DICOM tree instead of LIDC-IDRI")
-    other.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="NIfTI in HU instead of LIDC-IDRI")
+    other.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="NIfTI, MetaImage or NRRD in HU")
 
 
 def find_jobs(settings: PrepareSettings, flags: argparse.Namespace) -> tuple[list[Job], list[Skipped]]:

@@ -4,6 +4,7 @@ B batch, Z slices, H rows, W columns.
 """
 
 import math
+import warnings
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -15,6 +16,10 @@ from torch import nn
 
 from lungct import LungError
 from lungct.device import pick_amp, pick_device, to_device
+from lungct.scans.dicom import find_series, open_series
+from lungct.scans.geometry import Frame
+from lungct.scans.hu import check_hu_range
+from lungct.scans.nifti import open_nifti
 from lungct.segmentation.body import find_body
 from lungct.segmentation.cleanup import clean_volume
 from lungct.segmentation.morphology import bounding_box, fine_box
@@ -103,16 +108,40 @@ def segment(
     predictor:  of `load_predictor`; the shipped weights where there is none
 
     Rows may run to the back or to the front, slices to the head or to the feet. The network sees the rows and
-    columns of the trunk alone: there is no lung elsewhere. Raises LungError for what is no volume of numbers.
+    columns of the trunk alone: there is no lung elsewhere. Warns where the values cannot be HU. Raises LungError for
+    what is no volume of numbers.
     """
     predictor = predictor or shipped_predictor()
-    ct_hu = as_volume(ct_hu, spacing_mm)
+    given, ct_hu = ct_hu, as_volume(ct_hu, spacing_mm)
+    if fault := check_hu_range(given):
+        warnings.warn(f"ct_hu looks like {fault}, not HU: the lungs will be wrong", stacklevel=2)
     body = find_body(ct_hu, spacing_mm, TRUNK_GRID_MM)
     trunk = (slice(None), *fine_box(bounding_box(body.hull, body.spacing_mm, TRUNK_MARGIN_MM), body.steps)[1:])
     zoom = integer_scale(pixel_mm(spacing_mm), predictor.model.pixel_mm)
     lung = np.zeros(ct_hu.shape, bool)
     lung[trunk] = predict_slices(predictor.network, ct_hu[trunk], predictor.model.window_hu, zoom)
     return clean_volume(lung, ct_hu, spacing_mm, body)
+
+
+def read_ct(path: Path | str) -> tuple[np.ndarray, Frame]:
+    """A CT as `segment` takes it: (Z, H, W) int16 in HU, and where it lies (`frame.spacing_mm` in mm).
+
+    path: a NIfTI, MetaImage or NRRD file, or a folder of DICOM files, of which the series with most slices is read
+
+    Slices run from the feet to the head, rows from front to back, columns from the patient's right to the left,
+    however they lie in the file. Raises LungError where there is no CT.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        series = find_series(path)
+        if not series:
+            raise LungError(f"{path} holds no CT in DICOM; give the folder that holds the .dcm files")
+        scan = open_series(max(series.values(), key=len))
+    elif path.is_file():
+        scan = open_nifti(path)
+    else:
+        raise LungError(f"{path} does not exist")
+    return scan.read(), scan.frame
 
 
 def as_volume(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:

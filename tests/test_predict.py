@@ -1,5 +1,8 @@
 """A network to lungs: batches, precision, pixels of another size, and what is no volume."""
 
+import warnings
+
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -7,7 +10,9 @@ from conftest import small_patient
 
 from lungct import LungError
 from lungct.evaluation.metrics import dice
-from lungct.predict import for_prediction, integer_scale, predict_slices, segment
+from lungct.phantom.lidc_tree import write_series
+from lungct.predict import for_prediction, integer_scale, predict_slices, read_ct, segment
+from lungct.scans.lidc import LidcScan
 from lungct.weights import Model
 
 CPU = torch.device("cpu")
@@ -96,3 +101,35 @@ def test_segment_takes_a_volume_and_its_spacing_and_gives_the_lungs():
 def test_segment_tells_what_is_no_volume_or_no_spacing(ct_hu, spacing_mm, told):
     with pytest.raises(LungError, match=told):
         segment(ct_hu, spacing_mm)
+
+
+def test_segment_warns_where_the_values_cannot_be_hu():
+    patient = small_patient(3)
+    ct_hu = patient.ct_hu[16:20].astype(np.float32)
+    with pytest.warns(UserWarning, match="looks like z-scores, values from .*, not HU"):
+        segment((ct_hu - ct_hu.mean()) / ct_hu.std(), patient.spacing_mm)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        segment(ct_hu, patient.spacing_mm)
+
+
+def test_read_ct_takes_the_largest_series_of_a_folder_or_a_file_of_any_axis_order(tmp_path):
+    ct_hu = np.random.default_rng(4).integers(-1000, 1000, (5, 12, 16)).astype(np.int16)
+    write_series(tmp_path / "dicom/large", LidcScan("A", "1.2", "1.2.1"), ct_hu, (2.5, 0.7, 0.9))
+    write_series(tmp_path / "dicom/small", LidcScan("A", "1.2", "1.2.2"), ct_hu[:2], (2.5, 0.7, 0.9))
+    stored = ct_hu[:, ::-1, ::-1]  # axes to the head, front and right
+    nibabel.save(nibabel.Nifti1Image(stored, np.eye(4)[[2, 1, 0, 3]]), tmp_path / "ct.nii")
+    for path, spacing_mm in ((tmp_path / "dicom", (2.5, 0.7, 0.9)), (str(tmp_path / "ct.nii"), (1, 1, 1))):
+        found, frame = read_ct(path)
+        np.testing.assert_array_equal(found, ct_hu)
+        assert found.dtype == np.int16
+        assert frame.spacing_mm == pytest.approx(spacing_mm)
+
+
+def test_read_ct_tells_where_there_is_no_ct(tmp_path):
+    (tmp_path / "words.txt").write_text("none")
+    for path, told in ((tmp_path, "holds no CT in DICOM"), (tmp_path / "nowhere", "does not exist")):
+        with pytest.raises(LungError, match=told):
+            read_ct(path)
+    with pytest.raises(LungError, match="words.txt"):
+        read_ct(tmp_path / "words.txt")

@@ -77,6 +77,8 @@ def compare(predicted: np.ndarray, lung: np.ndarray, spacing_mm: tuple[float, fl
     return Agreement(dice(predicted, lung), iou(predicted, lung), hd95, *near, worst, by_slice[worst])
 
 
-def litres(lung: np.ndarray, spacing_mm: tuple) -> float:
-    """Volume of a mask."""
-    return float(np.count_nonzero(lung) * np.prod(spacing_mm) / 1e6)
+def litres(lung: np.ndarray, spacing_mm: tuple[float, float, float], extents_mm: np.ndarray | None = None) -> float:
+    """Volume of a mask; extents_mm (Z,) where the slices lie at unequal distances (`Frame.extents_mm`)."""
+    slice_mm, row_mm, col_mm = spacing_mm
+    voxels = np.count_nonzero(lung, axis=(1, 2))
+    return float(np.sum(voxels * (slice_mm if extents_mm is None else extents_mm)) * row_mm * col_mm / 1e6)

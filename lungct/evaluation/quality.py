@@ -19,12 +19,17 @@ END_SHARE = (
 )
 
 
-def find_flags(ct_hu: np.ndarray, lung: np.ndarray, spacing_mm: tuple[float, float, float]) -> list[str]:
-    """ct_hu (Z, H, W) in HU, lung (Z, H, W) bool."""
+def find_flags(
+    ct_hu: np.ndarray,
+    lung: np.ndarray,
+    spacing_mm: tuple[float, float, float],
+    extents_mm: np.ndarray | None = None,
+) -> list[str]:
+    """ct_hu (Z, H, W) in HU, lung (Z, H, W) bool; extents_mm (Z,) as `litres` takes it."""
     if not lung.any():
         return ["no lung"]
     flags = []
-    volume = litres(lung, spacing_mm)
+    volume = litres(lung, spacing_mm, extents_mm)
     if not USUAL_LITRES[0] <= volume <= USUAL_LITRES[1]:
         flags.append("outside the usual 2 to 8 litres")
     coarse = np.ascontiguousarray(lung[:, ::STEP, ::STEP])

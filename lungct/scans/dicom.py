@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from lungct import LungError
 from lungct.scans.geometry import (
+    AXIAL_COSINE,
     SAME_PLACE_MM,
     Frame,
     Scan,
@@ -27,7 +28,6 @@ from lungct.scans.geometry import (
 from lungct.scans.headers import DECODE_ERRORS, NEEDED_TAGS, Header, first_line, read_header
 from lungct.scans.hu import stored_values, to_hu
 
-AXIAL_COSINE = 0.8  # a gantry tilts by up to 30 degrees; anything steeper is no axial slice
 UNEQUAL = 0.1  # of the usual step; less is rounding
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lungct import LungError
-from lungct.files import is_dir_path
 from lungct.parallel import Skipped
 from lungct.scans import lidc
 from lungct.scans.dicom import DicomScan, find_series, find_series_folder, open_series
 from lungct.scans.geometry import Scan
+from lungct.scans.layouts import find_volumes
 from lungct.scans.lidc import LidcScan
-from lungct.scans.nifti import NIFTI_ENDINGS, open_nifti, stem
+from lungct.scans.nifti import open_nifti, stem, volume_files
 from lungct.slices import SCAN_NAME, safe_name
 
 
@@ -45,7 +45,7 @@ class Job:
         """Those that the scan is read from."""
         if isinstance(self.source, LidcSeries):
             return tuple(path for path in self.source.folder.iterdir() if path.is_file())
-        return self.source.files if isinstance(self.source, DicomScan) else (self.source,)
+        return self.source.files if isinstance(self.source, DicomScan) else volume_files(self.source)
 
     @property
     def location(self) -> Path:
@@ -97,12 +97,8 @@ def dicom_jobs(folder: Path) -> tuple[list[Job], list[Skipped]]:
 
 
 def nifti_jobs(path: Path) -> tuple[list[Job], list[Skipped]]:
-    """One NIfTI file, or every one in a folder."""
-    files = [path] if path.is_file() else sorted(is_dir_path(path).glob("*.nii*"))
-    files = [file for file in files if file.name.endswith(NIFTI_ENDINGS)]
-    if not files:
-        raise LungError(f"{path} holds no .nii or .nii.gz file")
-    return make_names_unique([Job(stem(file), safe_name(stem(file), SCAN_NAME), file) for file in files]), []
+    """One NIfTI, MetaImage or NRRD file, or every one below a folder."""
+    return make_names_unique([Job(name, safe_name(name, SCAN_NAME), file) for name, file in find_volumes(path)]), []
 
 
 def make_names_unique(jobs: list[Job]) -> list[Job]:

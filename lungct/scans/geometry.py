@@ -15,7 +15,9 @@ from lungct import LungError
 from lungct.slices import SliceRow
 
 SAME_PLACE_MM = 0.01
+AXIAL_COSINE = 0.8  # a gantry tilts by up to 30 degrees; anything steeper is no axial slice
 GAP_FACTOR = 1.5  # a step this much longer than the usual one means that a slice is missing
+PIXEL_LIMITS_MM, SLICE_LIMITS_MM = (0.05, 5.0), (0.05, 20.0)  # micro-CT to a coarse localising scan, and then some
 MAX_VOXELS = 2**31  # 2,048 slices of 1,024 x 1,024; a file that claims more is damaged or means harm
 
 
@@ -27,8 +29,8 @@ class Frame:
     axes:        (2, 3) float64, unit vectors along a row and down a column
     spacing_mm:  slice, row and column spacing
     shape:       rows and columns of a slice
-    source_axes: where columns, rows and slices of the file ran before they were turned to LPS, a letter each as
-                 nibabel writes them: L or R, A or P, I or S
+    source_axes: where the axes of the file ran before they were turned to LPS, a letter each as nibabel writes them:
+                 L or R, A or P, I or S; of DICOM columns, rows and slices, of NIfTI the array's own order
     """
 
     corners_mm: np.ndarray
@@ -44,6 +46,15 @@ class Frame:
     def z_mm(self) -> np.ndarray:
         """(Z,) float64, ascending."""
         return self.corners_mm[:, 2]
+
+    @property
+    def extents_mm(self) -> np.ndarray:
+        """(Z,) float64: how much of the body each slice stands for, half-way to its neighbours, across the slices."""
+        places = self.corners_mm @ np.cross(*self.axes)
+        if len(places) < 2:
+            return np.full(len(places), self.spacing_mm[0])
+        steps = np.abs(np.diff(places))
+        return (np.append(steps[0], steps) + np.append(steps, steps[-1])) / 2
 
 
 @dataclass(frozen=True)
@@ -131,6 +142,16 @@ def check_size(path: Path, shape: tuple[int, ...]) -> None:
     """Refuse what no scan can be, before memory is asked for it. Raises LungError."""
     if math.prod(shape) > MAX_VOXELS:
         raise LungError(f"{path}: {' x '.join(map(str, shape))} voxels are no scan; is the file damaged?")
+
+
+def check_spacing(where: Path, spacing_mm: tuple[float, float, float]) -> None:
+    """Refuse slice, row and column spacing that no CT has, such as metres. Raises LungError that names the number."""
+    limits = (SLICE_LIMITS_MM, PIXEL_LIMITS_MM, PIXEL_LIMITS_MM)
+    for what, mm, (least, most) in zip(("slices", "rows", "columns"), spacing_mm, limits, strict=True):
+        if not least <= mm <= most:
+            raise LungError(
+                f"{where}: {what} {mm:g} mm apart, where CT has {least:g} to {most:g} mm; is its unit another one?"
+            )
 
 
 def row_fields(frame: Frame, z_index: int) -> dict:

@@ -4,29 +4,65 @@ import numpy as np
 import pydicom
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+AIR_HU = -200  # any picture of a chest has something below: room air, lung, gas
+MIN_AIR = 0.001  # share of the pixels; real slices, of the belly too, have more than a quarter
 SOFT_TISSUE_HU = (-200, 200)
 MIN_TISSUE = 0.02  # share of the pixels; a chest has some 40 %
-AIR_PRESENT_HU = -200  # any picture of a chest has something below
+MAX_CUT_OFF = 0.05  # share of one lowest value that is not air: a window was applied
 DENSE_HU, MAX_DENSE = 700, 0.1  # bone is less than that
+BELOW_AIR_HU, MAX_BELOW_AIR = -1300, 0.1  # noise and streaks are less than that
+MAX_GREY = 255  # span of 8 bits; from air to soft tissue there are some 1,000 HU
+MAX_STANDARD = 100  # span of what was divided by its standard deviation, metal included
+PADDING_GAP = 500  # a lowest value so far below all others stands for "outside the field of view"
 SAMPLE = 4  # every so many rows and columns
 
 
 def check_hu_range(ct_hu: np.ndarray) -> str:
-    """What the values of (Z, H, W) look like where they cannot be HU; empty where they can."""
+    """What the values of (Z, H, W), any number type, look like where they cannot be HU; empty where they can.
+
+    NaN, infinity and a lowest value far below all others are padding, which says nothing of the rest.
+    """
     sample = np.ascontiguousarray(ct_hu[:, ::SAMPLE, ::SAMPLE])
-    low, high = sample.min(), sample.max()
+    sample = sample[np.isfinite(sample)]
+    if not sample.size:
+        return "no finite value"
+    inside = without_padding(sample)
+    low, high = inside.min(), inside.max()
     if low == high:
-        return f"every value is {low}"
+        return f"every value is {low:g}"
+    if float(high) - float(low) <= MAX_GREY:
+        return name_narrow_range(float(low), float(high))
+    no_air = np.mean(inside < AIR_HU) < MIN_AIR
+    if no_air and np.mean(inside > DENSE_HU) > MAX_DENSE:
+        return "stored values to which the intercept of -1024 was not added"
+    cut_off = np.mean(inside == low) > MAX_CUT_OFF
+    if no_air and (cut_off or np.mean(sample < AIR_HU) < MIN_AIR):  # inside the body, padding is the only air
+        return f"values from {low:g} to {high:g}, no air at all"
+    if np.mean(inside < BELOW_AIR_HU) > MAX_BELOW_AIR:
+        return "values from which the 1024 of the intercept were taken twice"
+    tissue = np.mean((inside > SOFT_TISSUE_HU[0]) & (inside < SOFT_TISSUE_HU[1]))
+    return f"{tissue:.1%} soft tissue" if tissue < MIN_TISSUE else ""
+
+
+def without_padding(sample: np.ndarray) -> np.ndarray:
+    """The values (N,) without the lowest, where it lies far below all others."""
+    low = sample.min()
+    rest = sample[sample > low]
+    return rest if rest.size and float(rest.min()) - float(low) > PADDING_GAP else sample
+
+
+def name_narrow_range(low: float, high: float) -> str:
+    """How values of at most 8 bits' span came about."""
+    ends = f"values from {low:.4g} to {high:.4g}"
     if low >= 0 and high <= 1:
         return "values from 0 to 1"
+    if low >= -1 and high <= 1:
+        return "values from -1 to 1"
+    if low < 0 < high <= MAX_STANDARD and high - low <= MAX_STANDARD:
+        return f"z-scores, {ends}"
     if low >= 0 and high <= 255:
         return "8-bit grey levels"
-    if low > AIR_PRESENT_HU and np.mean(sample > DENSE_HU) > MAX_DENSE:
-        return "stored values to which the intercept of -1024 was not added"
-    tissue = np.mean((sample > SOFT_TISSUE_HU[0]) & (sample < SOFT_TISSUE_HU[1]))
-    if tissue < MIN_TISSUE:
-        return f"{tissue:.1%} soft tissue"
-    return ""
+    return f"8-bit grey levels around zero, {ends}" if low >= -128 and high <= 127 else ends
 
 
 def stored_values(dataset: pydicom.Dataset) -> np.ndarray:

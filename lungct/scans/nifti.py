@@ -1,21 +1,26 @@
-"""A volume in one file, NIfTI or MetaImage, turned to the one orientation (LPS) that scans.py describes.
+"""A volume in one file: NIfTI, MetaImage or NRRD, turned to the one orientation (LPS) that geometry.py describes.
 
-Z slices, H rows, W columns.
+Z slices, H rows, W columns; I, J, K the axes of the file's own array.
 """
 
 import gzip
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from lungct import LungError
-from lungct.scans.geometry import Frame, Scan, check_size
+from lungct.scans.geometry import AXIAL_COSINE, Frame, Scan, check_size, check_spacing
 from lungct.scans.headers import DECODE_ERRORS, first_line
 from lungct.scans.hu import to_hu
 
-NIFTI_ENDINGS = (".nii", ".nii.gz")
-NOT_A_NUMBER_HU = -1024  # what some tools write outside the field of view as NaN
+NIFTI_ENDINGS = (".nii.gz", ".nii")
+VOLUME_ENDINGS = (*NIFTI_ENDINGS, ".mhd", ".mha", ".nrrd", ".nhdr")
+NOT_A_NUMBER_HU = -1024  # what some tools write outside the field of view as NaN or infinity
+UNIT_MM = {"meter": 1000.0, "micron": 0.001}  # by xyzt_units; all others are millimetres
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI counts to the right and to the front
+DATA_FILE = re.compile(rb"(?im)^(?:ElementDataFile|data ?file)\s*[=:]\s*(\S.*?)\s*$")  # MetaImage, NRRD
 
 
 @dataclass(frozen=True)
@@ -29,99 +34,187 @@ class NiftiScan(Scan):
 
 
 def open_nifti(path: Path) -> NiftiScan:
-    """Open a NIfTI volume in HU; patient and series are named after the file.
+    """Open a volume of any of VOLUME_ENDINGS in HU; patient and series are named after the file.
 
-    Raises LungError where the file is no 3-D volume.
+    Raises LungError as `read_volume` does.
     """
     volume, frame = read_volume(path)
-    hu = np.nan_to_num(volume.astype(np.float32), nan=NOT_A_NUMBER_HU)
+    if volume.dtype.kind == "f":
+        volume = np.nan_to_num(
+            volume.astype(np.float32, copy=False), nan=NOT_A_NUMBER_HU, posinf=NOT_A_NUMBER_HU, neginf=NOT_A_NUMBER_HU
+        )
     name = stem(path)
     return NiftiScan(
         patient_id=name,
         series_uid=name,
-        files=(path,),
+        files=volume_files(path),
         frame=frame,
-        volume=to_hu(hu, 1, 0.0),
+        volume=to_hu(volume, 1, 0.0),
     )
 
 
 def read_volume(path: Path) -> tuple[np.ndarray, Frame]:
-    """A NIfTI or MetaImage file turned to LPS: (Z, H, W) array, and where it lies.
+    """A NIfTI, MetaImage or NRRD file turned to LPS: (Z, H, W) array, and where it lies.
 
-    Raises LungError where it is no 3-D volume.
+    Raises LungError where it is no 3-D volume of numbers, is not axial, or its millimetres cannot be.
     """
-    read = _read_nifti if path.name.endswith(NIFTI_ENDINGS) else _read_metaimage
-    volume, corner_mm, directions, spacing_mm = read(path)
-    corners_mm = corner_mm + spacing_mm[0] * np.arange(len(volume))[:, None] * directions[2]
-    return volume, Frame(corners_mm, directions[:2], spacing_mm, volume.shape[1:])
+    from nibabel import orientations  # here, as SimpleITK below: DICOM users never need them
+
+    read = _read_nifti if has_ending(path, NIFTI_ENDINGS) else _read_by_itk
+    volume, affine = read(path)  # (I, J, K), to millimetres to the right, front and head
+    check_affine(path, affine)
+    as_stored = orientations.io_orientation(affine)
+    source_axes = "".join(orientations.ornt2axcodes(as_stored))
+    turn = orientations.ornt_transform(as_stored, orientations.axcodes2ornt("LPS"))
+    affine = RAS_TO_LPS @ affine @ orientations.inv_ornt_aff(turn, volume.shape)
+    volume = orientations.apply_orientation(volume, turn).transpose(2, 1, 0)
+    col_mm, row_mm, slice_mm = (float(mm) for mm in np.linalg.norm(affine[:3, :3], axis=0))
+    check_spacing(path, (slice_mm, row_mm, col_mm))
+    corners_mm = affine[:3, 3] + np.arange(len(volume))[:, None] * affine[:3, 2]
+    axes = affine[:3, :2].T / [[col_mm], [row_mm]]
+    return volume, Frame(corners_mm, axes, (slice_mm, row_mm, col_mm), volume.shape[1:], source_axes)
 
 
-def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, float, float]]:
-    import nibabel  # here, as SimpleITK below: DICOM users never need them. SimpleITK would turn NaN into 0
+def check_affine(path: Path, affine: np.ndarray) -> None:
+    """Raises LungError where an affine (4, 4) says nothing of a place, or the slices are far from axial."""
+    lengths_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or not all(1e-6 < mm < 1e6 for mm in lengths_mm):
+        raise LungError(
+            f"{path}: its affine makes voxels of {' x '.join(f'{mm:.4g}' for mm in lengths_mm)} mm; correct its header"
+        )
+    unit = affine[:3, :3] / lengths_mm
+    along_body = int(np.abs(unit[2]).argmax())  # the axis that runs from slice to slice
+    across = np.cross(*np.delete(unit, along_body, axis=1).T)
+    if min(abs(np.linalg.det(unit)), abs(unit[2, along_body]), abs(across[2])) < AXIAL_COSINE:
+        raise LungError(f"{path}: its axes are oblique or sheared by more than 37 degrees; resample it to axial slices")
+
+
+def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """An array (I, J, K) and its affine in millimetres, RAS. Raises LungError."""
+    import nibabel  # SimpleITK would turn NaN into 0
 
     try:
         image = nibabel.load(path)
-        if image.ndim != 3:
-            raise LungError(f"{path}: {image.ndim} dimensions, a volume has 3; split it first")
-        check_size(path, image.shape)
-        axes = nibabel.orientations.axcodes2ornt("LPS")
-        axes = nibabel.orientations.ornt_transform(nibabel.io_orientation(image.affine), axes)
-        image = image.as_reoriented(axes)
-        volume = np.asanyarray(image.dataobj)
+        check_dimensions(path, image.shape)
+        if image.get_data_dtype().kind not in "iuf":
+            raise LungError(f"{path}: not a numeric volume (colours or complex numbers); export it in HU")
+        volume = np.asanyarray(image.dataobj).reshape(image.shape[:3])
+        mm = UNIT_MM.get(image.header.get_xyzt_units()[0], 1.0)
     except (*DECODE_ERRORS, nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
         raise LungError(f"{path}: no readable volume ({first_line(error)})") from error
-    col_mm, row_mm, slice_mm = (float(mm) for mm in image.header.get_zooms())
-    affine = RAS_TO_LPS @ image.affine
-    directions = (affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)).T
-    return volume.transpose(2, 1, 0), affine[:3, 3], directions, (slice_mm, row_mm, col_mm)
+    return volume, np.diag([mm, mm, mm, 1.0]) @ image.affine
 
 
-def _read_metaimage(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[float, float, float]]:
+def _read_by_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The same of MetaImage and NRRD. Raises LungError."""
     import SimpleITK
 
+    reader = SimpleITK.ImageFileReader()
+    reader.SetImageIO("NrrdImageIO" if has_ending(path, (".nrrd", ".nhdr")) else "MetaImageIO")
+    reader.SetFileName(str(path))
     try:
-        image = SimpleITK.ReadImage(str(path))
-        if image.GetDimension() != 3:
-            raise LungError(f"{path}: {image.GetDimension()} dimensions, a volume has 3; split it first")
-        image = SimpleITK.DICOMOrient(image, "LPS")
+        reader.ReadImageInformation()
+        shape = reader.GetSize()
+        check_dimensions(path, shape)
+        if reader.GetNumberOfComponents() != 1 or "complex" in SimpleITK.GetPixelIDValueAsString(reader.GetPixelID()):
+            raise LungError(f"{path}: not a numeric volume (colours or complex numbers); export it in HU")
+        image = reader.Execute()
     except RuntimeError as error:
         raise LungError(f"{path}: no readable volume ({str(error).strip().splitlines()[-1]})") from error
-    col_mm, row_mm, slice_mm = image.GetSpacing()
-    directions = np.reshape(image.GetDirection(), (3, 3)).T
-    return SimpleITK.GetArrayFromImage(image), np.array(image.GetOrigin()), directions, (slice_mm, row_mm, col_mm)
+    directions = np.reshape(image.GetDirection(), (len(shape), len(shape)))
+    affine = np.eye(4)
+    affine[:3, :3] = (directions * image.GetSpacing())[:3, :3]
+    affine[:3, 3] = image.GetOrigin()[:3]
+    return SimpleITK.GetArrayFromImage(image).T.reshape(shape[:3]), RAS_TO_LPS @ affine
+
+
+def check_dimensions(path: Path, shape: tuple[int, ...]) -> None:
+    """Raises LungError where an array (I, J, K, ...) is not one volume, or larger than any."""
+    if len(shape) < 3 or any(size != 1 for size in shape[3:]):
+        remedy = "give the whole volume" if len(shape) < 3 else "split it first"
+        raise LungError(f"{path}: {len(shape)} dimensions ({' x '.join(map(str, shape))}), a volume has 3; {remedy}")
+    check_size(path, shape)
+
+
+def has_ending(path: Path, endings: tuple[str, ...] = VOLUME_ENDINGS) -> bool:
+    """Whether a file's name ends in one of them, in small letters or capitals."""
+    return path.name.casefold().endswith(endings)
 
 
 def stem(path: Path) -> str:
     """File name without its ending, .nii.gz being one."""
-    return path.name.removesuffix(".gz").rpartition(".")[0] or path.name
+    ending = next((ending for ending in VOLUME_ENDINGS if has_ending(path, (ending,))), path.suffix)
+    return path.name[: len(path.name) - len(ending)] or path.name
 
 
-MAX_OFF = 0.25  # of a slice's distance, between its place and the one that NIfTI gives it
-RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI counts to the right and to the front
+def volume_files(path: Path) -> tuple[Path, ...]:
+    """The file of a volume, and the one that holds its numbers where its header (.mhd, .nhdr) names another."""
+    if not has_ending(path, (".mhd", ".nhdr")):
+        return (path,)
+    with path.open("rb") as file:
+        found = DATA_FILE.search(file.read(65536))
+    data = path.parent / found[1].decode(errors="replace") if found else path
+    return (path, data) if data != path and data.is_file() else (path,)
+
+
+MAX_OFF = 0.25  # of a step, between a slice's place and the one that NIfTI gives it
+MAX_SHIFT = 0.5  # of a pixel, sideways
+MAX_MISSING = 0.1  # of the slices; more are not slices that got lost
 
 
 def nifti_bytes(mask: np.ndarray, frame: Frame) -> bytes:
-    """A mask or labels (Z, H, W) as the bytes of a .nii.gz (uint8) that lies where its scan lies.
+    """A mask or labels (Z, H, W) as the bytes of a .nii.gz (uint8) on the grid and in the axis order of its scan.
 
     A missing slice becomes an empty one. A tilted gantry makes a sheared affine, which NIfTI can say (sform). Raises
-    LungError where the slices are not equally spaced: it cannot say that.
+    LungError where the slices do not lie on one regular grid: it cannot say that.
     """
     import nibabel
+    from nibabel import orientations
 
-    corners_mm, spacing_mm, z_mm = frame.corners_mm, frame.spacing_mm, frame.z_mm
-    places = np.rint((z_mm - z_mm[0]) / spacing_mm[0]).astype(int)
-    step_mm = np.array([0, 0, spacing_mm[0]])
-    if len(places) > 1:
-        step_mm = (corners_mm[-1] - corners_mm[0]) / places[-1]
-    if len(set(places)) < len(places) or np.abs(z_mm - z_mm[0] - places * step_mm[2]).max() > MAX_OFF * spacing_mm[0]:
-        raise LungError("slices at unequal distances cannot be a NIfTI file; use --save npy")
+    places, step_mm = regular_places(frame)
     volume = np.zeros((places[-1] + 1, *mask.shape[1:]), np.uint8)
     volume[places] = mask
     affine = np.eye(4)
-    affine[:3] = np.column_stack([frame.axes[0] * spacing_mm[2], frame.axes[1] * spacing_mm[1], step_mm, corners_mm[0]])
+    sides = frame.axes[0] * frame.spacing_mm[2], frame.axes[1] * frame.spacing_mm[1]
+    affine[:3] = np.column_stack([*sides, step_mm, frame.corners_mm[0]])
+    turn = [orientations.axcodes2ornt(codes) for codes in ("LPS", frame.source_axes)]
     image = nibabel.Nifti1Image(volume.transpose(2, 1, 0), RAS_TO_LPS @ affine)
-    unit = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    image = image.as_reoriented(orientations.ornt_transform(*turn))
+    unit = image.affine[:3, :3] / np.linalg.norm(image.affine[:3, :3], axis=0)
     image.set_sform(image.affine, code="scanner")
     image.set_qform(image.affine, code="scanner" if np.allclose(unit.T @ unit, np.eye(3), atol=1e-3) else "unknown")
     image.header.set_xyzt_units("mm")
     return gzip.compress(image.to_bytes(), compresslevel=3, mtime=0)
+
+
+def regular_places(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
+    """Where the slices lie on a regular grid: (places (Z,) int, step (3,) in mm from place to place).
+
+    A few missing slices leave places out, each hole by itself. Raises LungError where the steps are of two sizes or
+    more, or the slices are shifted sideways.
+    """
+    if len(frame) < 2:
+        return np.zeros(len(frame), int), np.cross(*frame.axes) * frame.spacing_mm[0]
+    steps = np.diff(frame.z_mm)
+    usual_mm = np.percentile(steps, 50, method="lower")  # of two, the one without a hole
+    holes = np.rint(steps / usual_mm).astype(int) - 1
+    places = np.append(0, np.cumsum(holes + 1))
+    step_mm = (frame.corners_mm[-1] - frame.corners_mm[0]) / places[-1]
+    off_mm = np.abs(frame.corners_mm - frame.corners_mm[0] - places[:, None] * step_mm).max(0)
+    uneven = max(off_mm[2], np.abs(steps - (holes + 1) * usual_mm).max()) > MAX_OFF * usual_mm
+    side_by_side = np.any((holes[1:] > 0) & (holes[:-1] > 0))
+    if uneven or side_by_side or holes.min() < 0 or holes.sum() > max(1, MAX_MISSING * len(frame)):
+        raise LungError("NIfTI cannot hold slices at unequal distances, take the .npy masks")
+    if max(off_mm[:2]) > MAX_SHIFT * min(frame.spacing_mm[1:]):
+        raise LungError("NIfTI cannot hold slices that are shifted sideways, take the .npy masks")
+    return places, step_mm
+
+
+def nifti_or_flag(mask: np.ndarray, frame: Frame) -> tuple[bytes | None, list[str]]:
+    """`nifti_bytes`, None where NIfTI cannot hold it; and what is to be said of it, a phrase each."""
+    try:
+        content, (places, _) = nifti_bytes(mask, frame), regular_places(frame)
+    except LungError as error:
+        return None, [f"no .nii.gz: {error}"]
+    missing = int(places[-1]) + 1 - len(places)
+    return content, [f"{missing} missing slice{'s' * (missing > 1)} empty in the .nii.gz"] if missing else []

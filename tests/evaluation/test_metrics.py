@@ -144,6 +144,12 @@ def test_litres():
     assert litres(np.ones((10, 100, 100), bool), (5.0, 2.0, 1.0)) == pytest.approx(1.0)
 
 
+def test_litres_of_slices_at_unequal_distances():
+    lung = np.zeros((3, 100, 100), bool)
+    lung[1:, :50] = True
+    assert litres(lung, (5.0, 2.0, 1.0), np.array([7.0, 5.0, 15.0])) == pytest.approx(0.2)
+
+
 def blobs(seed: int) -> np.ndarray:
     """Smooth pieces of any form, some of which the volume cuts."""
     noise = np.random.default_rng(seed).normal(size=(14, 30, 36))

@@ -35,6 +35,12 @@ def test_litres(chest):
     assert find_flags(*chest, (20.0, 3.0, 2.5)) == ["outside the usual 2 to 8 litres"]
 
 
+def test_litres_count_each_slice_by_its_own_extent(chest):
+    """A step of 8 mm in the table, but the slices lie 4 mm apart."""
+    assert find_flags(*chest, SPACING_MM, np.full(SHAPE[0], 8.0)) == []
+    assert find_flags(*chest, SPACING_MM, np.full(SHAPE[0], 4.0)) == ["outside the usual 2 to 8 litres"]
+
+
 def test_piece_below_the_lungs(chest):
     ct_hu, lung = chest
     lung[2:8, 30:45, 60:75] = True

@@ -122,5 +122,5 @@ def test_a_nifti_file_is_opened(tmp_path):
 
 def test_a_folder_without_nifti_is_told(tmp_path):
     (tmp_path / "notes.txt").write_text("words")
-    with pytest.raises(LungError, match=r"holds no \.nii or \.nii\.gz file"):
+    with pytest.raises(LungError, match=r"holds no \.nii\.gz, \.nii, \.mhd.* file; DICOM goes with --dicom"):
         nifti_jobs(tmp_path)

@@ -13,6 +13,7 @@ from lungct.scans.geometry import (
     Scan,
     axis_codes,
     check_size,
+    check_spacing,
     contiguous_runs,
     frame_of,
     frame_to_lps,
@@ -117,3 +118,46 @@ def test_slices_are_read_in_the_order_in_which_they_are_asked_for():
     assert scan.read().shape == (4, 2, 3)
     assert scan.read([2, 0])[:, 0, 0].tolist() == [2, 0]
     assert scan.read().dtype == np.int16
+
+
+@pytest.mark.parametrize(
+    ("z_mm", "extents_mm"),
+    [
+        ([0, 1, 2, 3], [1, 1, 1, 1]),
+        ([0, 1, 2, 5, 8], [1, 1, 2, 3, 3]),  # half-way to each neighbour; the ends as if they had another one
+        ([0, 2], [2, 2]),
+        ([7], [2.5]),  # alone: as thick as its header says
+        ([], []),
+    ],
+)
+def test_each_slice_stands_for_what_lies_half_way_to_its_neighbours(z_mm, extents_mm):
+    corners_mm = np.array([[3.0, 4.0, z] for z in z_mm]).reshape(-1, 3)
+    frame = Frame(corners_mm, np.eye(3)[:2], (2.5, 0.7, 0.9), (6, 8))
+    assert frame.extents_mm.tolist() == extents_mm
+
+
+def test_slices_of_a_tilted_gantry_are_thinner_than_their_step():
+    """Tilted by 60 degrees to make the number plain: half of the step lies across the slices."""
+    corners_mm = np.array([[0.0, 0.0, 2.0 * k] for k in range(3)])
+    frame = Frame(corners_mm, np.array([[1, 0, 0], [0, 0.5, -(0.75**0.5)]]), (2.0, 0.7, 0.9), (6, 8))
+    np.testing.assert_allclose(frame.extents_mm, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("spacing_mm", "named"),
+    [
+        ((2.5, 0.7, 0.0007), "columns 0.0007 mm apart"),
+        ((2.5, 700.0, 0.7), "rows 700 mm apart"),
+        ((0.0, 0.7, 0.7), "slices 0 mm apart"),
+        ((2.5, float("nan"), 0.7), "rows nan mm apart"),
+        ((21.0, 0.7, 0.7), "slices 21 mm apart"),
+    ],
+)
+def test_spacing_that_no_ct_has_is_refused_and_named(spacing_mm, named):
+    with pytest.raises(LungError, match=named):
+        check_spacing(Path("a.nii"), spacing_mm)
+
+
+@pytest.mark.parametrize("spacing_mm", [(0.05, 0.05, 0.05), (20.0, 5.0, 5.0)])
+def test_spacing_at_the_limits_is_taken(spacing_mm):
+    check_spacing(Path("a.nii"), spacing_mm)

@@ -3,6 +3,7 @@
 import numpy as np
 import pydicom
 import pytest
+from conftest import small_patient
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from lungct.phantom.lidc_tree import write_series
@@ -80,5 +81,72 @@ def test_what_cannot_be_hu_is_said_to_look_like_something(ct_hu, looks_like):
 def test_metal_of_a_tenth_of_the_picture_is_no_missing_intercept():
     dense = np.full((2, 40, 60), 40)
     dense[:, :, :4] = 2000
-    dense[0, 0, 56] = -100
+    dense[0, 4, 56] = -100
+    dense[:, 0] = -2000  # the padding is the only air
     assert check_hu_range(dense) == ""
+
+
+@pytest.fixture(scope="module")
+def ct_hu() -> np.ndarray:
+    """A chest, float32 (Z, H, W)."""
+    return small_patient(3).ct_hu.astype(np.float32)
+
+
+NOT_HU = {
+    "z-scores": (lambda v: (v - v.mean()) / v.std(), "z-scores, values from -"),
+    "-1 to 1": (lambda v: np.clip((v + 1000) / 700 - 1, -1, 1), "values from -1 to 1"),
+    "0 to 1": (lambda v: np.clip((v + 1000) / 1400, 0, 1), "values from 0 to 1"),
+    "8 bits": (lambda v: np.clip((v + 1000) / 1400 * 255, 0, 255), "8-bit grey levels"),
+    "8 bits around zero": (lambda v: np.clip((v + 1000) / 1400 * 255 - 128, -128, 127), "8-bit grey levels around"),
+    "8 bits, and an intercept": (lambda v: np.clip((v + 1000) / 1400 * 255, 0, 255) - 1024, "values from -1024 to"),
+    "thousands of HU": (lambda v: v / 1000, "z-scores"),
+    "attenuation per cm": (lambda v: 0.19 * (1 + np.maximum(v, -1000) / 1000), "values from 0 to 1"),
+    "the intercept forgotten": (lambda v: np.maximum(v, -1024) + 1024, "intercept of -1024 was not added"),
+    "the intercept twice": (lambda v: v - 1024, "taken twice"),
+    "a mediastinal window": (lambda v: np.clip(v, -160, 240), "values from -160 to 240, no air at all"),
+    "12 bits": (lambda v: np.clip((v + 200) * 2, 0, 4095), "no air at all"),
+    "constant": (lambda v: np.full_like(v, 40), "every value is 40"),
+    "not finite": (lambda v: np.full_like(v, np.nan), "no finite value"),
+}
+
+
+@pytest.mark.parametrize("padding", [None, np.nan, np.inf, -2000])
+@pytest.mark.parametrize("name", NOT_HU)
+def test_what_cannot_be_hu_is_named_whatever_lies_around_it(ct_hu, name, padding):
+    change, expected = NOT_HU[name]
+    values = change(ct_hu)
+    if padding is not None and name not in ("not finite", "the intercept twice"):
+        values[:, :6] = padding
+    assert expected in check_hu_range(values)
+
+
+@pytest.mark.parametrize("name", [name for name in NOT_HU if name not in ("not finite", "attenuation per cm")])
+def test_it_is_named_after_rounding_too_as_nifti_is_read(ct_hu, name):
+    assert check_hu_range(np.rint(NOT_HU[name][0](ct_hu)).astype(np.int16))
+
+
+HU = {
+    "as it is": lambda v: v,
+    "no value below -1024": lambda v: np.clip(v, -1024, 3071),
+    "a lung window": lambda v: np.clip(v, -1000, 200),
+    "a narrow window": lambda v: np.clip(v, -500, 500),
+    "padding of -2000": lambda v: np.where(np.arange(v.shape[1])[:, None] < 6, -2000, v),
+    "NaN around": lambda v: np.where(np.arange(v.shape[1])[:, None] < 6, np.nan, v),
+}
+
+
+@pytest.mark.parametrize("name", HU)
+def test_hu_is_not_refused(ct_hu, name):
+    assert check_hu_range(HU[name](ct_hu)) == ""
+
+
+def test_a_field_of_view_inside_the_belly_has_its_air_as_padding():
+    belly = np.random.default_rng(1).normal(40, 60, (2, 64, 64))
+    belly[:, 28:36, 28:36] = 700
+    belly[:, :6] = -1024
+    assert check_hu_range(belly) == ""
+    assert "no air at all" in check_hu_range(belly[:, 8:])
+
+
+def test_air_alone_has_no_soft_tissue():
+    assert "soft tissue" in check_hu_range(np.random.default_rng(1).normal(-900, 60, (2, 64, 64)))
