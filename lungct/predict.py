@@ -19,7 +19,7 @@ from lungct.device import pick_amp, pick_device, to_device
 from lungct.scans.dicom import find_series, open_series
 from lungct.scans.geometry import Frame
 from lungct.scans.hu import check_hu_range
-from lungct.scans.nifti import open_nifti
+from lungct.scans.nifti import VOLUME_ENDINGS, has_ending, open_nifti
 from lungct.segmentation.body import find_body
 from lungct.segmentation.cleanup import clean_volume
 from lungct.segmentation.morphology import bounding_box, fine_box
@@ -137,10 +137,12 @@ def read_ct(path: Path | str) -> tuple[np.ndarray, Frame]:
         if not series:
             raise LungError(f"{path} holds no CT in DICOM; give the folder that holds the .dcm files")
         scan = open_series(max(series.values(), key=len))
-    elif path.is_file():
-        scan = open_nifti(path)
-    else:
+    elif not path.is_file():
         raise LungError(f"{path} does not exist")
+    elif not has_ending(path):
+        raise LungError(f"{path}: give a {', '.join(VOLUME_ENDINGS)} file, or the folder that holds the DICOM files")
+    else:
+        scan = open_nifti(path)
     return scan.read(), scan.frame
 
 

@@ -27,7 +27,7 @@ def write_scan(folder, seed: int, masks=None) -> np.ndarray:
         masks.mkdir(exist_ok=True)
         (files,) = find_series(folder / str(seed)).values()
         scan = open_series(files)
-        content = nifti_bytes(patient.lung[some], scan.frame.corners_mm, scan.frame.axes, scan.frame.spacing_mm)
+        content = nifti_bytes(patient.lung[some], scan.frame)
         (masks / f"Smith {seed}.nii.gz").write_bytes(content)
     return patient.lung[some]
 

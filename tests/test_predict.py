@@ -131,5 +131,5 @@ def test_read_ct_tells_where_there_is_no_ct(tmp_path):
     for path, told in ((tmp_path, "holds no CT in DICOM"), (tmp_path / "nowhere", "does not exist")):
         with pytest.raises(LungError, match=told):
             read_ct(path)
-    with pytest.raises(LungError, match=r"words\.txt"):
+    with pytest.raises(LungError, match=r"words\.txt: give a \.nii\.gz.* file, or the folder"):
         read_ct(tmp_path / "words.txt")
