@@ -17,7 +17,7 @@ from lungct.scans.geometry import Frame
 from lungct.scans.lidc import LidcScan
 from lungct.scans.nifti import nifti_bytes, nifti_or_flag, open_nifti, volume_files
 
-WHO = LidcScan("P", "1.2.3", "1.2.3.4")
+WHO = LidcScan("P1", "1.2.3", "1.2.3.4")
 SPACING_MM = (2.5, 0.7, 0.9)
 FRAMES = {  # ImageOrientationPatient: as it is, prone, feet first (both mirrored), on its side, tilted gantry
     "supine": [1, 0, 0, 0, 1, 0],
