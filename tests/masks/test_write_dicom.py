@@ -63,5 +63,5 @@ def test_step_5_writes_it_and_says_where_it_looked_for_the_scan(tmp_path):
     run("model_test.py", *flags, "--dicom", "dicom", cwd=tmp_path)
     (files,) = find_series(tmp_path / "dicom").values()
     found = read_dicom_label(tmp_path / "predictions/patient_P1/P1.seg.dcm", open_series(files))
-    masks = [np.load(path) for path in sorted((tmp_path / "predictions/patient_P").glob("*.npy"))]
+    masks = [np.load(path) for path in sorted((tmp_path / "predictions/patient_P1").glob("*.npy"))]
     np.testing.assert_array_equal(found, np.stack(masks) > 0)
