@@ -244,8 +244,9 @@ def prepare_all(
 
 def print_report(rows: list[SliceRow], skipped: list[Skipped], warned: list[Warned], options: PrepareOptions) -> None:
     """Say what was done, what was not and why, and where the result is. Raises LungError where nothing was done."""
-    for scan in sorted(skipped, key=lambda scan: scan.scan):
-        print(f"skipped {scan.scan:24s} {scan.reason}")
+    for scan in sorted(skipped, key=lambda scan: (scan.is_fault, scan.scan)):
+        print(f"{'skipped' if scan.is_fault else 'left out'} {scan.scan:24s} {scan.reason}")
+    skipped = [scan for scan in skipped if scan.is_fault]
     for scan in sorted(warned, key=lambda scan: scan.scan):
         print(f"warning {scan.scan:24s} {scan.warning}")
     if not rows:
@@ -277,13 +278,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="any DICOM tree instead of LIDC-IDRI")
+    parser.add_argument(
+        "--series",
+        choices=("largest", "all"),
+        default="largest",
+        help="of a patient in --dicom: the CT series with most slices, or all of them, each a scan",
+    )
     other.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="NIfTI, MetaImage or NRRD in HU")
 
 
 def find_jobs(settings: PrepareSettings, flags: argparse.Namespace) -> tuple[list[Job], list[Skipped]]:
     """The scans that the flags and settings point to."""
     if flags.dicom:
-        return dicom_jobs(flags.dicom)
+        return dicom_jobs(flags.dicom, flags.series == "all")
     if flags.nifti:
         return nifti_jobs(flags.nifti)
     return lidc_jobs(is_dir_path(settings.lidc_test_dicom_path if flags.test else settings.lidc_dicom_path))
@@ -320,8 +327,9 @@ def main(argv: list[str] | None = None) -> None:
         workers = settings.workers or os.cpu_count()
         rows, failed, warned = prepare_all(tasks, options, workers, flags.scheduler, flags.add)
         print_report(rows, skipped + failed, warned, options)
-    if skipped or failed:
-        raise LungError(f"{len(skipped + failed)} of {len(jobs) + len(skipped)} scans were skipped; see above")
+    faults = [one for one in skipped + failed if one.is_fault]
+    if faults:
+        raise LungError(f"{len(faults)} of {len(jobs) + len(faults) - len(failed)} scans were skipped; see above")
 
 
 if __name__ == "__main__":

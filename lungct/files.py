@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import shutil
 import time
 import tokenize
@@ -166,6 +167,26 @@ def file_stamps(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
     """Name, bytes and time of files: what tells without reading them whether they are those of before."""
     stamps = [(path.name, path.stat()) for path in sorted(paths)]
     return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stamps]
+
+
+def short_hash(text: str) -> str:
+    """Eight hexadecimal digits that follow from a text alone."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file below a folder, sorted; links are followed, each folder once; names that begin with a dot are left."""
+    found, seen = [], set()
+    for here, names, files in os.walk(folder, followlinks=True):
+        where = Path(here).stat()
+        if (where.st_dev, where.st_ino) in seen:  # a link back, or a second one
+            names.clear()
+            continue
+        seen.add((where.st_dev, where.st_ino))
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        paths = [Path(here, name) for name in files if not name.startswith(".")]
+        found += [path for path in paths if path.is_file()]
+    return sorted(found)
 
 
 def is_dir_path(path: str | Path) -> Path:

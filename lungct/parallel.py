@@ -39,10 +39,14 @@ def add_scheduler_flag(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A scan (or file, or patient) that was left out, and why."""
+    """A scan (or file, or patient) that was left out, and why.
+
+    is_fault: something is wrong with it; otherwise another scan of the patient was taken, or it is none
+    """
 
     scan: str
     reason: str
+    is_fault: bool = True
 
 
 def count(number: int, noun: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from lungct import LungError
-from lungct.files import read_npy, read_table, replace_file, table_bytes
+from lungct.files import read_npy, read_table, replace_file, short_hash, table_bytes
 
 CT_RANGE_HU = (-1024, 3071)  # as most scanners store it; padding below becomes air
 HU_WINDOW = (-1024, 600)  # air to dense contrast: what a network sees by default, and the "wide" display window
@@ -70,9 +70,17 @@ class SliceRow:
 
 
 def safe_name(text: str, most: int = 80) -> str:
-    """A folder or file name out of a DICOM header field: letters, digits, `.`, `_` and `-`, `most` of them."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._")[:most] or "unknown"
-    return f"_{name}" if RESERVED.fullmatch(name) else name
+    """A folder or file name out of a DICOM header field: letters, digits, `.`, `_` and `-`, `most` of them.
+
+    Two texts never have one name: where letters are replaced or cut off, a hash of the text follows.
+    """
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._") or "unknown"
+    if name == text and len(name) <= most and not RESERVED.fullmatch(name):
+        return name
+    if RESERVED.fullmatch(name):
+        name = name.replace(".", "_")
+    suffix = f"-{short_hash(text)}"
+    return name[: most - len(suffix)] + suffix
 
 
 def slice_name(scan: str, z_index: int) -> str:

@@ -25,7 +25,7 @@ from lungct.phantom.lidc_tree import write_series
 from lungct.phantom.render import make_patient
 from lungct.scans.lidc import LidcScan
 
-WHO = LidcScan("ODD", "1.2.826.1", "1.2.826.1.1")
+WHO = LidcScan("ODD-1", "1.2.826.1", "1.2.826.1.1")
 MATRIX = (60, 72)
 
 

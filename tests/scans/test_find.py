@@ -26,7 +26,7 @@ CT_HU = np.random.default_rng(1).integers(-1024, 1000, (5, 12, 16)).astype(np.in
 
 
 def job(patient: str, scan: str) -> Job:
-    return Job(patient, scan, Path(scan))
+    return Job(patient, scan, Path(patient.replace("/", "-")))
 
 
 def save_nifti(path: Path) -> None:
@@ -35,10 +35,12 @@ def save_nifti(path: Path) -> None:
     path.write_bytes(nifti_bytes(np.zeros((3, 6, 8), bool), frame))
 
 
-def test_names_that_differ_only_in_case_are_numbered():
-    jobs = make_names_unique([job("P 1", "p_1"), job("p.1", "P_1"), job("Q", "Q"), job("p/1", "p_1")])
-    assert [j.scan for j in jobs] == ["p_1", "P_1_2", "Q", "p_1_3"]
-    assert [j.patient_id for j in jobs] == ["P 1", "p.1", "Q", "p/1"]
+def test_names_that_differ_only_in_case_get_a_hash_that_no_order_changes():
+    jobs = [job("P 1", "p_1"), job("p.1", "P_1"), job("Q", "Q"), job("p/1", "p_1")]
+    apart = {j.patient_id: j.scan for j in make_names_unique(jobs)}
+    assert apart["Q"] == "Q"
+    assert len({name.casefold() for name in apart.values()}) == 4
+    assert apart == {j.patient_id: j.scan for j in make_names_unique(jobs[::-1])}
 
 
 def test_names_are_chosen_by_number_or_by_list():
@@ -77,27 +79,28 @@ def test_lidc_patients_are_found_and_the_others_skipped_with_a_reason(tmp_path):
 def test_of_each_patient_the_series_with_most_slices_is_taken(tmp_path):
     write_series(tmp_path / "few", LidcScan("B 1", "1.2", "1.2.1"), CT_HU[:2], SPACING_MM)
     write_series(tmp_path / "many", LidcScan("B 1", "1.2", "1.2.2"), CT_HU, SPACING_MM)
-    write_series(tmp_path / "other", LidcScan("A", "1.3", "1.3.1"), CT_HU[:3], SPACING_MM)
+    write_series(tmp_path / "other", LidcScan("A0", "1.3", "1.3.1"), CT_HU[:3], SPACING_MM)
     jobs, skipped = dicom_jobs(tmp_path)
-    assert [(j.patient_id, j.scan, len(j.source)) for j in jobs] == [("A", "A", 3), ("B 1", "B_1", 5)]
-    assert skipped == []
+    assert [(j.patient_id, j.scan, len(j.source)) for j in jobs] == [("A0", "A0", 3), ("B 1", "B_1-6433d6d6", 5)]
+    assert [(skip.scan, skip.is_fault) for skip in skipped] == [("series 1.2.1", False)]
+    assert "2 slices of B 1" in skipped[0].reason
     assert open_job(jobs[0]) is jobs[0].source
     assert (jobs[0].series_uid, jobs[0].location, len(jobs[0].files)) == ("1.3.1", tmp_path / "other", 3)
 
 
 def test_a_series_that_makes_no_volume_is_skipped_with_its_reason(tmp_path):
-    write_series(tmp_path / "good", LidcScan("A", "1.2", "1.2.1"), CT_HU, SPACING_MM)
+    write_series(tmp_path / "good", LidcScan("A0", "1.2", "1.2.1"), CT_HU, SPACING_MM)
     sagittal = {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}
-    write_series(tmp_path / "bad", LidcScan("B", "1.3", "1.3.1"), CT_HU, SPACING_MM, **sagittal)
+    write_series(tmp_path / "bad", LidcScan("B0", "1.3", "1.3.1"), CT_HU, SPACING_MM, **sagittal)
     jobs, skipped = dicom_jobs(tmp_path)
-    assert [j.patient_id for j in jobs] == ["A"]
+    assert [j.patient_id for j in jobs] == ["A0"]
     (skip,) = skipped
     assert skip.scan == "series 1.3.1"
     assert "not axial" in skip.reason
 
 
 def test_a_folder_without_ct_is_told(tmp_path):
-    write_xray(tmp_path, LidcScan("A", "1.2", "1.2.1"))
+    write_xray(tmp_path, LidcScan("A0", "1.2", "1.2.1"))
     with pytest.raises(LungError, match="holds no CT in DICOM"):
         dicom_jobs(tmp_path)
 
@@ -107,7 +110,7 @@ def test_every_nifti_file_of_a_folder_is_a_scan_or_the_one_that_is_named(tmp_pat
         save_nifti(tmp_path / name)
     (tmp_path / "notes.txt").write_text("words")
     jobs, skipped = nifti_jobs(tmp_path)
-    assert [(j.patient_id, j.scan, j.source.name) for j in jobs] == [("a 1", "a_1", "a 1.nii.gz"), ("b", "b", "b.nii")]
+    assert [(j.patient_id, j.scan, j.source.name) for j in jobs] == [("a 1", "a_1-042a5f2e", "a 1.nii.gz"), ("b", "b", "b.nii")]
     assert skipped == []
     (only,), _ = nifti_jobs(tmp_path / "b.nii")
     assert only == Job("b", "b", tmp_path / "b.nii")

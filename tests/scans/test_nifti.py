@@ -17,7 +17,7 @@ from lungct.scans.geometry import Frame
 from lungct.scans.lidc import LidcScan
 from lungct.scans.nifti import nifti_bytes, nifti_or_flag, open_nifti, volume_files
 
-WHO = LidcScan("P", "1.2.3", "1.2.3.4")
+WHO = LidcScan("P1", "1.2.3", "1.2.3.4")
 SPACING_MM = (2.5, 0.7, 0.9)
 FRAMES = {  # ImageOrientationPatient: as it is, prone, feet first (both mirrored), on its side, tilted gantry
     "supine": [1, 0, 0, 0, 1, 0],
@@ -287,7 +287,7 @@ def test_two_commands_give_lungs_as_nifti_on_the_ct(tmp_path):
     write_series(tmp_path / "dicom", WHO, patient.ct_hu, patient.spacing_mm)
     run("prepare_lung_image.py", "--test", "--dicom", "dicom", cwd=tmp_path)
     run("model_test.py", "--save", "nifti", "--png", "none", cwd=tmp_path)
-    scan = open_nifti(tmp_path / "predictions" / "patient_P" / "P.nii.gz")
+    scan = open_nifti(tmp_path / "predictions" / "patient_P1" / "P1.nii.gz")
     lung = scan.read() > 0
     assert 2 * (lung & patient.lung).sum() / (lung.sum() + patient.lung.sum()) > 0.97
     with (tmp_path / "mydata/Image_test/manifest.csv").open(newline="") as file:
