@@ -30,7 +30,7 @@ from lungct.files import (
     replace_folder,
 )
 from lungct.masks.read import find_label, read_lung
-from lungct.parallel import Skipped, add_scheduler_flag, count, run_parallel, some_of
+from lungct.parallel import Skipped, Warned, add_scheduler_flag, count, run_parallel, some_of
 from lungct.scans.find import Job, choose_patients, dicom_jobs, lidc_jobs, nifti_jobs, open_job
 from lungct.scans.geometry import Scan, contiguous_runs, row_fields
 from lungct.scans.hu import check_hu_range
@@ -102,14 +102,6 @@ class Task:
     job: Job
     label: Path | None
     fingerprint: str
-
-
-@dataclass(frozen=True)
-class Warned:
-    """Something unusual about a scan that was prepared all the same."""
-
-    scan: str
-    warning: str
 
 
 def make_task(job: Job, options: PrepareOptions) -> Task:

@@ -49,6 +49,14 @@ class Skipped:
     is_fault: bool = True
 
 
+@dataclass(frozen=True)
+class Warned:
+    """Something unusual about a scan that was prepared all the same."""
+
+    scan: str
+    warning: str
+
+
 def count(number: int, noun: str) -> str:
     """1 scan, 2 scans."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
