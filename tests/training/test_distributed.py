@@ -74,8 +74,9 @@ def results(made: trainer.Trainer) -> dict:
     return {**states, **progress, "skipped": [row["skipped"] for row in made.progress.history]}
 
 
-def load_results(conf: Path) -> list[dict]:
-    return [torch.load(conf.with_name(f"{rank}.pth"), weights_only=True) for rank in (0, 1)]
+def load_both(conf: Path, name: str) -> list[dict]:
+    """What each process saved as <name><rank>.pth."""
+    return [torch.load(conf.with_name(f"{name}{rank}.pth"), weights_only=True) for rank in (0, 1)]
 
 
 def train_where_rank_1_disagrees(rank: int, conf: Path) -> None:
@@ -97,14 +98,14 @@ def train_where_rank_1_disagrees(rank: int, conf: Path) -> None:
     flags = ("--conf", conf, "--run-path", conf.with_name(f"run{rank}"), "--patience", 2, "--epochs", 9)
     with conf.with_name(f"printed{rank}.txt").open("w") as file, contextlib.redirect_stdout(file):
         step.main([str(flag) for flag in flags])
-    torch.save(results(made[0][0]), conf.with_name(f"{rank}.pth"))
+    torch.save(results(made[0][0]), conf.with_name(f"trained{rank}.pth"))
 
 
 @pytest.fixture(scope="module")
 def disagreement(conf) -> list[dict]:
     """The results of both processes."""
     assert run_two(train_where_rank_1_disagrees, conf) == [0, 0]
-    return load_results(conf)
+    return load_both(conf, "trained")
 
 
 @needs_gloo
@@ -137,7 +138,7 @@ def train_until_rank_1_fails(rank: int, conf: Path) -> None:
     made = make_trainer(conf, "--clip-norm", "1e6")
     loss, _ = made.train_epoch()
     gradients = {name: weight.grad for name, weight in made.network.named_parameters()}
-    torch.save({"loss": loss, **gradients}, conf.with_name(f"{rank}.pth"))
+    torch.save({"loss": loss, **gradients}, conf.with_name(f"batch{rank}.pth"))
     if rank == 1:
         raise LungError("this slice cannot be read")
     made.train_epoch()
@@ -145,7 +146,7 @@ def train_until_rank_1_fails(rank: int, conf: Path) -> None:
 
 @pytest.fixture(scope="module")
 def statuses_and_gradients(conf) -> tuple[list[int], list[dict]]:
-    return run_two(train_until_rank_1_fails, conf), load_results(conf)
+    return run_two(train_until_rank_1_fails, conf), load_both(conf, "batch")
 
 
 @needs_gloo
