@@ -268,14 +268,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="masks (NIfTI, NumPy, MetaImage, NRRD, DICOM SEG, RTSTRUCT) instead of ours",
     )
+    series_help = "of each patient in --dicom: the CT series with most slices, or all of them"
+    parser.add_argument("--series", choices=("largest", "all"), default="largest", help=series_help)
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="any DICOM tree instead of LIDC-IDRI")
-    parser.add_argument(
-        "--series",
-        choices=("largest", "all"),
-        default="largest",
-        help="of a patient in --dicom: the CT series with most slices, or all of them, each a scan",
-    )
     other.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="NIfTI, MetaImage or NRRD in HU")
 
 
@@ -319,7 +315,7 @@ def main(argv: list[str] | None = None) -> None:
         workers = settings.workers or os.cpu_count()
         rows, failed, warned = prepare_all(tasks, options, workers, flags.scheduler, flags.add)
         print_report(rows, skipped + failed, warned, options)
-    faults = [one for one in skipped + failed if one.is_fault]
+    faults = failed + [one for one in skipped if one.is_fault]
     if faults:
         raise LungError(f"{len(faults)} of {len(jobs) + len(faults) - len(failed)} scans were skipped; see above")
 

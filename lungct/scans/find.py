@@ -16,7 +16,7 @@ from lungct.scans.geometry import Scan
 from lungct.scans.layouts import find_volumes
 from lungct.scans.lidc import LidcScan
 from lungct.scans.nifti import open_nifti, stem, volume_files
-from lungct.scans.series import Slices, describe_part, key_of, rank
+from lungct.scans.series import Slices, describe_part, key_of, rank, second_choice
 from lungct.slices import SCAN_NAME, safe_name
 
 PATIENT_NAME = SCAN_NAME - 10  # leaves room for a hash
@@ -117,7 +117,7 @@ def open_scans(all_files: list[Slices], every_part: bool) -> tuple[list[DicomSca
 
     every_part: also the further grids, phases and acquisitions of a series. Reformats are for want of an original.
     """
-    scans: list[tuple[int, DicomScan]] = []
+    scans: list[tuple[str, DicomScan]] = []  # and why it is not the first choice
     refused = []
     for files in all_files:
         try:
@@ -130,12 +130,11 @@ def open_scans(all_files: list[Slices], every_part: bool) -> tuple[list[DicomSca
         except LungError as error:
             refused.append(Skipped(f"series {key_of(files[0][1]).series_uid}", str(error)))
             continue
-        scans += [(rank(parts[0]), scan) for scan in opened]
-    best = min((how for how, _ in scans), default=0)
-    for how, scan in scans:
-        if how > best:
-            refused.append(Skipped(f"series {scan.series_uid}", "; ".join(scan.warnings[-1:])))
-    return sorted((scan for how, scan in scans if how == best), key=lambda scan: (-len(scan), scan.series_uid)), refused
+        scans += [(second_choice(parts[0][0][1]), scan) for scan in opened]
+    originals = [scan for reason, scan in scans if not reason]
+    if originals:
+        refused += [Skipped(f"series {scan.series_uid}", reason) for reason, scan in scans if reason]
+    return sorted(originals or [scan for _, scan in scans], key=lambda scan: (-len(scan), scan.series_uid)), refused
 
 
 def name_scan(scan: DicomScan, is_first: bool) -> str:
@@ -152,12 +151,12 @@ def nifti_jobs(path: Path) -> tuple[list[Job], list[Skipped]]:
 def make_names_unique(jobs: list[Job]) -> list[Job]:
     """Tell scans apart whose names differ only in case, which some systems take for one, by a hash of the ID."""
     counts = Counter(job.scan.casefold() for job in jobs)
-    apart = []
-    for job in jobs:
-        name = job.source.name if isinstance(job.source, Path) else job.patient_id  # a.nii beside a.nii.gz
-        alone = counts[job.scan.casefold()] == 1
-        apart.append(job if alone else replace(job, scan=f"{job.scan}-{short_hash(f'{name} {job.scan}')}"))
-    return apart
+    return [
+        replace(job, scan=f"{job.scan}-{short_hash(f'{job.patient_id} {job.scan}')}")
+        if counts[job.scan.casefold()] > 1
+        else job
+        for job in jobs
+    ]
 
 
 def choose_names(names: list[str], wanted: str, message: str) -> list[str]:

@@ -110,8 +110,8 @@ def test_every_nifti_file_of_a_folder_is_a_scan_or_the_one_that_is_named(tmp_pat
         save_nifti(tmp_path / name)
     (tmp_path / "notes.txt").write_text("words")
     jobs, skipped = nifti_jobs(tmp_path)
-    first, second = (("a 1", "a_1-042a5f2e", "a 1.nii.gz"), ("b", "b", "b.nii"))
-    assert [(j.patient_id, j.scan, j.source.name) for j in jobs] == [first, second]
+    found = [(j.patient_id, j.scan, j.source.name) for j in jobs]
+    assert found == [("a 1", "a_1-042a5f2e", "a 1.nii.gz"), ("b", "b", "b.nii")]
     assert skipped == []
     (only,), _ = nifti_jobs(tmp_path / "b.nii")
     assert only == Job("b", "b", tmp_path / "b.nii")
