@@ -46,6 +46,8 @@ class SliceSet:
             z_mm = np.array([row.z_mm for row in scan])
             self.has_thin_neighbours[start + 1 : start + len(ct) - 1] = 1.5 * (z_mm[2:] - z_mm[:-2]) <= THICK_MM
             start += len(ct)
+        if not self.lung.any():
+            raise LungError(f"{lung_root}: no lung in any of {len(rows)} slices; look at the labels in overview.png")
 
     def __len__(self) -> int:
         return len(self.ct)
