@@ -63,7 +63,7 @@ def test_a_mask_that_lies_elsewhere_is_refused(tmp_path, mask):
     save_nifti(tmp_path / "identity.nii.gz", mask.astype(np.uint8), np.eye(4))
     with pytest.raises(LungError, match="saved without the CT's position"):
         read_lung(tmp_path / "identity.nii.gz", SCAN)
-    save_itk(tmp_path / "away.nrrd", mask.astype(np.uint8), CORNER_MM + [0, 0, 900])
+    save_itk(tmp_path / "away.nrrd", mask.astype(np.uint8), CORNER_MM + np.array([0, 0, 900]))
     with pytest.raises(LungError, match=r"from \(-11\.0, 4\.0, 1000\.0\) mm"):
         read_lung(tmp_path / "away.nrrd", SCAN)
 
@@ -195,7 +195,7 @@ def test_the_five_lobes_of_totalsegmentator_are_united(tmp_path, mask):
     assert len(label_files(label)) == 5
     np.testing.assert_array_equal(read_lung(label, SCAN)[0], mask)
     (folder / "lung_upper_lobe_left.nii.gz").unlink()
-    with pytest.raises(LungError, match="4 files .* but a lung has 5 lobes"):
+    with pytest.raises(LungError, match=r"4 files .* but a lung has 5 lobes"):
         read_lung(label, SCAN)
 
 
