@@ -20,17 +20,8 @@ from tqdm import tqdm
 
 from lungct import LungError, __version__
 from lungct.evaluation.figures import draw_overview, save_png
-from lungct.files import (
-    exclusive_lock,
-    file_stamps,
-    fingerprint,
-    is_dir_path,
-    npy_bytes,
-    periodic_save,
-    replace_folder,
-)
-from lungct.masks.check import check_is_lung
-from lungct.masks.read import find_labels, label_files, parse_values, read_lung
+from lungct.files import exclusive_lock, file_stamps, fingerprint, is_dir_path, npy_bytes, periodic_save, replace_folder
+from lungct.masks.read import find_labels, label_stamps, parse_values, read_slices
 from lungct.parallel import Skipped, add_scheduler_flag, count, run_parallel, some_of
 from lungct.scans.find import Job, choose_patients, dicom_jobs, lidc_jobs, nifti_jobs, open_job
 from lungct.scans.geometry import Scan, contiguous_runs, row_fields
@@ -117,9 +108,7 @@ class Warned:
 def make_task(job: Job, label: Path | None, options: PrepareOptions) -> Task:
     """Take the fingerprint of what a scan's slices will be made from. Raises OSError."""
     made_from = [job.series_uid, str(job.location.resolve()), file_stamps(job.files)]
-    label_from = LABEL_MAKER if options.lung_root else NO_LABEL
-    if label:
-        label_from = (str(label.resolve()), file_stamps(label_files(label)), options.label_values)
+    label_from = label_stamps(label, options.label_values) if label else LABEL_MAKER if options.lung_root else NO_LABEL
     return Task(job, label, fingerprint(__version__, made_from, label_from, options.selection, options.any_values))
 
 
@@ -159,11 +148,8 @@ def prepare_scan(task: Task, options: PrepareOptions) -> tuple[list[SliceRow], t
         raise LungError(f"{job.location}: looks like {fault}, not HU; if it is right, add --any-values")
     lung, source = None, NO_LABEL
     if task.label:
-        whole, more = read_lung(task.label, scan, options.label_values)
-        warnings = (*warnings, *more)
-        if not options.any_values:
-            warnings = (*warnings, *check_is_lung(task.label, whole, wanted, ct_hu))
-        lung, source = whole[wanted.start : wanted.stop], task.label.name
+        lung, more = read_slices(task.label, scan, wanted, None if options.any_values else ct_hu, options.label_values)
+        warnings, source = (*warnings, *more), task.label.name
     elif options.lung_root:
         lung, source = make_lung(scan, wanted, ct_hu), LABEL_MAKER
         if not lung.any():
@@ -282,18 +268,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by ID: A,B,C")
     parser.add_argument("--add", action="store_true", help="keep the scans of earlier commands in the set")
     parser.add_argument(
-        "--labels",
-        type=Path,
-        metavar="DIR_OR_FILE",
-        help="masks (NIfTI, NumPy, MetaImage, NRRD, DICOM SEG, RTSTRUCT) instead of ours",
+        "--labels", type=Path, metavar="PATH", help="masks instead of ours (docs/own_data.md says which)"
     )
-    parser.add_argument(
-        "--label-values",
-        type=parse_values,
-        default=(),
-        metavar="LIST",
-        help="values of those masks that are lung: 1,2,3",
-    )
+    parser.add_argument("--label-values", type=parse_values, default=(), metavar="LIST", help="the masks' lung: 1,2,3")
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="any DICOM tree instead of LIDC-IDRI")
     parser.add_argument(

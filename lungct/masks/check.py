@@ -20,7 +20,7 @@ SAVED_WITHOUT_PLACE_MM = (1.0, 1.0, 1.0)  # spacing of a file whose writer was n
 # 0.82; only reversed from head to feet, in the middle ten slices: 0.75 to 0.93. One limit cannot tell a turned mask
 # from a lung that is half consolidated, but the other orientations can: those of right masks mark 0.05 less at least.
 AIRY_HU = -300
-MIN_AIRY, USUAL_AIRY = 0.7, 0.9
+MIN_AIRY, USUAL_AIRY = 0.7, 0.93
 BETTER_BY = 0.03
 MAX_SLICE_SHARE = 0.6  # of a slice's pixels: 0.33 in the narrowest field of view of those scans
 ADVICE = "is it this scan's, and lung? --label-values names the values that are; --any-values takes it as it is"
@@ -105,7 +105,10 @@ def check_is_lung(path: Path, lung: np.ndarray, wanted: range, ct_hu: np.ndarray
         raise LungError(f"{path}: marks {largest:.0%} of a slice, a lung has {MAX_SLICE_SHARE:.0%} at most; {ADVICE}")
     airy = ct_hu < AIRY_HU
     share = _share(airy, marked)
-    best, words = _best_other_orientation(lung, wanted, airy, np.count_nonzero(marked) / 2)
+    can_be_better = share + BETTER_BY < 1
+    best, words = (
+        _best_other_orientation(lung, wanted, airy, np.count_nonzero(marked) / 2) if can_be_better else (0, "")
+    )
     if best > share + BETTER_BY:
         raise LungError(
             f"{path}: {share:.0%} of what it marks is below {AIRY_HU} HU, but {best:.0%} with {words}; store slices "

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from lungct import LungError
-from lungct.files import is_dir_path, read_npy
-from lungct.masks.check import check_place
+from lungct.files import file_stamps, is_dir_path, read_npy
+from lungct.masks.check import check_is_lung, check_place
 from lungct.masks.read_dicom import index_folder, read_dicom_label, series_of
 from lungct.scans.geometry import MAX_VOXELS, Scan
 from lungct.scans.nifti import read_volume
@@ -130,6 +130,26 @@ def _lobe_folders(folder: Path, name: str) -> list[Path]:
 def label_files(label: Path) -> list[Path]:
     """The files that a label is read from."""
     return sorted(label.glob(LOBE_FILES)) if label.is_dir() else [label]
+
+
+def label_stamps(label: Path, codes: tuple[int, ...]) -> list:
+    """What tells, in a fingerprint, whether a label is that of before. Raises OSError."""
+    return [str(label.resolve()), file_stamps(label_files(label)), codes]
+
+
+def read_slices(
+    label: Path, scan: Scan, wanted: range, ct_hu: np.ndarray | None, codes: tuple[int, ...] = ()
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The lungs of some slices of a scan from any label: ((len(wanted), H, W) bool, warnings).
+
+    ct_hu: the CT of those slices, with which the label is compared; None: it is taken as it is
+
+    Raises LungError as `read_lung` and `check_is_lung` do.
+    """
+    lung, warnings = read_lung(label, scan, codes)
+    if ct_hu is not None:
+        warnings += check_is_lung(label, lung, wanted, ct_hu)
+    return lung[wanted.start : wanted.stop], warnings
 
 
 def read_lung(label: Path, scan: Scan, codes: tuple[int, ...] = ()) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -9,7 +9,16 @@ import SimpleITK
 from conftest import run
 
 from lungct import LungError
-from lungct.masks.read import choose_lung, find_label, find_labels, label_files, parse_values, read_lung, read_npz
+from lungct.masks.read import (
+    choose_lung,
+    find_label,
+    find_labels,
+    label_files,
+    label_stamps,
+    parse_values,
+    read_lung,
+    read_npz,
+)
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.geometry import Frame, Scan
 from lungct.scans.lidc import LidcScan
@@ -220,3 +229,15 @@ def test_step_2_refuses_a_turned_mask_and_lists_the_values_that_it_took(tmp_path
     run("prepare_lung_image.py", *flags, "--label-values", "8", cwd=tmp_path)
     stored = np.stack([np.load(f) for f in sorted((tmp_path / "mydata/Image_test/lung/P").glob("*.npy"))])
     np.testing.assert_array_equal(stored != -2048, lung & (np.arange(56) < 25))
+
+
+def test_an_edited_mask_another_folder_and_other_values_are_noticed(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "P.nii").write_bytes(b"1")
+    before = label_stamps(tmp_path / "a" / "P.nii", ())
+    assert label_stamps(tmp_path / "a" / "P.nii", ()) == before
+    assert label_stamps(tmp_path / "a" / "P.nii", (2,)) != before
+    assert label_stamps(tmp_path / "b" / "P.nii", ()) != before
+    (tmp_path / "a" / "P.nii").write_bytes(b"12")
+    assert label_stamps(tmp_path / "a" / "P.nii", ()) != before
