@@ -20,16 +20,8 @@ from tqdm import tqdm
 
 from lungct import LungError, __version__
 from lungct.evaluation.figures import draw_overview, save_png
-from lungct.files import (
-    exclusive_lock,
-    file_stamps,
-    fingerprint,
-    is_dir_path,
-    npy_bytes,
-    periodic_save,
-    replace_folder,
-)
-from lungct.masks.read import find_label, read_lung
+from lungct.files import exclusive_lock, file_stamps, fingerprint, is_dir_path, npy_bytes, periodic_save, replace_folder
+from lungct.masks.read import find_labels, label_stamps, parse_values, read_slices
 from lungct.parallel import Skipped, Warned, add_scheduler_flag, count, run_parallel, some_of
 from lungct.scans.find import Job, choose_patients, dicom_jobs, lidc_jobs, nifti_jobs, open_job
 from lungct.scans.geometry import Scan, contiguous_runs, row_fields
@@ -79,6 +71,7 @@ class PrepareOptions:
     labels: Path | None  # None: our own
     slices: int | None  # from the middle; None: all
     any_values: bool  # also values that cannot be HU
+    label_values: tuple[int, ...] = ()  # those that are lung; none: as the label has them
 
     @property
     def selection(self) -> str:
@@ -104,20 +97,23 @@ class Task:
     fingerprint: str
 
 
-def make_task(job: Job, options: PrepareOptions) -> Task:
-    """Find a scan's label and take the fingerprint of what its slices will be made from. Raises LungError."""
-    label = find_label(options.labels, (job.patient_id, job.scan, job.series_uid)) if options.labels else None
+def make_task(job: Job, label: Path | None, options: PrepareOptions) -> Task:
+    """Take the fingerprint of what a scan's slices will be made from. Raises OSError."""
     made_from = [job.series_uid, str(job.location.resolve()), file_stamps(job.files)]
-    label_from = file_stamps([label]) if label else LABEL_MAKER if options.lung_root else NO_LABEL
+    label_from = label_stamps(label, options.label_values) if label else LABEL_MAKER if options.lung_root else NO_LABEL
     return Task(job, label, fingerprint(__version__, made_from, label_from, options.selection, options.any_values))
 
 
 def make_tasks(jobs: list[Job], options: PrepareOptions) -> tuple[list[Task], list[Skipped]]:
     """A task for each scan, and the scans whose files or label cannot be found."""
+    names = [(job.patient_id, job.scan, job.series_uid) for job in jobs]
+    labels = find_labels(options.labels, names) if options.labels else [None] * len(jobs)
     tasks, skipped = [], []
-    for job in jobs:
+    for job, label in zip(jobs, labels, strict=True):
         try:
-            tasks.append(make_task(job, options))
+            if isinstance(label, LungError):
+                raise label
+            tasks.append(make_task(job, label, options))
         except (LungError, OSError) as error:
             skipped.append(Skipped(job.scan, str(error)))
     return tasks, skipped
@@ -144,7 +140,8 @@ def prepare_scan(task: Task, options: PrepareOptions) -> tuple[list[SliceRow], t
         raise LungError(f"{job.location}: looks like {fault}, not HU; if it is right, add --any-values")
     lung, source = None, NO_LABEL
     if task.label:
-        lung, source = read_lung(task.label, scan)[wanted.start : wanted.stop], task.label.name
+        lung, more = read_slices(task.label, scan, wanted, None if options.any_values else ct_hu, options.label_values)
+        warnings, source = (*warnings, *more), task.label.name
     elif options.lung_root:
         lung, source = make_lung(scan, wanted, ct_hu), LABEL_MAKER
         if not lung.any():
@@ -259,17 +256,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_scheduler_flag(parser)
     parser.add_argument("--test", action="store_true", help="step 4: every slice of the test scans, CT only")
     parser.add_argument("--all-slices", action="store_true", help="every slice, not the middle ones")
-    parser.add_argument("--any-values", action="store_true", help="go on where the values cannot be HU")
+    parser.add_argument("--any-values", action="store_true", help="go on where values cannot be HU, or masks not lung")
     parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by ID: A,B,C")
     parser.add_argument("--add", action="store_true", help="keep the scans of earlier commands in the set")
     parser.add_argument(
-        "--labels",
-        type=Path,
-        metavar="DIR",
-        help="masks (NIfTI, NumPy, MetaImage, NRRD, DICOM SEG, RTSTRUCT) instead of ours",
+        "--labels", type=Path, metavar="PATH", help="masks instead of ours (docs/own_data.md says which)"
     )
     series_help = "of each patient in --dicom: the CT series with most slices, or all of them"
     parser.add_argument("--series", choices=("largest", "all"), default="largest", help=series_help)
+    parser.add_argument("--label-values", type=parse_values, default=(), metavar="LIST", help="the masks' lung: 1,2,3")
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="any DICOM tree instead of LIDC-IDRI")
     other.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="NIfTI, MetaImage or NRRD in HU")
@@ -304,6 +299,7 @@ def main(argv: list[str] | None = None) -> None:
         labels=flags.labels,
         slices=None if flags.test or flags.all_slices else settings.slices_per_patient,
         any_values=flags.any_values,
+        label_values=flags.label_values,
     )
     jobs, skipped = find_jobs(settings, flags)
     jobs = choose_patients(jobs, flags.patients)

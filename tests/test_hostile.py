@@ -13,7 +13,7 @@ from corpus import WHO, phantom, write
 import prepare_lung_image
 from lungct import LungError
 from lungct.files import read_npy
-from lungct.masks.read import read_label
+from lungct.masks.read import read_npz
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.lidc import LidcScan
 from lungct.scans.nifti import open_nifti
@@ -112,7 +112,7 @@ def test_zip_bomb_among_labels_is_refused_before_it_is_unpacked(tmp_path):
     content = content.replace(struct.pack("<I", 1000), huge)  # the sizes that the archive claims
     (tmp_path / "bomb.npz").write_bytes(content)
     with pytest.raises(LungError, match=r"bomb\.npz"):
-        read_label(tmp_path / "bomb.npz", (2, 3, 4))
+        read_npz(tmp_path / "bomb.npz")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")

@@ -1,62 +1,241 @@
-"""Lung masks made elsewhere: NIfTI, NumPy or MetaImage files named by patient, scan or series UID; or DICOM."""
+"""Lung masks made elsewhere, found by patient, scan or series UID and put on the slices of their scan.
+
+One file a scan: NIfTI, MetaImage, NRRD, NumPy, DICOM SEG or RTSTRUCT; or TotalSegmentator's folder of lobes.
+Z slices, H rows, W columns.
+"""
 
 import zipfile
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from lungct import LungError
-from lungct.files import read_npy
-from lungct.masks.read_dicom import index_folder, read_dicom_label
+from lungct.files import file_stamps, is_dir_path, read_npy
+from lungct.masks.check import check_is_lung, check_place
+from lungct.masks.read_dicom import index_folder, read_dicom_label, series_of
 from lungct.scans.geometry import MAX_VOXELS, Scan
 from lungct.scans.nifti import read_volume
+from lungct.slices import safe_name
 
-ENDINGS = (".nii.gz", ".nii", ".npz", ".npy", ".mhd")
+ARRAY_ENDINGS = (".npz", ".npy")  # which do not say where they lie
+ENDINGS = (".nii.gz", ".nii", *ARRAY_ENDINGS, ".mhd", ".mha", ".nrrd")
 MAX_BYTES = MAX_VOXELS  # unpacked
+NNUNET_CHANNEL = "_0000"  # imagesTr/case_0000.nii.gz has its label in labelsTr/case.nii.gz
+LOBE_FILES, LOBES = "lung_*_lobe_*.nii.gz", 5  # of TotalSegmentator's folder `segmentations`
+
 LUNA16_LUNGS, LUNA16_TRACHEA = (3, 4), 5  # codes of LUNA16's seg-lungs-LUNA16
+MAX_TRACHEA_SHARE = 0.1  # of all that is marked; it is 1 to 2 %. A right lower lobe, 5 among lobes, has 20 % or more
+ALL_LUNG = (
+    {1, 2, 3, 4, 5},
+    {10, 11, 12, 13, 14},
+)  # five lobes, right and left lung, one value; TotalSegmentator's lobes
+WHOLE = 1e-3  # a value that is nearer to an integer is one
+MAX_LISTED = 8
 
 
-def find_label(folder: Path, names: tuple[str, ...]) -> Path:
-    """The mask file of a scan that goes by any of `names`, the last of which is its series UID.
+def parse_values(text: str) -> tuple[int, ...]:
+    """1,2,3 as integers. Raises ValueError."""
+    return tuple(sorted({int(value) for value in text.split(",")}))
+
+
+def find_labels(place: Path, scans: list[tuple[str, ...]]) -> list[Path | LungError]:
+    """The mask of each scan, of which the names are patient, scan and series UID; or why there is none.
+
+    One mask is of one patient. It may be of several scans of that patient only where it says where it lies.
+    """
+    labels: list[Path | LungError] = []
+    owners: dict[Path, list[str]] = {}
+    for names in scans:
+        try:
+            label = find_label(place, names, alone=len(scans) == 1)
+            owners.setdefault(label, []).append(names[0])
+        except (LungError, OSError) as error:
+            label = LungError(str(error))
+        labels.append(label)
+    for at, label in enumerate(labels):
+        patients = owners.get(label, ())
+        if len(set(patients)) > 1 or (len(patients) > 1 and _split_ending(label)[1] in ARRAY_ENDINGS):
+            labels[at] = LungError(f"{label}: goes by the name of several scans; name masks after the series UID")
+    return labels
+
+
+def find_label(place: Path, names: tuple[str, ...], alone: bool = False) -> Path:
+    """The mask of a scan that goes by any of `names`: patient, scan, and last its series UID.
+
+    place: a folder, or one file, which must be named so, too, unless the scan is `alone`
 
     Raises LungError that lists what was looked for.
     """
-    for name in names:
-        for ending in ENDINGS:
-            if (folder / f"{name}{ending}").is_file():
-                return folder / f"{name}{ending}"
-    in_dicom = index_folder(folder).get(names[-1], ())
+    if place.is_file():
+        return _check_file(place, names, alone)
+    place = is_dir_path(place)
+    for name in _variants(names):
+        found = [*_files_by_name(place).get(name, ()), *_lobe_folders(place, name)]
+        if len(found) > 1:
+            raise LungError(f"{found[0]} and {found[1].name} are both of this scan; leave one of them there")
+        if found:
+            return found[0]
+    in_dicom = index_folder(place).get(names[-1], ())
     if len(in_dicom) > 1:
         raise LungError(f"{in_dicom[0]} and {in_dicom[1].name} are both of this scan; leave one of them there")
     if in_dicom:
         return in_dicom[0]
     sought = f"{' or '.join(dict.fromkeys(names))} with {', '.join(ENDINGS)}"
-    raise LungError(f"no label in {folder}: looked for {sought}, and for SEG or RTSTRUCT of its series")
+    raise LungError(f"no label in {place}: looked for {sought}, and for SEG or RTSTRUCT of its series")
 
 
-def read_lung(path: Path, scan: Scan) -> np.ndarray:
-    """The lungs of a whole scan from any label file, (Z, H, W) bool. Raises LungError where they do not fit it."""
-    if path.suffix == ".dcm":
-        return read_dicom_label(path, scan)
-    return read_label(path, (len(scan), *scan.frame.shape))
+def _check_file(path: Path, names: tuple[str, ...], alone: bool) -> Path:
+    series = series_of(path)
+    if names[-1] in series or (not series and (alone or _split_ending(path)[0] in _variants(names))):
+        return path
+    whose = f"it is of series {' and '.join(sorted(series))}" if series else "give a folder with a mask for each scan"
+    raise LungError(f"{path}: not the label of {' or '.join(dict.fromkeys(names))}; {whose}")
 
 
-def read_label(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
-    """A mask of the whole scan: (Z, H, W) bool in ascending z. Raises LungError where the shape is not the scan's.
+def _variants(names: tuple[str, ...]) -> list[str]:
+    """File names to try, those that mean one scan first: series UID, scan, patient."""
+    tried = []
+    for name in reversed(names):
+        tried += [name, name.removesuffix(NNUNET_CHANNEL), safe_name(name)]
+    return list(dict.fromkeys(tried))
 
-    Any value above 0 is lung, but for LUNA16's codes, where the trachea (5) is not.
+
+def _split_ending(path: Path) -> tuple[str, str]:
+    """File name without its ending, and the ending in small letters; '' where it is none of ours."""
+    for ending in ENDINGS:
+        if path.name.lower().endswith(ending):
+            return path.name[: -len(ending)], ending
+    return path.name, ""
+
+
+@cache
+def _files_by_name(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """The mask files in a folder by their names without the ending."""
+    found: dict[str, tuple[Path, ...]] = {}
+    for path in sorted(folder.iterdir()):
+        name, ending = _split_ending(path)
+        if ending and path.is_file() and not name.startswith("."):
+            found[name] = (*found.get(name, ()), path)
+    return found
+
+
+def _lobe_folders(folder: Path, name: str) -> list[Path]:
+    """TotalSegmentator's output for a scan: <name>/segmentations/lung_upper_lobe_left.nii.gz and so on."""
+    inside = folder / safe_name(name)
+    return [place for place in (inside / "segmentations", inside) if any(place.glob(LOBE_FILES))][:1]
+
+
+def label_files(label: Path) -> list[Path]:
+    """The files that a label is read from."""
+    return sorted(label.glob(LOBE_FILES)) if label.is_dir() else [label]
+
+
+def label_stamps(label: Path, codes: tuple[int, ...]) -> list:
+    """What tells, in a fingerprint, whether a label is that of before. Raises OSError."""
+    return [str(label.resolve()), file_stamps(label_files(label)), codes]
+
+
+def read_slices(
+    label: Path, scan: Scan, wanted: range, ct_hu: np.ndarray | None, codes: tuple[int, ...] = ()
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The lungs of some slices of a scan from any label: ((len(wanted), H, W) bool, warnings).
+
+    ct_hu: the CT of those slices, with which the label is compared; None: it is taken as it is
+
+    Raises LungError as `read_lung` and `check_is_lung` do.
     """
-    if path.suffix == ".npz":
-        mask = read_npz(path)
-    elif path.suffix == ".npy":
-        mask = read_npy(path)
+    lung, warnings = read_lung(label, scan, codes)
+    if ct_hu is not None:
+        warnings += check_is_lung(label, lung, wanted, ct_hu)
+    return lung[wanted.start : wanted.stop], warnings
+
+
+def read_lung(label: Path, scan: Scan, codes: tuple[int, ...] = ()) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The lungs of a whole scan from any label: ((Z, H, W) bool, warnings).
+
+    codes: the values that are lung, where the file's own do not tell
+
+    Raises LungError where the label does not lie on the scan or holds no lung. NumPy files do not say where they lie:
+    they are taken slice by slice from feet to head, rows to the back, columns to the patient's left.
+    """
+    if label.is_dir():
+        lung, warnings = _read_lobes(label, scan), ()
+    elif _split_ending(label)[1]:
+        lung, warnings = choose_lung(label, read_values(label, scan), codes)
     else:
-        mask = read_volume(path)[0]
-    if mask.shape != shape:
-        raise LungError(f"{path}: shape {mask.shape}, but the CT has {shape} (slices, rows, columns)")
-    if LUNA16_TRACHEA in mask and any(code in mask for code in LUNA16_LUNGS):
-        return np.isin(mask, LUNA16_LUNGS)
-    return mask > 0
+        lung, warnings = read_dicom_label(label, scan)
+    if not lung.any():
+        raise LungError(f"{label}: no lung in it; is it of this scan, and finished?")
+    return lung, warnings
+
+
+def read_values(path: Path, scan: Scan) -> np.ndarray:
+    """The numbers of a mask file on the slices of its scan, (Z, H, W). Raises LungError where it does not lie there."""
+    if _split_ending(path)[1] not in ARRAY_ENDINGS:
+        values, frame = read_volume(path)
+        places = check_place(path, frame, scan.frame)
+        return values if np.array_equal(places, np.arange(len(values))) else values[places]
+    values = read_npz(path) if path.suffix.lower() == ".npz" else read_npy(path)
+    shape = (len(scan), *scan.frame.shape)
+    if values.shape != shape:
+        raise LungError(f"{path}: shape {values.shape}, but the CT has {shape} (slices, rows, columns)")
+    return values
+
+
+def _read_lobes(folder: Path, scan: Scan) -> np.ndarray:
+    files = label_files(folder)
+    if len(files) != LOBES:
+        raise LungError(f"{folder}: {len(files)} files {LOBE_FILES}, but a lung has {LOBES} lobes; segment it again")
+    lung = np.zeros((len(scan), *scan.frame.shape), bool)
+    for path in files:
+        lung |= read_values(path, scan) > 0
+    return lung
+
+
+def choose_lung(path: Path, values: np.ndarray, codes: tuple[int, ...] = ()) -> tuple[np.ndarray, tuple[str, ...]]:
+    """What of the values of a mask is lung: (bool of their shape, warnings). Raises LungError where they are no labels.
+
+    `codes` where given; else of LUNA16's codes the lungs without the trachea; of probabilities what is above 0.5; of
+    any others all above 0, with a warning where they are neither one value, right and left lung nor lobes.
+    """
+    if values.dtype.kind not in "biuf":
+        raise LungError(f"{path}: holds no numbers ({values.dtype})")
+    there = np.unique(values[(values != 0) & ~np.isnan(values)])
+    is_whole = bool((np.abs(there - np.rint(there)) < WHOLE).all())
+    if len(there) and (there[0] < 0 or (not is_whole and there[-1] > 1)) and not codes:
+        raise LungError(f"{path}: values {there[0]:g} to {there[-1]:g} are no labels; save a mask, 1 in the lung")
+    if not is_whole and not codes:
+        return values > 0.5, ()
+    if values.dtype.kind == "f":
+        values = np.rint(values)
+    present = set(np.rint(there).astype(int).tolist()) - {0}
+    if codes:
+        if not present & set(codes):
+            raise LungError(f"{path}: no value {_listed(codes)}; it holds {_listed(sorted(present))}")
+        return np.isin(values, codes), ()
+    if _is_luna16(values, present):
+        return np.isin(values, LUNA16_LUNGS), ()
+    warnings = ()
+    if len(present) > 1 and not any(present <= known for known in ALL_LUNG):
+        listed = _listed(sorted(present))
+        warnings = (f"all values of {path.name} are taken as lung: {listed}; --label-values names those that are",)
+    return values > 0, warnings
+
+
+def _is_luna16(values: np.ndarray, present: set[int]) -> bool:
+    """Whether these are LUNA16's codes; a right lung's three lobes have the same ones, but no lobe is so small."""
+    if not present <= {*LUNA16_LUNGS, LUNA16_TRACHEA} or not present & set(LUNA16_LUNGS):
+        return False
+    return np.count_nonzero(values == LUNA16_TRACHEA) <= MAX_TRACHEA_SHARE * np.count_nonzero(values)
+
+
+def _listed(values: Iterable[float]) -> str:
+    """1, 2, 3 and 4 more."""
+    values = list(values)
+    more = f" and {len(values) - MAX_LISTED} more" if len(values) > MAX_LISTED else ""
+    return ", ".join(f"{value:g}" for value in values[:MAX_LISTED]) + more
 
 
 def read_npz(path: Path) -> np.ndarray:

@@ -13,12 +13,16 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 
 from lungct import LungError
-from lungct.scans.geometry import Scan, check_size, frame_to_lps, to_lps
-from lungct.scans.headers import DECODE_ERRORS, first_line
+from lungct.masks.check import check_place, nearest_planes, normal_of, slice_step_mm, take_slices
+from lungct.scans.geometry import SAME_PLACE_MM, Frame, Scan, check_size, frame_to_lps, lps_flips, to_lps
+from lungct.scans.headers import DECODE_ERRORS, first_line, read_header
 
 LUNG = re.compile(r"(?i)lung|pulmo")
 PART = re.compile(r"(?i)nodul|neoplas|tumou?r|mass|lesion|cancer|vessel|airway|gtv|ctv|ptv")  # in a lung, not the lung
-MAX_OFF_PX = 0.5  # in its plane, between where a mask lies and where its scan does
+MODALITIES = ("SEG", "RTSTRUCT", "")
+OPEN_KINDS = ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR")
+IN_PLANE = 0.1  # of the slice spacing, between contours of one plane
+SAME, INSIDE = 0.95, 0.9  # shares of pixels: a contour stored twice, perhaps rounded; a hole, perhaps drawn on the edge
 
 
 def is_lung_name(name: str) -> bool:
@@ -28,55 +32,133 @@ def is_lung_name(name: str) -> bool:
 
 @cache
 def index_folder(folder: Path) -> dict[str, tuple[Path, ...]]:
-    """The SEG and RTSTRUCT files below a folder, by the UID of the series that they belong to."""
+    """The SEG and RTSTRUCT files below a folder, whatever their names, by the UID of the series they belong to."""
     found: dict[str, tuple[Path, ...]] = {}
-    for path in sorted(folder.rglob("*.dcm")):
-        try:
-            header = pydicom.dcmread(path, stop_before_pixels=True)
-            uid = str(referenced_series(header))
-        except (InvalidDicomError, *DECODE_ERRORS):  # another object, or none: what is not found is told by scan
-            continue
-        found[uid] = (*found.get(uid, ()), path)
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            for uid in series_of(path):
+                found[uid] = (*found.get(uid, ()), path)
     return found
 
 
-def referenced_series(header: pydicom.Dataset) -> str:
+def series_of(path: Path) -> set[str]:
+    """The series that a file marks something in; none where it is neither SEG nor RTSTRUCT."""
+    try:
+        header = read_header(path)
+        if header is None or header.text("Modality") not in MODALITIES:
+            return set()
+        return referenced_series(pydicom.dcmread(path, stop_before_pixels=True, force=True))
+    except (LungError, InvalidDicomError, *DECODE_ERRORS):  # another object, or none
+        return set()
+
+
+def referenced_series(header: pydicom.Dataset) -> set[str]:
     """The series that a SEG or RTSTRUCT belongs to. Raises LookupError for any other object."""
     if header.SOPClassUID == SegmentationStorage:
-        return header.ReferencedSeriesSequence[0].SeriesInstanceUID
+        return {str(series.SeriesInstanceUID) for series in header.ReferencedSeriesSequence}
     if header.SOPClassUID == RTStructureSetStorage:
-        study = header.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0]
-        return study.RTReferencedSeriesSequence[0].SeriesInstanceUID
+        return {
+            str(series.SeriesInstanceUID)
+            for frame in header.ReferencedFrameOfReferenceSequence
+            for study in frame.RTReferencedStudySequence
+            for series in study.RTReferencedSeriesSequence
+        }
     raise LookupError("neither SEG nor RTSTRUCT")
 
 
-def read_dicom_label(path: Path, scan: Scan) -> np.ndarray:
-    """The lungs of a SEG or RTSTRUCT on the slices of its scan, (Z, H, W) bool.
+def read_dicom_label(path: Path, scan: Scan) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The lungs of a SEG or RTSTRUCT on the slices of its scan: ((Z, H, W) bool, warnings).
 
     Raises LungError where it names no lung, lies elsewhere, or is damaged.
     """
     try:
-        dataset = pydicom.dcmread(path)
+        dataset = pydicom.dcmread(path, force=True)
         read = read_segments if dataset.SOPClassUID == SegmentationStorage else read_structures
         return read(path, dataset, scan)
     except (InvalidDicomError, *DECODE_ERRORS) as error:
         raise LungError(f"{path}: no readable lungs ({first_line(error)})") from error
 
 
-def choose(path: Path, names: dict[int, str]) -> set[int]:
-    """The numbers of those that are lungs. Raises LungError that lists what there is instead."""
-    chosen = {number for number, name in names.items() if is_lung_name(name)}
+def choose(path: Path, names: dict[int, str]) -> dict[int, str]:
+    """Those that are lungs, by number. Raises LungError that lists what there is instead."""
+    chosen = {number: name for number, name in names.items() if is_lung_name(name)}
     if not chosen:
         raise LungError(f"{path}: no lung among {', '.join(names.values()) or 'no names at all'}")
     return chosen
 
 
-def nearest_slice(path: Path, z_mm: float, scan: Scan) -> int:
-    """The slice of a scan at a height. Raises LungError where there is none."""
-    nearest = int(np.abs(scan.frame.z_mm - z_mm).argmin())
-    if abs(scan.frame.z_mm[nearest] - z_mm) > scan.frame.spacing_mm[0] / 2:
-        raise LungError(f"{path}: a contour at z = {z_mm:.1f} mm, where the scan has no slice")
-    return nearest
+def choose_planes(path: Path, name: str, planes_mm: np.ndarray, scan: Scan) -> tuple[dict[int, int], list[str]]:
+    """Which plane of a structure lies on which slice of its scan: ({slice: plane}, warnings of those that lie on none).
+
+    planes_mm (N, 3): a point of each. Raises LungError where none lies on a slice.
+    """
+    nearest = nearest_planes(planes_mm, scan.frame)
+    chosen = {int(z): int(plane) for z, plane in enumerate(nearest) if plane >= 0}
+    normal = normal_of(scan.frame)
+    heights_mm, slices_mm = planes_mm @ normal, scan.frame.corners_mm @ normal
+    if not chosen and len(planes_mm):
+        raise LungError(
+            f"{path}: {name} lies where the scan has no slice: it from {heights_mm.min():.1f} to "
+            f"{heights_mm.max():.1f} mm, the scan from {slices_mm[0]:.1f} to {slices_mm[-1]:.1f} mm"
+        )
+    unused = np.setdiff1d(np.arange(len(planes_mm)), list(chosen.values()))
+    beyond = (heights_mm[unused] < slices_mm[0]) | (heights_mm[unused] > slices_mm[-1])
+    left_out = ((beyond.sum(), "above or below the scan"), ((~beyond).sum(), "between its slices"))
+    return chosen, [f"{name}: {number} planes {where} not used" for number, where in left_out if number]
+
+
+def read_structures(path: Path, dataset: pydicom.Dataset, scan: Scan) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Closed contours in mm, filled plane by plane."""
+    names = {int(roi.ROINumber): str(roi.ROIName) for roi in dataset.StructureSetROISequence}
+    lungs, warnings = choose(path, names), []
+    lung = np.zeros((len(scan), *scan.frame.shape), bool)
+    for roi in dataset.ROIContourSequence:
+        name = lungs.get(int(roi.ReferencedROINumber))
+        if name is None:
+            continue
+        planes = group_by_plane(path, closed_contours(roi), scan)
+        chosen, more = choose_planes(path, name, np.array([plane[0][0] for plane in planes]).reshape(-1, 3), scan)
+        warnings += more
+        outside = 0
+        for z, plane in chosen.items():
+            polygons = [to_pixels(points_mm, z, scan) for points_mm in planes[plane]]
+            outside += sum(reaches_outside(points, scan.frame.shape) for points in polygons)
+            lung[z] |= fill(polygons, scan.frame.shape)
+        if outside:
+            warnings.append(f"{name}: {outside} contours reach beyond the edges of the slices")
+    return lung, tuple(warnings)
+
+
+def closed_contours(roi: pydicom.Dataset) -> list[np.ndarray]:
+    """The outlines of a structure, (N, 3) mm each; points and lines have no inside. Raises ValueError over NaN."""
+    contours = []
+    for contour in roi.get("ContourSequence") or []:
+        points_mm = np.array(contour.get("ContourData") or [], float).reshape(-1, 3)
+        if len(points_mm) >= 3 and contour.get("ContourGeometricType", "").upper() not in OPEN_KINDS:
+            if not np.isfinite(points_mm).all():
+                raise ValueError("a contour with a point nowhere")
+            contours.append(points_mm)
+    return contours
+
+
+def group_by_plane(path: Path, contours: list[np.ndarray], scan: Scan) -> list[list[np.ndarray]]:
+    """The contours of each plane. Raises LungError where one does not lie in a plane parallel to the slices."""
+    normal = normal_of(scan.frame)
+    tolerance_mm = max(IN_PLANE * slice_step_mm(scan.frame), 2 * SAME_PLACE_MM)
+    planes: list[list[np.ndarray]] = []
+    last_mm = -np.inf
+    for points_mm in sorted(contours, key=lambda points_mm: float((points_mm @ normal).mean())):
+        heights_mm = points_mm @ normal
+        if np.ptp(heights_mm) > tolerance_mm:
+            raise LungError(
+                f"{path}: a contour runs from {heights_mm.min():.1f} to {heights_mm.max():.1f} mm across the slices; "
+                "export contours that are drawn on the slices"
+            )
+        if heights_mm.mean() - last_mm > tolerance_mm:
+            planes.append([])
+            last_mm = heights_mm.mean()
+        planes[-1].append(points_mm)
+    return planes
 
 
 def to_pixels(points_mm: np.ndarray, z_index: int, scan: Scan) -> np.ndarray:
@@ -87,45 +169,74 @@ def to_pixels(points_mm: np.ndarray, z_index: int, scan: Scan) -> np.ndarray:
     )
 
 
-def read_structures(path: Path, dataset: pydicom.Dataset, scan: Scan) -> np.ndarray:
-    """Closed contours in mm, filled; a contour inside another one is a hole."""
+def reaches_outside(points: np.ndarray, shape: tuple[int, int]) -> bool:
+    """Whether a contour, (row, column) each, leaves the slice by more than a pixel."""
+    return bool((points < -1).any() or (points > np.array(shape)).any())
+
+
+def fill(polygons: list[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
+    """The inside of the contours of one plane, (H, W) bool: one inside another is a hole, one stored twice is one."""
     from skimage.draw import polygon2mask  # here: it takes a while to import
 
-    lungs = choose(path, {int(roi.ROINumber): str(roi.ROIName) for roi in dataset.StructureSetROISequence})
-    lung = np.zeros((len(scan), *scan.frame.shape), bool)
-    for roi in dataset.ROIContourSequence:
-        if int(roi.ReferencedROINumber) not in lungs:
+    filled, used = np.zeros(shape, bool), []
+    for area in sorted((polygon2mask(shape, points) for points in polygons), key=np.count_nonzero, reverse=True):
+        pixels = np.count_nonzero(area)
+        if any(np.count_nonzero(area & other) >= SAME * np.count_nonzero(area | other) for other in used):
             continue
-        one = np.zeros_like(lung)
-        for contour in roi.get("ContourSequence", []):
-            points_mm = np.array(contour.ContourData, float).reshape(-1, 3)
-            z = nearest_slice(path, float(points_mm[:, 2].mean()), scan)
-            one[z] ^= polygon2mask(scan.frame.shape, to_pixels(points_mm, z, scan))
-        lung |= one
-    return lung
+        is_hole = np.count_nonzero(area & filled) >= INSIDE * pixels
+        filled = filled & ~area if is_hole else filled | area
+        used.append(area)
+    return filled
 
 
-def read_segments(path: Path, dataset: pydicom.Dataset, scan: Scan) -> np.ndarray:
+def read_segments(path: Path, dataset: pydicom.Dataset, scan: Scan) -> tuple[np.ndarray, tuple[str, ...]]:
     """Frames, each a slice of one segment, put where they lie."""
     lungs = choose(path, {int(s.SegmentNumber): str(s.SegmentLabel) for s in dataset.SegmentSequence})
     groups = dataset.PerFrameFunctionalGroupsSequence
     check_size(path, (len(groups), dataset.Rows, dataset.Columns))
-    frames = dataset.pixel_array.reshape(len(groups), dataset.Rows, dataset.Columns)
-    lung = np.zeros((len(scan), *scan.frame.shape), bool)
-    for frame, group in zip(frames, groups, strict=True):
-        if int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber) not in lungs:
-            continue
-        shared = dataset.SharedFunctionalGroupsSequence[0]
-        plane = (group if "PlaneOrientationSequence" in group else shared).PlaneOrientationSequence[0]
-        pixels = (group if "PixelMeasuresSequence" in group else shared).PixelMeasuresSequence[0]
-        orientation = np.reshape([float(c) for c in plane.ImageOrientationPatient], (2, 3))
-        row_mm, col_mm = (float(mm) for mm in pixels.PixelSpacing)
-        span_mm = np.array([(dataset.Columns - 1) * col_mm, (dataset.Rows - 1) * row_mm])
-        _, shift = frame_to_lps(orientation, span_mm)
-        corner = np.array([float(c) for c in group.PlanePositionSequence[0].ImagePositionPatient]) + shift
-        z = nearest_slice(path, corner[2], scan)
-        image = to_lps(frame, orientation.ravel())
-        if image.shape != scan.frame.shape or np.abs(to_pixels(corner[None], z, scan)).max() > MAX_OFF_PX:
-            raise LungError(f"{path}: its frames do not lie on the slices of the scan")
-        lung[z] |= image > 0
-    return lung
+    images = dataset.pixel_array.reshape(len(groups), dataset.Rows, dataset.Columns)
+    placed = [place_frame(dataset, group) for group in groups]
+    lung, warnings = np.zeros((len(scan), *scan.frame.shape), bool), []
+    for number, name in lungs.items():
+        mine = [n for n, group in enumerate(groups) if segment_of(group) in (number, None)]
+        planes_mm = np.array([placed[n][0].corners_mm[0] for n in mine]).reshape(-1, 3)
+        chosen, more = choose_planes(path, name, planes_mm, scan)
+        warnings += more
+        for z, plane in chosen.items():
+            frame, orientation = placed[mine[plane]]
+            check_place(path, frame, take_slices(scan.frame, [z]))
+            lung[z] |= to_lps(is_marked(images[mine[plane]], dataset, number), orientation)
+    return lung, tuple(warnings)
+
+
+def segment_of(group: pydicom.Dataset) -> int | None:
+    """The segment of a frame; None in a label map, where one frame holds all segments."""
+    if "SegmentIdentificationSequence" not in group:
+        return None
+    return int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+
+
+def is_marked(image: np.ndarray, dataset: pydicom.Dataset, number: int) -> np.ndarray:
+    """Where a frame (H, W) marks a segment: its number in a label map, more than half in one of fractions."""
+    kind = dataset.get("SegmentationType", "BINARY")
+    if kind == "LABELMAP":
+        return image == number
+    return image > (dataset.MaximumFractionalValue / 2 if kind == "FRACTIONAL" else 0)
+
+
+def place_frame(dataset: pydicom.Dataset, group: pydicom.Dataset) -> tuple[Frame, np.ndarray]:
+    """Where a frame lies once it is turned to LPS, and its ImageOrientationPatient."""
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    plane, pixels, position = (
+        (group if keyword in group else shared)[keyword][0]
+        for keyword in ("PlaneOrientationSequence", "PixelMeasuresSequence", "PlanePositionSequence")
+    )
+    orientation = np.reshape([float(c) for c in plane.ImageOrientationPatient], (2, 3))
+    row_mm, col_mm = (float(mm) for mm in pixels.PixelSpacing)
+    shape = (dataset.Rows, dataset.Columns)
+    axes, shift = frame_to_lps(orientation.copy(), np.array([(shape[1] - 1) * col_mm, (shape[0] - 1) * row_mm]))
+    if lps_flips(orientation.ravel())[0]:
+        row_mm, col_mm, shape = col_mm, row_mm, shape[::-1]
+    corner_mm = np.array([float(c) for c in position.ImagePositionPatient]) + shift
+    slice_mm = float(pixels.get("SpacingBetweenSlices") or pixels.get("SliceThickness") or 0)
+    return Frame(corner_mm[None], axes, (slice_mm, row_mm, col_mm), shape), orientation.ravel()

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from lungct import LungError
 from lungct.files import read_npy
+from lungct.parallel import some_of
 from lungct.slices import SliceRow, by_scan, is_lung, read_stack, slice_path
 from lungct.training.augment import PADDING_HU
 
@@ -46,6 +47,9 @@ class SliceSet:
             z_mm = np.array([row.z_mm for row in scan])
             self.has_thin_neighbours[start + 1 : start + len(ct) - 1] = 1.5 * (z_mm[2:] - z_mm[:-2]) <= THICK_MM
             start += len(ct)
+        if not self.lung.any():
+            patients = some_of(sorted({row.patient_id for row in rows}))
+            raise LungError(f"{lung_root}: no lung in any slice of {patients}; look at the labels in overview.png")
 
     def __len__(self) -> int:
         return len(self.ct)

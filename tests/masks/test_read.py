@@ -1,14 +1,36 @@
-"""Masks made elsewhere: file names, formats, codes and shapes."""
+"""Masks made elsewhere: file names, formats, codes and places."""
+
+from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+from conftest import run
 
 from lungct import LungError
-from lungct.masks.read import find_label, read_label
+from lungct.masks.read import (
+    choose_lung,
+    find_label,
+    find_labels,
+    label_files,
+    label_stamps,
+    parse_values,
+    read_lung,
+    read_npz,
+)
+from lungct.phantom.lidc_tree import write_series
+from lungct.scans.geometry import Frame, Scan
+from lungct.scans.lidc import LidcScan
 
 SHAPE = (3, 5, 7)
+SPACING_MM = (2.0, 0.5, 0.7)
+CORNER_MM = np.array([-11.0, 4.0, 100.0])
+SCAN = Scan(
+    "P", "1.2.3", (), Frame(CORNER_MM + [[0, 0, 2.0 * z] for z in range(3)], np.eye(3)[:2], SPACING_MM, SHAPE[1:])
+)
+AFFINE = np.diag([-0.7, -0.5, 2.0, 1.0])  # NIfTI counts to the right and to the front
+AFFINE[:3, 3] = 11, -4, 100
 
 
 @pytest.fixture
@@ -16,40 +38,99 @@ def mask() -> np.ndarray:
     return np.random.default_rng(1).random(SHAPE) > 0.5
 
 
+def save_nifti(path, values: np.ndarray, affine=AFFINE) -> None:
+    nibabel.save(nibabel.Nifti1Image(values.transpose(2, 1, 0), affine), path)
+
+
+def save_itk(path, values: np.ndarray, corner_mm=CORNER_MM) -> None:
+    image = SimpleITK.GetImageFromArray(values)
+    image.SetSpacing(SPACING_MM[::-1])
+    image.SetOrigin(tuple(corner_mm))
+    SimpleITK.WriteImage(image, str(path))
+
+
 def test_every_format_gives_the_same_mask(tmp_path, mask):
     np.save(tmp_path / "a.npy", mask.astype(np.uint8))
     np.savez(tmp_path / "b.npz", lung=mask, spacing_mm=(1, 2, 3))
-    nifti = nibabel.Nifti1Image(mask.astype(np.uint8).transpose(2, 1, 0), np.diag([-1, -1, 2, 1]))
-    nibabel.save(nifti, tmp_path / "c.nii.gz")
-    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(mask.astype(np.uint8)), str(tmp_path / "d.mhd"))
-    for name in ("a.npy", "b.npz", "c.nii.gz", "d.mhd"):
-        np.testing.assert_array_equal(read_label(tmp_path / name, SHAPE), mask)
+    save_nifti(tmp_path / "c.nii.gz", mask.astype(np.uint8))
+    for name in ("d.mhd", "e.mha", "f.nrrd"):
+        save_itk(tmp_path / name, mask.astype(np.uint8))
+    for path in tmp_path.glob("[a-f].[nm]*"):
+        lung, warnings = read_lung(path, SCAN)
+        np.testing.assert_array_equal(lung, mask)
+        assert warnings == ()
 
 
 def test_nifti_stored_from_the_other_side_is_turned(tmp_path, mask):
-    flipped = mask.astype(np.uint8).transpose(2, 1, 0)[::-1, :, ::-1]
-    nibabel.save(nibabel.Nifti1Image(flipped, np.diag([1, -1, -2, 1])), tmp_path / "a.nii")
-    np.testing.assert_array_equal(read_label(tmp_path / "a.nii", SHAPE), mask)
+    affine = np.diag([0.7, -0.5, -2.0, 1.0])
+    affine[:3, 3] = 11 - 6 * 0.7, -4, 104
+    save_nifti(tmp_path / "a.nii", mask.astype(np.uint8)[::-1, :, ::-1], affine)
+    np.testing.assert_array_equal(read_lung(tmp_path / "a.nii", SCAN)[0], mask)
 
 
-def test_codes_of_luna16_leave_the_trachea_out(tmp_path):
-    codes = np.zeros(SHAPE, np.uint8)
-    codes[0, 0, :4] = (3, 4, 5, 0)
-    np.save(tmp_path / "a.npy", codes)
-    assert read_label(tmp_path / "a.npy", SHAPE)[0, 0, :4].tolist() == [True, True, False, False]
-
-
-def test_right_and_left_lung_as_1_and_2_are_both_lung(tmp_path):
-    codes = np.zeros(SHAPE, np.uint8)
-    codes[0, 0, :2] = (1, 2)
-    np.save(tmp_path / "a.npy", codes)
-    assert read_label(tmp_path / "a.npy", SHAPE).sum() == 2
+def test_a_mask_that_lies_elsewhere_is_refused(tmp_path, mask):
+    save_nifti(tmp_path / "identity.nii.gz", mask.astype(np.uint8), np.eye(4))
+    with pytest.raises(LungError, match="saved without the CT's position"):
+        read_lung(tmp_path / "identity.nii.gz", SCAN)
+    save_itk(tmp_path / "away.nrrd", mask.astype(np.uint8), CORNER_MM + np.array([0, 0, 900]))
+    with pytest.raises(LungError, match=r"from \(-11\.0, 4\.0, 1000\.0\) mm"):
+        read_lung(tmp_path / "away.nrrd", SCAN)
 
 
 def test_another_shape_is_told_with_both(tmp_path, mask):
-    np.save(tmp_path / "a.npy", mask)
-    with pytest.raises(LungError, match=r"shape \(3, 5, 7\), but the CT has \(3, 7, 5\)"):
-        read_label(tmp_path / "a.npy", (3, 7, 5))
+    np.save(tmp_path / "a.npy", mask.transpose(0, 2, 1))
+    with pytest.raises(LungError, match=r"shape \(3, 7, 5\), but the CT has \(3, 5, 7\)"):
+        read_lung(tmp_path / "a.npy", SCAN)
+
+
+def test_an_empty_mask_is_refused(tmp_path, mask):
+    np.save(tmp_path / "a.npy", mask & False)
+    with pytest.raises(LungError, match=r"a\.npy: no lung in it"):
+        read_lung(tmp_path / "a.npy", SCAN)
+
+
+def lung_of(values, codes=(), kind=np.uint8) -> tuple[list[bool], tuple[str, ...]]:
+    lung, warnings = choose_lung(Path("a.npy"), np.array(values, kind), codes)
+    return lung.tolist(), warnings
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32])
+def test_codes_of_luna16_leave_the_trachea_out(kind):
+    values = [3] * 9 + [4] * 9 + [5, 0]
+    assert lung_of(values, kind=kind) == ([True] * 18 + [False] * 2, ())
+
+
+def test_three_lobes_of_a_right_lung_are_not_taken_for_the_codes_of_luna16():
+    assert lung_of([3, 3, 4, 5, 5, 0]) == ([True] * 5 + [False], ())
+
+
+@pytest.mark.parametrize("codes", [[1], [255], [1, 2], [1, 2, 3, 4, 5], [10, 11, 12, 13, 14], [1, 3]])
+def test_lobes_sides_and_a_single_value_are_all_lung(codes):
+    assert lung_of([0, *codes]) == ([False] + [True] * len(codes), ())
+
+
+def test_other_values_are_taken_with_a_warning_that_lists_them():
+    lung, (warning,) = lung_of([0, 1, 2, 7, 52])
+    assert lung == [False] + [True] * 4
+    assert "taken as lung: 1, 2, 7, 52; --label-values" in warning
+
+
+def test_named_values_alone_are_lung():
+    assert lung_of([0, 1, 2, 7, 52], (2, 7)) == ([False, False, True, True, False], ())
+    assert lung_of([0, 3, 4, 5, 5], (5,)) == ([False, False, False, True, True], ())
+    with pytest.raises(LungError, match="no value 9; it holds 1, 2"):
+        lung_of([0, 1, 2], (9,))
+    assert parse_values("3,1,2") == (1, 2, 3)
+
+
+def test_of_probabilities_more_than_half_is_lung():
+    assert lung_of([0, 0.2, 0.5, 0.51, 0.999, np.nan], kind=np.float32)[0] == [False] * 3 + [True] * 2 + [False]
+
+
+@pytest.mark.parametrize("values", [[-2048, -850, 40], [0, 0.4, 3.7], [-1, 0, 1]])
+def test_values_that_are_no_labels_are_refused(values):
+    with pytest.raises(LungError, match="are no labels; save a mask, 1 in the lung"):
+        lung_of(values, kind=np.float32)
 
 
 def test_file_is_found_by_patient_or_series(tmp_path):
@@ -59,8 +140,104 @@ def test_file_is_found_by_patient_or_series(tmp_path):
         find_label(tmp_path, ("P", "P", "9.9"))
 
 
+@pytest.mark.parametrize(
+    ("file", "patient"),
+    [("P.NII.GZ", "P"), ("lung_1.nii.gz", "lung_1_0000"), ("A_B.nrrd", "A/B"), ("P.mha", "P"), ("P 1.nii", "P 1")],
+)
+def test_names_of_the_trade_are_found(tmp_path, file, patient):
+    (tmp_path / file).touch()
+    (tmp_path / f"._{file}").touch()
+    assert find_label(tmp_path, (patient, patient, "1.2.3")) == tmp_path / file
+
+
+def test_a_patient_id_does_not_lead_out_of_the_folder(tmp_path):
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "secret.npy").touch()
+    with pytest.raises(LungError, match="no label"):
+        find_label(tmp_path / "masks", ("../secret", "secret_1", "1.2.3"))
+
+
+def test_the_name_of_one_scan_comes_before_that_of_its_patient(tmp_path):
+    for name in ("P.npy", "P_scan2.npy"):
+        (tmp_path / name).touch()
+    assert find_label(tmp_path, ("P", "P_scan2", "1.2.4")).name == "P_scan2.npy"
+
+
+def test_two_masks_of_one_name_are_told(tmp_path):
+    for name in ("P.npy", "P.nii.gz"):
+        (tmp_path / name).touch()
+    with pytest.raises(LungError, match=r"P\.nii\.gz and P\.npy are both of this scan"):
+        find_label(tmp_path, ("P", "P", "1.2.3"))
+
+
+def test_a_mask_is_not_given_to_two_patients(tmp_path):
+    (tmp_path / "A_B.nii.gz").touch()
+    labels = find_labels(tmp_path, [("A/B", "A_B", "1"), ("A_B", "A_B_2", "2")])
+    assert ["goes by the name of several scans" in str(label) for label in labels] == [True, True]
+
+
+def test_scans_of_a_patient_share_a_mask_only_where_it_says_where_it_lies(tmp_path):
+    (tmp_path / "P.npy").touch()
+    (tmp_path / "Q.nii.gz").touch()
+    scans = [("P", "P", "1"), ("P", "P_2", "2"), ("Q", "Q", "3"), ("Q", "Q_2", "4")]
+    labels = find_labels(tmp_path, scans)
+    assert [isinstance(label, LungError) for label in labels] == [True, True, False, False]
+
+
+def test_one_file_is_the_label_of_the_only_scan_or_of_the_one_it_names(tmp_path):
+    (tmp_path / "any.nii.gz").touch()
+    assert find_labels(tmp_path / "any.nii.gz", [("P", "P", "1")]) == [tmp_path / "any.nii.gz"]
+    (tmp_path / "P.nii.gz").touch()
+    mine, other = find_labels(tmp_path / "P.nii.gz", [("P", "P", "1"), ("Q", "Q", "2")])
+    assert mine == tmp_path / "P.nii.gz"
+    assert "not the label of Q" in str(other)
+
+
+def test_the_five_lobes_of_totalsegmentator_are_united(tmp_path, mask):
+    folder = tmp_path / "s0001" / "segmentations"
+    folder.mkdir(parents=True)
+    names = ["upper_lobe_left", "lower_lobe_left", "upper_lobe_right", "middle_lobe_right", "lower_lobe_right"]
+    for n, name in enumerate(names):
+        save_nifti(folder / f"lung_{name}.nii.gz", (mask & (np.arange(7) % 5 == n)).astype(np.uint8))
+    save_nifti(folder / "lung_vessels.nii.gz", np.ones(SHAPE, np.uint8))
+    label = find_label(tmp_path, ("s0001", "s0001", "s0001"))
+    assert len(label_files(label)) == 5
+    np.testing.assert_array_equal(read_lung(label, SCAN)[0], mask)
+    (folder / "lung_upper_lobe_left.nii.gz").unlink()
+    with pytest.raises(LungError, match=r"4 files .* but a lung has 5 lobes"):
+        read_lung(label, SCAN)
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half"])
 def test_broken_file_is_told(tmp_path, content):
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(LungError, match=r"a\.npz: no readable \.npz"):
-        read_label(tmp_path / "a.npz", SHAPE)
+        read_npz(tmp_path / "a.npz")
+
+
+def test_step_2_refuses_a_turned_mask_and_lists_the_values_that_it_took(tmp_path):
+    lung = np.zeros((6, 40, 56), bool)
+    lung[1:5, 8:30, 5:20] = lung[1:6, 10:34, 30:50] = True
+    ct_hu = np.where(lung, -850, 40).astype(np.int16)
+    ct_hu[:, :2] = -1000
+    write_series(tmp_path / "ct", LidcScan("P", "1.2.3", "1.2.3.4"), ct_hu, (2.5, 0.7, 0.9))
+    flags = ("--test", "--dicom", "ct", "--labels", "P.npy")
+    np.save(tmp_path / "P.npy", lung[:, ::-1])
+    assert "with rows reversed" in run("prepare_lung_image.py", *flags, cwd=tmp_path, status=1)
+    np.save(tmp_path / "P.npy", np.where(lung, 7, 0) + np.where(lung & (np.arange(56) < 25), 1, 0))
+    assert "all values of P.npy are taken as lung: 7, 8" in run("prepare_lung_image.py", *flags, cwd=tmp_path)
+    run("prepare_lung_image.py", *flags, "--label-values", "8", cwd=tmp_path)
+    stored = np.stack([np.load(f) for f in sorted((tmp_path / "mydata/Image_test/lung/P").glob("*.npy"))])
+    np.testing.assert_array_equal(stored != -2048, lung & (np.arange(56) < 25))
+
+
+def test_an_edited_mask_another_folder_and_other_values_are_noticed(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "P.nii").write_bytes(b"1")
+    before = label_stamps(tmp_path / "a" / "P.nii", ())
+    assert label_stamps(tmp_path / "a" / "P.nii", ()) == before
+    assert label_stamps(tmp_path / "a" / "P.nii", (2,)) != before
+    assert label_stamps(tmp_path / "b" / "P.nii", ()) != before
+    (tmp_path / "a" / "P.nii").write_bytes(b"12")
+    assert label_stamps(tmp_path / "a" / "P.nii", ()) != before

@@ -12,7 +12,7 @@ from pydicom.uid import RTStructureSetStorage, generate_uid
 from skimage.measure import find_contours
 
 from lungct import LungError
-from lungct.masks.read_dicom import index_folder, is_lung_name, read_dicom_label
+from lungct.masks.read_dicom import fill, index_folder, is_lung_name, is_marked, read_dicom_label
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.dicom import find_series, open_series
 from lungct.scans.geometry import to_lps
@@ -109,8 +109,9 @@ def test_both_lungs_are_read_where_they_were_drawn_and_nothing_else(drawn, write
     other[:, :5, :5] = True
     write(folder / "labels", sources, {"Lung_L": left, "SpinalCord": other, "Lung_R": right, "Lung nodule": other})
     ((path,),) = index_folder(folder / "labels").values()
-    found = read_dicom_label(path, open_scan(folder))
+    found, warnings = read_dicom_label(path, open_scan(folder))
     np.testing.assert_array_equal(found, lung)
+    assert warnings == ()
 
 
 @pytest.mark.parametrize("write", [write_seg, write_rtstruct])
@@ -142,13 +143,130 @@ def test_two_files_of_one_scan_are_told(drawn):
     assert "are both of this scan" in run("prepare_lung_image.py", *flags, cwd=folder, status=1)
 
 
-def test_contours_beside_the_scan_are_told(drawn):
+@pytest.mark.parametrize("write", [write_seg, write_rtstruct])
+@pytest.mark.parametrize("name", ["seg.DCM", "SEG0001"])
+def test_they_are_found_whatever_their_file_is_called(drawn, write, name):
+    folder, sources, (left, _), _ = drawn
+    write(folder / "labels", sources, {"Lung": left})
+    (path,) = (folder / "labels").iterdir()
+    path.rename(folder / "labels" / name)
+    (folder / "labels" / "._x").write_bytes((folder / "labels" / name).read_bytes())
+    (folder / "labels" / "note.txt").write_text("of last week")
+    assert index_folder(folder / "labels") == {WHO.series_uid: (folder / "labels" / name,)}
+
+
+@pytest.mark.parametrize("write", [write_seg, write_rtstruct])
+def test_planes_between_the_slices_of_a_scan_are_left_out(drawn, write):
+    folder, sources, (left, right), lung = drawn
+    write(folder / "labels", sources, {"Lungs": left | right})
+    for path in sorted((folder / "ct").glob("*.dcm"))[1::2]:
+        path.unlink()
+    (path,) = (folder / "labels").iterdir()
+    found, (above, between) = read_dicom_label(path, open_scan(folder))
+    np.testing.assert_array_equal(found, lung[::2])
+    assert between == "Lungs: 2 planes between its slices not used"
+    assert above == "Lungs: 1 planes above or below the scan not used"
+
+
+@pytest.mark.parametrize("write", [write_seg, write_rtstruct])
+def test_lungs_of_another_height_are_told_with_both(drawn, write):
     folder, sources, (left, _), _ = drawn
     for source in sources:
         source.ImagePositionPatient[2] += 100
+    write(folder / "labels", sources, {"Lung": left})
+    (path,) = (folder / "labels").iterdir()
+    with pytest.raises(
+        LungError, match=r"no slice: it from -597\.5 to -590\.0 mm, the scan from -700\.0 to -687\.5 mm"
+    ):
+        read_dicom_label(path, open_scan(folder))
+
+
+def test_frames_beside_the_slices_are_told_with_both(drawn):
+    folder, sources, (left, _), _ = drawn
+    for source in sources:
+        source.ImagePositionPatient[0] += 3
+    write_seg(folder / "labels", sources, {"Lung": left})
+    (path,) = (folder / "labels").iterdir()
+    with pytest.raises(LungError, match=r"does not lie on the CT: 1 slices of .* 1 0; the CT: 1 slices of"):
+        read_dicom_label(path, open_scan(folder))
+
+
+def add_contours(path, contours: list[np.ndarray], kind: str = "CLOSED_PLANAR") -> None:
+    dataset = pydicom.dcmread(path)
+    for points_mm in contours:
+        contour = pydicom.Dataset()
+        contour.ContourGeometricType = kind
+        contour.ContourData = np.round(points_mm, 3).ravel().tolist()
+        dataset.ROIContourSequence[0].ContourSequence.append(contour)
+    dataset.save_as(path)
+
+
+def read_contours(path) -> list[np.ndarray]:
+    dataset = pydicom.dcmread(path)
+    return [np.reshape(c.ContourData, (-1, 3)).astype(float) for c in dataset.ROIContourSequence[0].ContourSequence]
+
+
+def test_a_contour_stored_twice_counts_once(drawn):
+    folder, sources, (left, right), lung = drawn
+    write_rtstruct(folder / "labels", sources, {"Lungs": left | right})
+    path = folder / "labels" / "rs.dcm"
+    twice = [np.roll(points_mm, 7, 0)[::-1] + np.array([0.02, 0, 0.001]) for points_mm in read_contours(path)]
+    add_contours(path, twice)
+    found, warnings = read_dicom_label(path, open_scan(folder))
+    np.testing.assert_array_equal(found, lung)
+    assert warnings == ()
+
+
+def test_points_and_lines_beside_the_lung_are_passed_over(drawn):
+    folder, sources, (left, right), lung = drawn
+    write_rtstruct(folder / "labels", sources, {"Lungs": left | right})
+    path = folder / "labels" / "rs.dcm"
+    some = read_contours(path)[0]
+    add_contours(path, [some[:1], some[:2] + np.array([0, 0, 500])])
+    add_contours(path, [some + np.array([0, 0, 2.5])], "OPEN_PLANAR")
+    np.testing.assert_array_equal(read_dicom_label(path, open_scan(folder))[0], lung)
+
+
+def test_a_contour_outside_the_scan_is_reported_and_the_others_used(drawn):
+    folder, sources, (left, right), lung = drawn
+    write_rtstruct(folder / "labels", sources, {"Lungs": left | right})
+    path = folder / "labels" / "rs.dcm"
+    some = read_contours(path)[0]
+    add_contours(path, [some + np.array([0, 0, 300]), some + np.array([400, 0, 0])])
+    found, warnings = read_dicom_label(path, open_scan(folder))
+    np.testing.assert_array_equal(found, lung)
+    assert warnings == (
+        "Lungs: 1 planes above or below the scan not used",
+        "Lungs: 1 contours reach beyond the edges of the slices",
+    )
+
+
+def test_a_contour_across_the_slices_is_refused(drawn):
+    folder, sources, (left, _), _ = drawn
     write_rtstruct(folder / "labels", sources, {"Lung": left})
-    with pytest.raises(LungError, match="where the scan has no slice"):
-        read_dicom_label(folder / "labels" / "rs.dcm", open_scan(folder))
+    path = folder / "labels" / "rs.dcm"
+    add_contours(path, [np.array([[0, 0, -700], [9, 0, -700], [9, 0, -690]])])
+    with pytest.raises(LungError, match=r"runs from -700\.0 to -690\.0 mm across the slices"):
+        read_dicom_label(path, open_scan(folder))
+
+
+def box(top: int, bottom: int) -> np.ndarray:
+    return np.array([[top, top], [top, bottom], [bottom, bottom], [bottom, top]]) + 0.5
+
+
+def test_holes_islands_and_overlaps_of_one_plane():
+    nested = fill([box(12, 16), box(2, 30), box(8, 20)], (40, 40))  # an island in a hole in a lung
+    assert nested.sum() == 28**2 - 12**2 + 4**2
+    overlapping = fill([box(0, 20), box(10, 30)], (40, 40))
+    assert overlapping.sum() == 2 * 20**2 - 10**2
+
+
+def test_fractions_count_from_a_half():
+    dataset = pydicom.Dataset()
+    dataset.SegmentationType, dataset.MaximumFractionalValue = "FRACTIONAL", 200
+    assert is_marked(np.array([0, 1, 100, 101, 200]), dataset, 1).tolist() == [False, False, False, True, True]
+    dataset.SegmentationType = "LABELMAP"
+    assert is_marked(np.array([0, 1, 2]), dataset, 2).tolist() == [False, False, True]
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,13 @@ def test_slices_that_are_not_int16_are_told(tmp_path):
         SliceSet(rows, tmp_path / "ct", tmp_path / "lung")
 
 
+def test_labels_without_any_lung_are_refused(tmp_path):
+    empty = np.zeros((2, 30, 40), np.int16)
+    rows = save_patients(tmp_path, {"A": (empty, empty > 0)})
+    with pytest.raises(LungError, match=r"lung: no lung in any slice of A; look at the labels"):
+        SliceSet(rows, tmp_path / "ct", tmp_path / "lung")
+
+
 def test_slices_of_several_sizes_are_filled_up_with_air(tmp_path):
     small, large = (np.full((1, *shape), 40, np.int16) for shape in ((20, 50), (30, 40)))
     rows = save_patients(tmp_path, {"A": (small, small > 0), "B": (large, large > 0)})
