@@ -114,7 +114,7 @@ def make_tasks(jobs: list[Job], options: PrepareOptions) -> tuple[list[Task], li
             if isinstance(label, LungError):
                 raise label
             tasks.append(make_task(job, label, options))
-        except (LungError, OSError) as error:
+        except (LungError, OSError, LookupError) as error:  # LookupError: no file is left
             skipped.append(Skipped(job.scan, str(error)))
     return tasks, skipped
 
