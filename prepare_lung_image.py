@@ -276,8 +276,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="masks (NIfTI, NumPy, MetaImage, NRRD, DICOM SEG, RTSTRUCT) instead of ours",
     )
-    series_help = "of each patient in --dicom: the CT series with most slices, or all of them"
-    parser.add_argument("--series", choices=("largest", "all"), default="largest", help=series_help)
+    parser.add_argument("--series", choices=("largest", "all"), default="largest", help="of each patient in --dicom")
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="any DICOM tree instead of LIDC-IDRI")
     other.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="NIfTI, MetaImage or NRRD in HU")
@@ -320,12 +319,13 @@ def main(argv: list[str] | None = None) -> None:
     tasks, unlabelled = make_tasks(jobs, options)
     skipped += unlabelled
     with exclusive_lock(ct_root.parent):
-        workers = settings.workers or os.cpu_count()
-        rows, failed, warned = prepare_all(tasks, options, workers, flags.scheduler, flags.add)
+        rows, failed, warned = prepare_all(
+            tasks, options, settings.workers or os.cpu_count(), flags.scheduler, flags.add
+        )
         print_report(rows, skipped + failed, warned, options)
-    faults = failed + [one for one in skipped if one.is_fault]
-    if faults:
-        raise LungError(f"{len(faults)} of {len(jobs) + len(faults) - len(failed)} scans were skipped; see above")
+    unusable = [one for one in skipped if one.is_fault]
+    if unusable or failed:
+        raise LungError(f"{len(unusable + failed)} of {len(jobs) + len(unusable)} scans were skipped; see above")
 
 
 if __name__ == "__main__":
