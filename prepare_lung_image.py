@@ -308,12 +308,13 @@ def main(argv: list[str] | None = None) -> None:
     tasks, unlabelled = make_tasks(jobs, options)
     skipped += unlabelled
     with exclusive_lock(ct_root.parent):
-        workers = settings.workers or os.cpu_count()
-        rows, failed, warned = prepare_all(tasks, options, workers, flags.scheduler, flags.add)
+        rows, failed, warned = prepare_all(
+            tasks, options, settings.workers or os.cpu_count(), flags.scheduler, flags.add
+        )
         print_report(rows, skipped + failed, warned, options)
-    faults = failed + [one for one in skipped if one.is_fault]
-    if faults:
-        raise LungError(f"{len(faults)} of {len(jobs) + len(faults) - len(failed)} scans were skipped; see above")
+    unusable = [one for one in skipped if one.is_fault]
+    if unusable or failed:
+        raise LungError(f"{len(unusable + failed)} of {len(jobs) + len(unusable)} scans were skipped; see above")
 
 
 if __name__ == "__main__":
