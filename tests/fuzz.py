@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pydicom
+from conftest import make_row
 from corpus import phantom, write
 
 from lungct import LungError
@@ -17,7 +18,7 @@ from lungct.files import read_npy
 from lungct.scans.dicom import find_series, open_series
 from lungct.scans.nifti import open_nifti
 from lungct.settings import TABLE, load, write_conf
-from lungct.slices import COLUMNS, read_manifest, write_manifest
+from lungct.slices import read_manifest, write_manifest
 
 TAGS = (
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"),
@@ -100,7 +101,7 @@ def conf(folder: Path, rng: np.random.Generator) -> None:
 
 def manifest(folder: Path, rng: np.random.Generator) -> None:
     path = folder / "manifest.csv"
-    write_manifest(path, [dict.fromkeys(COLUMNS, "7") for _ in range(4)])
+    write_manifest(path, [make_row("A", z) for z in range(4)])
     path.write_bytes(damage(path.read_bytes(), rng))
     read_manifest(path)
 
