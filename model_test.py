@@ -11,6 +11,7 @@ Run     python model_test.py                predicts what has not been predicted
 """
 
 import argparse
+import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -56,6 +57,8 @@ from lungct.slices import (
 )
 from lungct.weights import SHIPPED, checksum
 
+DICOM_UID = re.compile(r"\d+(\.\d+)+")
+
 
 @dataclass(frozen=True)
 class PredictSettings:
@@ -99,7 +102,7 @@ def choose_weights(path: Path, default: Path) -> Path:
 def seen_in_training(card: dict, row: SliceRow) -> str:
     """Whether a patient took part in the training: no, train or val; unknown for a file that names no patient."""
     parts = [part for part, names in card.get("patients", {}).items() if row.patient_id in names]
-    names_patient = row.series_uid.replace(".", "").isdigit()  # a DICOM UID; else a file's name
+    names_patient = DICOM_UID.fullmatch(row.series_uid)  # else it is a file's name
     return parts[0] if parts else "no" if names_patient else "unknown"
 
 

@@ -16,7 +16,7 @@ from lungct.files import file_stamps, is_dir_path, read_npy
 from lungct.masks.check import check_is_lung, check_place
 from lungct.masks.read_dicom import index_folder, read_dicom_label, series_of
 from lungct.scans.geometry import MAX_VOXELS, Scan
-from lungct.scans.nifti import read_volume
+from lungct.scans.nifti import read_volume, volume_files
 from lungct.slices import safe_name
 
 ARRAY_ENDINGS = (".npz", ".npy")  # which do not say where they lie
@@ -129,7 +129,7 @@ def _lobe_folders(folder: Path, name: str) -> list[Path]:
 
 def label_files(label: Path) -> list[Path]:
     """The files that a label is read from."""
-    return sorted(label.glob(LOBE_FILES)) if label.is_dir() else [label]
+    return sorted(label.glob(LOBE_FILES)) if label.is_dir() else list(volume_files(label))
 
 
 def label_stamps(label: Path, codes: tuple[int, ...]) -> list:
