@@ -83,10 +83,13 @@ def make_row(scan: str, z_index: int, **changes) -> SliceRow:
     return replace(row, **changes)
 
 
-def run(script: str, *flags: object, cwd: Path, status: int = 0) -> str:
-    """Run a script in a folder; returns what it printed, errors first; fails the test on another exit status."""
+def run(script: str, *flags: object, cwd: Path, status: int = 0, launcher: tuple[str, ...] = ()) -> str:
+    """Run a script in a folder; returns what it printed, errors first; fails the test on another exit status.
+
+    launcher: what stands between python and the script, such as torchrun
+    """
     env = {**os.environ, "PYTHONPATH": "", "MPLBACKEND": "Agg"}
-    command = [sys.executable, str(ROOT / script), *map(str, flags)]
+    command = [sys.executable, *launcher, str(ROOT / script), *map(str, flags)]
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=500, check=False)
     text = done.stderr + done.stdout
     assert done.returncode == status, text
