@@ -262,8 +262,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", type=Path, metavar="PATH", help="masks instead of ours (docs/own_data.md says which)"
     )
-    series_help = "of each patient in --dicom: the CT series with most slices, or all of them"
-    parser.add_argument("--series", choices=("largest", "all"), default="largest", help=series_help)
+    parser.add_argument("--series", choices=("largest", "all"), default="largest", help="of each patient in --dicom")
     parser.add_argument("--label-values", type=parse_values, default=(), metavar="LIST", help="the masks' lung: 1,2,3")
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="any DICOM tree instead of LIDC-IDRI")
@@ -308,12 +307,13 @@ def main(argv: list[str] | None = None) -> None:
     tasks, unlabelled = make_tasks(jobs, options)
     skipped += unlabelled
     with exclusive_lock(ct_root.parent):
-        workers = settings.workers or os.cpu_count()
-        rows, failed, warned = prepare_all(tasks, options, workers, flags.scheduler, flags.add)
+        rows, failed, warned = prepare_all(
+            tasks, options, settings.workers or os.cpu_count(), flags.scheduler, flags.add
+        )
         print_report(rows, skipped + failed, warned, options)
-    faults = failed + [one for one in skipped if one.is_fault]
-    if faults:
-        raise LungError(f"{len(faults)} of {len(jobs) + len(faults) - len(failed)} scans were skipped; see above")
+    unusable = [one for one in skipped if one.is_fault]
+    if unusable or failed:
+        raise LungError(f"{len(unusable + failed)} of {len(jobs) + len(unusable)} scans were skipped; see above")
 
 
 if __name__ == "__main__":

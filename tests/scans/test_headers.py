@@ -12,7 +12,16 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from lungct import LungError
 from lungct.phantom.lidc_tree import write_series
-from lungct.scans.headers import HEAD_BYTES, Header, NeedsPydicom, parse_header, read_by_pydicom, read_header
+from lungct.scans.headers import (
+    HEAD_BYTES,
+    Header,
+    NeedsPydicom,
+    parse_header,
+    read_by_pydicom,
+    read_dataset,
+    read_header,
+)
+from lungct.scans.hu import stored_values
 from lungct.scans.lidc import LidcScan
 
 DAMAGED = 400
@@ -156,3 +165,33 @@ def test_real_headers_are_read_as_pydicom_reads_them(real_data):
         assert values == read_by_pydicom(path).values, path
         walked += 1
     assert walked > 0.9 * len(files)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("walked", [True, False])
+def test_dicom_without_preamble_is_read(slice_file, tmp_path, syntax, walked):
+    known = read_header(slice_file)
+    dataset = pydicom.dcmread(slice_file)
+    pixels = dataset.pixel_array
+    if not walked:
+        dataset.PatientID = "Müller 1"
+        dataset.SpecificCharacterSet = "ISO_IR 100"
+    implicit = syntax == ImplicitVRLittleEndian
+    bare = Dataset(dataset)
+    pydicom.dcmwrite(tmp_path / "a", bare, implicit_vr=implicit, little_endian=True, enforce_file_format=False)
+    assert (tmp_path / "a").read_bytes()[:2] == b"\x08\x00"
+    header = read_header(tmp_path / "a")
+    assert header.text("SeriesInstanceUID") == known.text("SeriesInstanceUID")
+    assert header.text("PatientID") == ("LIDC-IDRI-0001" if walked else "Müller 1")
+    if walked:
+        assert parse_header((tmp_path / "a").read_bytes()[:HEAD_BYTES]) == known.values
+    np.testing.assert_array_equal(stored_values(read_dataset(tmp_path / "a")), pixels)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x08\x00", b"\x08\x00\x90\x00" + b"x" * 200, b"\x02\x00\x00\x00" + b"\0" * 200, b"words " * 40],
+)
+def test_what_is_no_dicom_is_none(tmp_path, content):
+    (tmp_path / "a").write_bytes(content)
+    assert read_header(tmp_path / "a") is None

@@ -55,6 +55,20 @@ def test_pixels_taken_as_they_lie_are_those_that_pydicom_decodes(tmp_path, synta
     np.testing.assert_array_equal(dataset.pixel_array, stored[0])
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, of the bits that are not used
+@pytest.mark.parametrize("signed", [0, 1])
+@pytest.mark.parametrize(("bits", "high"), [(12, 11), (13, 12), (15, 14), (12, 15)])
+def test_bits_that_are_not_stored_do_not_count(tmp_path, signed, bits, high):
+    dirty = np.random.default_rng(3).integers(0, 2**16, (24, 32)).astype("<u2")  # an overlay, or no copy of the sign
+    tags = {"PixelRepresentation": signed, "BitsStored": bits, "HighBit": high, "PixelData": dirty.tobytes()}
+    write_series(tmp_path, WHO, np.zeros((1, 24, 32), np.int16), SPACING_MM, **tags)
+    found = stored_values(pydicom.dcmread(tmp_path / "1-001.dcm"))
+    np.testing.assert_array_equal(found, pydicom.dcmread(tmp_path / "1-001.dcm").pixel_array)
+    if high == bits - 1:
+        value = dirty.astype(int) % 2**bits
+        np.testing.assert_array_equal(found, np.where(signed and value >= 2 ** (bits - 1), value - 2**bits, value))
+
+
 def chest() -> np.ndarray:
     """(2, 40, 60) HU: a third each of air, lung and soft tissue."""
     return np.repeat([-1000, -850, 40], 20).astype(np.int16) * np.ones((2, 40, 1), np.int16)
