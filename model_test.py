@@ -178,7 +178,7 @@ def whole_file(rows: list[SliceRow], lung: np.ndarray, predictor: Predictor, tas
         return {f"{name}.nii.gz": content} if content else {}, flags
     from lungct.masks import write_dicom  # two seconds to import; few ask for it
 
-    scan = write_dicom.find_scan(task.dicom_root, rows[0].series_uid)
+    scan = write_dicom.find_scan(task.dicom_root, rows[0].series_uid, frame_of(rows))
     return {f"{name}.seg.dcm": write_dicom.encode(sides, scan, predictor.card["sha256"][:12])}, []
 
 

@@ -84,6 +84,12 @@ def check_place(path: Path, mask: Frame, scan: Frame) -> np.ndarray:
     raise LungError(f"{path}: does not lie on the CT: {describe(mask)}; the CT: {describe(scan)}; {advice}")
 
 
+def lies_on(mask: Frame, scan: Frame) -> bool:
+    """Whether a mask has the very slices of a scan."""
+    same_size = len(mask) == len(scan) and mask.shape == scan.shape
+    return same_size and off_voxels(mask, scan) <= MAX_OFF
+
+
 def describe(frame: Frame) -> str:
     """Where a volume lies, for a message."""
     corner = ", ".join(f"{mm:.1f}" for mm in frame.corners_mm[0])

@@ -4,6 +4,7 @@ One file a scan: NIfTI, MetaImage, NRRD, NumPy, DICOM SEG or RTSTRUCT; or TotalS
 Z slices, H rows, W columns.
 """
 
+import re
 import zipfile
 from collections.abc import Iterable
 from functools import cache
@@ -16,12 +17,13 @@ from lungct.files import file_stamps, is_dir_path, read_npy
 from lungct.masks.check import check_is_lung, check_place
 from lungct.masks.read_dicom import index_folder, read_dicom_label, series_of
 from lungct.scans.geometry import MAX_VOXELS, Scan
-from lungct.scans.nifti import read_volume, volume_files
-from lungct.slices import safe_name
+from lungct.scans.nifti import VOLUME_ENDINGS, read_volume, volume_files
 
 ARRAY_ENDINGS = (".npz", ".npy")  # which do not say where they lie
-ENDINGS = (".nii.gz", ".nii", *ARRAY_ENDINGS, ".mhd", ".mha", ".nrrd")
+ENDINGS = (*VOLUME_ENDINGS, *ARRAY_ENDINGS)
 MAX_BYTES = MAX_VOXELS  # unpacked
+DICOM_UID = re.compile(r"\d+(\.\d+)+")
+UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")  # in a file name
 NNUNET_CHANNEL = "_0000"  # imagesTr/case_0000.nii.gz has its label in labelsTr/case.nii.gz
 LOBE_FILES, LOBES = "lung_*_lobe_*.nii.gz", 5  # of TotalSegmentator's folder `segmentations`
 
@@ -96,9 +98,11 @@ def _check_file(path: Path, names: tuple[str, ...], alone: bool) -> Path:
 
 def _variants(names: tuple[str, ...]) -> list[str]:
     """File names to try, those that mean one scan first: series UID, scan, patient."""
+    *others, series = names
+    by_uid = DICOM_UID.fullmatch(series)  # that of a volume is its file's name, which may be "ct" for every patient
     tried = []
-    for name in reversed(names):
-        tried += [name, name.removesuffix(NNUNET_CHANNEL), safe_name(name)]
+    for name in (series, *reversed(others)) if by_uid else (*reversed(others), series):
+        tried += [name, name.removesuffix(NNUNET_CHANNEL), UNSAFE.sub("_", name)]
     return list(dict.fromkeys(tried))
 
 
@@ -123,7 +127,7 @@ def _files_by_name(folder: Path) -> dict[str, tuple[Path, ...]]:
 
 def _lobe_folders(folder: Path, name: str) -> list[Path]:
     """TotalSegmentator's output for a scan: <name>/segmentations/lung_upper_lobe_left.nii.gz and so on."""
-    inside = folder / safe_name(name)
+    inside = folder / UNSAFE.sub("_", name).lstrip(".")
     return [place for place in (inside / "segmentations", inside) if any(place.glob(LOBE_FILES))][:1]
 
 

@@ -4,6 +4,7 @@ Z slices, H rows, W columns.
 """
 
 import io
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -21,9 +22,11 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import generate_uid
 
 from lungct import LungError
-from lungct.scans.dicom import DicomScan, find_series, open_series
-from lungct.scans.geometry import from_lps
+from lungct.masks.check import lies_on
+from lungct.scans.dicom import DicomScan, find_parts, find_series, open_part
+from lungct.scans.geometry import Frame, from_lps
 from lungct.scans.headers import DECODE_ERRORS, first_line
+from lungct.scans.series import Slices
 from lungct.segmentation.left_right import LEFT, RIGHT
 
 LUNGS = (  # label, segment, SNOMED CT
@@ -42,14 +45,29 @@ def series_below(folder: Path) -> dict:
     return find_series(folder, unreadable=[])
 
 
-def find_scan(folder: Path, series_uid: str) -> DicomScan:
-    """The files of a predicted scan. Raises LungError where they are not below the folder."""
+def open_parts(files: Slices) -> Iterator[DicomScan]:
+    """The scans of a series: its grids, phases and acquisitions, of which one was predicted."""
+    for part in find_parts(files):
+        try:
+            yield open_part(part)
+        except LungError:  # a scout or reformat beside them
+            continue
+
+
+def find_scan(folder: Path, series_uid: str, frame: Frame) -> DicomScan:
+    """The files of a predicted scan, whose slices lie in `frame`. Raises LungError where they are not below."""
     found = [files for key, files in series_below(folder).items() if key.series_uid == series_uid]
     if not found:
         raise LungError(f"{folder} holds no series {series_uid}; say with --dicom where the scans lie")
     if len(found) > 1:
         raise LungError(f"{folder}: series {series_uid} is of {len(found)} patients or studies; give one with --dicom")
-    return open_series(found[0])
+    scans = [scan for scan in open_parts(found[0]) if lies_on(frame, scan.frame)]
+    if len(scans) != 1:
+        raise LungError(
+            f"{folder}: {len(scans)} scans of series {series_uid} have the slices of this prediction; a segmentation "
+            "can only refer to the slices of one"
+        )
+    return scans[0]
 
 
 def encode(sides: np.ndarray, scan: DicomScan, weights: str) -> bytes:

@@ -163,6 +163,12 @@ def test_the_name_of_one_scan_comes_before_that_of_its_patient(tmp_path):
     assert find_label(tmp_path, ("P", "P_scan2", "1.2.4")).name == "P_scan2.npy"
 
 
+def test_a_ct_that_is_called_so_for_every_patient_is_not_the_name_of_a_label(tmp_path):
+    for name in ("ct.nii.gz", "s0001.nii.gz"):
+        (tmp_path / name).touch()
+    assert find_label(tmp_path, ("s0001", "s0001", "ct")).name == "s0001.nii.gz"
+
+
 def test_two_masks_of_one_name_are_told(tmp_path):
     for name in ("P.npy", "P.nii.gz"):
         (tmp_path / name).touch()
@@ -220,14 +226,14 @@ def test_step_2_refuses_a_turned_mask_and_lists_the_values_that_it_took(tmp_path
     lung[1:5, 8:30, 5:20] = lung[1:6, 10:34, 30:50] = True
     ct_hu = np.where(lung, -850, 40).astype(np.int16)
     ct_hu[:, :2] = -1000
-    write_series(tmp_path / "ct", LidcScan("P", "1.2.3", "1.2.3.4"), ct_hu, (2.5, 0.7, 0.9))
-    flags = ("--test", "--dicom", "ct", "--labels", "P.npy")
-    np.save(tmp_path / "P.npy", lung[:, ::-1])
+    write_series(tmp_path / "ct", LidcScan("P1", "1.2.3", "1.2.3.4"), ct_hu, (2.5, 0.7, 0.9))
+    flags = ("--test", "--dicom", "ct", "--labels", "P1.npy")
+    np.save(tmp_path / "P1.npy", lung[:, ::-1])
     assert "with rows reversed" in run("prepare_lung_image.py", *flags, cwd=tmp_path, status=1)
-    np.save(tmp_path / "P.npy", np.where(lung, 7, 0) + np.where(lung & (np.arange(56) < 25), 1, 0))
-    assert "all values of P.npy are taken as lung: 7, 8" in run("prepare_lung_image.py", *flags, cwd=tmp_path)
+    np.save(tmp_path / "P1.npy", np.where(lung, 7, 0) + np.where(lung & (np.arange(56) < 25), 1, 0))
+    assert "all values of P1.npy are taken as lung: 7, 8" in run("prepare_lung_image.py", *flags, cwd=tmp_path)
     run("prepare_lung_image.py", *flags, "--label-values", "8", cwd=tmp_path)
-    stored = np.stack([np.load(f) for f in sorted((tmp_path / "mydata/Image_test/lung/P").glob("*.npy"))])
+    stored = np.stack([np.load(f) for f in sorted((tmp_path / "mydata/Image_test/lung/P1").glob("*.npy"))])
     np.testing.assert_array_equal(stored != -2048, lung & (np.arange(56) < 25))
 
 

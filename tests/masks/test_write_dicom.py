@@ -1,5 +1,7 @@
 """Predicted lungs as DICOM SEG: what highdicom reads back is what was predicted, slice by slice."""
 
+from dataclasses import replace
+
 import highdicom
 import numpy as np
 import pydicom
@@ -31,7 +33,8 @@ def test_highdicom_reads_both_lungs_back_on_the_slices_of_the_source(tmp_path, f
     write_series(
         tmp_path / "ct", WHO, np.zeros(SHAPE, np.int16), SPACING_MM, ImageOrientationPatient=frame, PatientName="Doe^J"
     )
-    scan = write_dicom.find_scan(tmp_path / "ct", WHO.series_uid)
+    (files,) = find_series(tmp_path / "ct").values()
+    scan = write_dicom.find_scan(tmp_path / "ct", WHO.series_uid, open_series(files).frame)
     sides = np.random.default_rng(3).integers(0, 3, (len(scan), *scan.frame.shape)).astype(np.uint8)
     path = tmp_path / "seg" / "a.dcm"
     path.parent.mkdir()
@@ -51,7 +54,19 @@ def test_highdicom_reads_both_lungs_back_on_the_slices_of_the_source(tmp_path, f
 def test_masks_of_another_scan_are_told(tmp_path):
     write_series(tmp_path, WHO, np.zeros(SHAPE, np.int16), SPACING_MM)
     with pytest.raises(LungError, match="5 slices"):
-        write_dicom.encode(np.zeros((4, 24, 32), np.uint8), write_dicom.find_scan(tmp_path, WHO.series_uid), "0")
+        write_dicom.encode(np.zeros((4, 24, 32), np.uint8), open_series(*find_series(tmp_path).values()), "0")
+
+
+def test_of_two_grids_in_a_series_that_of_the_prediction_is_found(tmp_path):
+    write_series(tmp_path / "whole", WHO, np.zeros(SHAPE, np.int16), SPACING_MM)
+    whole = open_series(*find_series(tmp_path / "whole").values())
+    write_series(tmp_path / "near", WHO, np.zeros(SHAPE, np.int16), (2.5, 0.4, 0.4))
+    near = open_series(*find_series(tmp_path / "near").values())
+    for scan in (whole, near):
+        assert write_dicom.find_scan(tmp_path, WHO.series_uid, scan.frame).files == scan.files
+    elsewhere = replace(near.frame, corners_mm=near.frame.corners_mm + 50)
+    with pytest.raises(LungError, match=r"0 scans of series .* have the slices"):
+        write_dicom.find_scan(tmp_path, WHO.series_uid, elsewhere)
 
 
 def test_step_5_writes_it_and_says_where_it_looked_for_the_scan(tmp_path):
