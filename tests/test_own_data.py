@@ -11,6 +11,7 @@ from lungct.phantom.lidc_tree import write_series
 from lungct.scans.dicom import find_series, open_series
 from lungct.scans.lidc import LidcScan
 from lungct.scans.nifti import nifti_bytes, open_nifti
+from lungct.slices import safe_name
 
 PAGE = (ROOT / "docs" / "own_data.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^python (\w+\.py)(.*)$", PAGE, re.MULTILINE)
@@ -44,5 +45,6 @@ def test_the_commands_of_the_page_give_fine_tuned_weights_and_lungs(tmp_path):
         assert {row["label_source"] for row in csv.DictReader(file)} == {f"Smith {seed}.nii.gz" for seed in range(3)}
     card = json.loads((tmp_path / "runs/lung/unet_model.json").read_text())
     assert card["validation"]["val_dice"] > 0.95
-    lung = open_nifti(tmp_path / "predictions/patient_Smith_7/Smith_7.nii.gz").read() > 0
+    name = safe_name("Smith 7")
+    lung = open_nifti(tmp_path / f"predictions/patient_{name}/{name}.nii.gz").read() > 0
     assert 2 * (lung & truth).sum() / (lung.sum() + truth.sum()) > 0.95

@@ -17,8 +17,8 @@ from lungct.slices import CT_RANGE_HU
 
 PADDING_HU = CT_RANGE_HU[0]
 ROTATION_DEG, ZOOM, STRETCH, SHIFT = 20, (0.6, 1.5), 0.1, 0.15  # rotation, size, width to depth, share of the slice
-P_MIRROR = 0.5  # rng for columns, and for rows: a prone or feet-first patient
-P_OPACITY, OPACITY_HU = 0.25, (-500, 120)  # rng of ground glass, consolidation, nodules; their HU
+P_MIRROR = 0.5  # chance for columns, and for rows: a prone or feet-first patient
+P_OPACITY, OPACITY_HU = 0.25, (-500, 120)  # chance of ground glass, consolidation, nodules; their HU
 OPACITY_KNOTS, OPACITY_LEVEL, OPACITY_EDGE = (
     (4, 20),
     (0.6, 2.2),
@@ -26,14 +26,14 @@ OPACITY_KNOTS, OPACITY_LEVEL, OPACITY_EDGE = (
 )  # across the slice; how little of it; how sharp
 P_BOWEL_GAS, BOWEL_GAS_HU, BOWEL_GAS_RADIUS = 0.7, -1000, (0.01, 0.1)  # bowel gas; its radius as a share of the slice
 SOFT_TISSUE_HU, FILLED_LUNG_HU = -200, 40  # tissue is above; what fills the lungs of a body that shall have none
-P_SECOND_BODY, ROOM_HU = 0.3, -700  # rng of another body in the room's air, which is below
-P_ROOM_OBJECT, ROOM_OBJECT_HU = 0.5, (-900, 200)  # rng, twice, of a thing in the room's air; its HU
+P_SECOND_BODY, ROOM_HU = 0.3, -700  # chance of another body in the room's air, which is below
+P_ROOM_OBJECT, ROOM_OBJECT_HU = 0.5, (-900, 200)  # chance, twice, of a thing in the room's air; its HU
 ROOM_OBJECT_RADIUS, ROOM_OBJECT_WIDTH = (0.05, 4), (0.003, 0.12)  # of the arc that it is, as shares of the slice
 CONTRAST_FACTOR = (0.5, 2.5)  # factor on what is above 0 HU: with and without contrast medium
 NOISE_HU, SHARPEN = 80, (-1.0, 0.7)  # deviation; smooth to sharp reconstruction kernel
-P_LOW_RES, LOW_RES_BLOCK = 0.25, (2, 4)  # rng of low resolution; pixels that become one
-P_MISCALIBRATED, SLOPE, LEVEL_HU = 0.5, 0.1, 100  # rng of another calibration of the scanner; how far off it is
-P_FOV_CIRCLE, FOV_RADIUS = 0.2, (0.8, 1.1)  # rng of a visible reconstruction circle; its radius in halves of the slice
+P_LOW_RES, LOW_RES_BLOCK = 0.25, (2, 4)  # chance of low resolution; pixels that become one
+P_MISCALIBRATED, SLOPE, LEVEL_HU = 0.5, 0.1, 100  # chance of another calibration of the scanner; how far off it is
+P_FOV_CIRCLE, FOV_RADIUS = 0.2, (0.8, 1.1)  # chance of a visible reconstruction circle; its radius in halves of the slice
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def add_second_body(ct_hu: Tensor, target: Tensor, rng: BatchRandom) -> Tensor:
 
 
 def add_room_object(ct_hu: Tensor, target: Tensor, rng: BatchRandom) -> Tensor:
-    """A cover, table, cushion or tube: an arc in the room's air, which may shut subset of it in; none of it is lung."""
+    """A cover, table, cushion or tube: an arc in the room's air, which may enclose some of it; none of it is lung."""
     size, (rows, cols) = len(ct_hu), ct_hu.shape[-2:]
     y, x = (torch.linspace(0, 1, n, device=ct_hu.device) for n in (rows, cols))
     radius, width = (rng.uniform(size, *map(math.log, ends)).exp() for ends in (ROOM_OBJECT_RADIUS, ROOM_OBJECT_WIDTH))

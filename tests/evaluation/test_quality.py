@@ -1,4 +1,4 @@
-"""Each oddity is told where it is, and none of a usual pair of lungs."""
+"""Each flag is raised where it is due, and none for a usual pair of lungs."""
 
 import numpy as np
 import pytest
