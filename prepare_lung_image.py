@@ -262,8 +262,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", type=Path, metavar="PATH", help="masks instead of ours (docs/own_data.md says which)"
     )
-    series_help = "of each patient in --dicom: the CT series with most slices, or all of them"
-    parser.add_argument("--series", choices=("largest", "all"), default="largest", help=series_help)
+    parser.add_argument("--series", choices=("largest", "all"), default="largest", help="of each patient in --dicom")
     parser.add_argument("--label-values", type=parse_values, default=(), metavar="LIST", help="the masks' lung: 1,2,3")
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="any DICOM tree instead of LIDC-IDRI")

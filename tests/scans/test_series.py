@@ -45,15 +45,8 @@ def sizes(folder):
 @pytest.mark.parametrize(
     ("patient_id", "answer"),
     [
-        ("P1", True),
-        ("1001", True),
-        ("LIDC-IDRI-0001", True),
-        ("0", False),
-        ("000", False),
-        ("", False),
-        ("ANONYMOUS", False),
-        ("张三", False),
-        ("P0", True),
+        *(("P1", True), ("P0", True), ("1001", True), ("LIDC-IDRI-0001", True)),
+        *(("0", False), ("000", False), ("", False), ("ANONYMOUS", False), ("张三", False)),
     ],
 )
 def test_an_id_identifies_with_a_digit(patient_id, answer):
