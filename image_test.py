@@ -17,8 +17,7 @@ from lungct import LungError
 from lungct.evaluation.figures import GREEN, RED, WINDOWS_HU, contact_sheet, overlay, save_png
 from lungct.evaluation.metrics import dice
 from lungct.files import read_npy
-from lungct.scans.dicom import find_series, open_series
-from lungct.scans.headers import read_header
+from lungct.scans.dicom import find_series, open_series, read_slices
 from lungct.scans.nifti import has_ending, open_nifti
 from lungct.settings import CONF_NAME, default_values, load, make_record, run_step
 from lungct.slices import is_lung, slice_order
@@ -98,10 +97,10 @@ def open_slices(folder: Path, conf: Path, only: str | None = None) -> Stack:
 def open_dicom(path: Path) -> Stack:
     """One DICOM file, or the CT series with most slices below a folder."""
     if path.is_file():
-        header = read_header(path)
-        if header is None:
+        headers = read_slices(path)
+        if not headers:
             raise LungError(f"{path}: neither .npy, NIfTI nor DICOM")
-        scan = open_series([(path, header)])
+        scan = open_series([(path, header) for header in headers])
     else:
         series = find_series(path)
         if not series:

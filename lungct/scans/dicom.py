@@ -33,6 +33,7 @@ from lungct.scans.geometry import (
 )
 from lungct.scans.headers import DECODE_ERRORS, Header, first_line, read_dataset, read_header
 from lungct.scans.hu import stored_values, to_hu
+from lungct.scans.multiframe import FRAME, decode_frames, is_enhanced, read_frame_headers
 from lungct.scans.series import (
     SeriesKey,
     Slices,
@@ -52,17 +53,30 @@ SINGLE_SLICE_MM = 5.0  # of a slice that does not say how thick it is
 
 @dataclass(frozen=True)
 class DicomScan(Scan):
-    """One file a slice; `part` tells scans of one series UID apart, empty for the one to use first."""
+    """A file a slice, or a frame of a file.
+
+    files:  of each slice; the same one for all where it holds them all
+    part:   tells scans of one series UID apart, empty for the one to use first
+    frames: of each slice, its place in its file; empty where a file is a slice
+    """
 
     study_uid: str = ""
     part: str = ""
+    frames: tuple[int, ...] = ()
 
     def _read_slice(self, z_index: int) -> np.ndarray:
         path = self.files[z_index]
         try:
-            dataset = read_dataset(path)
-            hu = to_hu(stored_values(dataset), float(dataset.RescaleSlope), float(dataset.RescaleIntercept))
-            hu = to_lps(hu, dataset.ImageOrientationPatient)
+            if self.frames:
+                stored, headers = decode_frames(path, path.stat().st_mtime_ns)
+                header, pixels = headers[self.frames[z_index]], stored[self.frames[z_index]]
+                (slope,), (intercept,) = header.numbers("RescaleSlope"), header.numbers("RescaleIntercept")
+                orientation = header.numbers("ImageOrientationPatient")
+            else:
+                dataset = read_dataset(path)
+                pixels, orientation = stored_values(dataset), dataset.ImageOrientationPatient
+                slope, intercept = float(dataset.RescaleSlope), float(dataset.RescaleIntercept)
+            hu = to_lps(to_hu(pixels, slope, intercept), orientation)
         except DECODE_ERRORS as error:
             raise LungError(f"{path}: cannot decode the pixels ({first_line(error)})") from error
         if hu.shape != self.frame.shape:
@@ -80,19 +94,29 @@ def find_series(
     series: dict[SeriesKey, Slices] = {}
     for path in files_below(folder):
         try:
-            header = read_header(path)
+            headers = read_slices(path)
         except LungError as error:
             if unreadable is None:
                 raise
             unreadable.append(error)
             continue
-        if header is None:
-            continue
-        if progress is not None:
+        if headers and progress is not None:
             progress.update()
-        if header.text("Modality") == "CT":
-            series.setdefault(key_of(header), []).append((path, header))
+        for header in headers:
+            if header.text("Modality") == "CT":
+                series.setdefault(key_of(header), []).append((path, header))
     return series
+
+
+def read_slices(path: Path) -> list[Header]:
+    """The header of each slice in a file, one but for enhanced CT; none where it is no DICOM. Raises LungError."""
+    header = read_header(path)
+    if header is None or not is_enhanced(header):
+        return [header] if header else []
+    try:
+        return read_frame_headers(path) or [header]
+    except DECODE_ERRORS as error:
+        raise LungError(f"{path}: cannot read the places of its frames ({first_line(error)})") from error
 
 
 def find_series_folder(patient_folder: Path, study_uid: str, series_uid: str) -> Path | None:
@@ -164,7 +188,7 @@ def _open_part(files: Slices, warnings: list[str], part: str) -> DicomScan:
         raise LungError(f"{folder}: {never_a_scan(first)}; export the axial series")
     for path, header in files:
         if header.integer("NumberOfFrames") > 1:
-            raise LungError(f"{path}: a multi-frame file; split it into one file a slice first")
+            raise LungError(f"{path}: a multi-frame file that does not say where its frames lie; export it again")
         if missing_tags(header):
             raise LungError(f"{path}: no {', '.join(missing_tags(header))} in the header")
     rows, cols = first.integer("Rows"), first.integer("Columns")
@@ -195,6 +219,7 @@ def _open_part(files: Slices, warnings: list[str], part: str) -> DicomScan:
         warnings=tuple(warnings),
         study_uid=key.study_uid,
         part=part,
+        frames=tuple(header.integer(FRAME) for _, header in files) if first.text(FRAME) else (),
     )
 
 
