@@ -17,7 +17,8 @@ from lungct import LungError
 from lungct.evaluation.figures import GREEN, RED, WINDOWS_HU, contact_sheet, overlay, save_png
 from lungct.evaluation.metrics import dice
 from lungct.files import read_npy
-from lungct.scans.dicom import find_series, open_series, read_slices
+from lungct.scans.dicom import open_series, read_slices
+from lungct.scans.find import open_largest
 from lungct.scans.nifti import has_ending, open_nifti
 from lungct.settings import CONF_NAME, default_values, load, make_record, run_step
 from lungct.slices import is_lung, slice_order
@@ -102,10 +103,7 @@ def open_dicom(path: Path) -> Stack:
             raise LungError(f"{path}: neither .npy, NIfTI nor DICOM")
         scan = open_series([(path, header) for header in headers])
     else:
-        series = find_series(path)
-        if not series:
-            raise LungError(f"{path} holds neither .npy slices nor CT in DICOM")
-        scan = open_series(max(series.values(), key=len))
+        scan = open_largest(path)
     return Stack(scan.read(), [f"{scan.patient_id}  z {z:.1f} mm" for z in scan.frame.z_mm])
 
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from lungct import LungError
 from lungct.device import pick_amp, pick_device, to_device
-from lungct.scans.dicom import find_series, open_series
+from lungct.scans.find import open_largest
 from lungct.scans.geometry import Frame
 from lungct.scans.hu import check_hu_range
 from lungct.scans.nifti import VOLUME_ENDINGS, has_ending, open_nifti
@@ -133,10 +133,7 @@ def read_ct(path: Path | str) -> tuple[np.ndarray, Frame]:
     """
     path = Path(path).expanduser()
     if path.is_dir():
-        series = find_series(path)
-        if not series:
-            raise LungError(f"{path} holds no CT in DICOM; give the folder that holds the .dcm files")
-        scan = open_series(max(series.values(), key=len))
+        scan = open_largest(path)
     elif not path.is_file():
         raise LungError(f"{path} does not exist")
     elif not has_ending(path):

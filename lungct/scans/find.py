@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from lungct import LungError
 from lungct.files import short_hash
-from lungct.parallel import Skipped, count
+from lungct.parallel import Skipped, count, some_of
 from lungct.scans import lidc
 from lungct.scans.dicom import DicomScan, find_parts, find_series, find_series_folder, open_part, open_series
 from lungct.scans.geometry import Scan
@@ -135,6 +135,20 @@ def open_scans(all_files: list[Slices], every_part: bool) -> tuple[list[DicomSca
     if originals:
         refused += [Skipped(f"series {scan.series_uid}", reason) for reason, scan in scans if reason]
     return sorted(originals or [scan for _, scan in scans], key=lambda scan: (-len(scan), scan.series_uid)), refused
+
+
+def open_largest(folder: Path) -> DicomScan:
+    """The CT series with most slices of the one patient below a folder. Raises LungError for none, or for more."""
+    series = find_series(folder)
+    patients = {key.patient_id for key in series}
+    if not series:
+        raise LungError(f"{folder} holds no CT in DICOM; give the folder that holds the .dcm files")
+    if len(patients) > 1:
+        raise LungError(f"{folder} holds {len(patients)} patients; give the folder of one: {some_of(sorted(patients))}")
+    scans, refused = open_scans(list(series.values()), every_part=False)
+    if not scans:
+        raise LungError(refused[0].reason)
+    return scans[0]
 
 
 def name_scan(scan: DicomScan, is_first: bool) -> str:

@@ -33,7 +33,10 @@ CONTRAST_FACTOR = (0.5, 2.5)  # factor on what is above 0 HU: with and without c
 NOISE_HU, SHARPEN = 80, (-1.0, 0.7)  # deviation; smooth to sharp reconstruction kernel
 P_LOW_RES, LOW_RES_BLOCK = 0.25, (2, 4)  # chance of low resolution; pixels that become one
 P_MISCALIBRATED, SLOPE, LEVEL_HU = 0.5, 0.1, 100  # chance of another calibration of the scanner; how far off it is
-P_FOV_CIRCLE, FOV_RADIUS = 0.2, (0.8, 1.1)  # chance of a visible reconstruction circle; its radius in halves of the slice
+P_FOV_CIRCLE, FOV_RADIUS = (
+    0.2,
+    (0.8, 1.1),
+)  # chance of a visible reconstruction circle; its radius in halves of the slice
 
 
 @dataclass(frozen=True)

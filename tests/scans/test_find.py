@@ -16,6 +16,7 @@ from lungct.scans.find import (
     make_names_unique,
     nifti_jobs,
     open_job,
+    open_largest,
 )
 from lungct.scans.geometry import Frame
 from lungct.scans.lidc import LidcScan, find_scans, load_pylidc, scans_without_nodules
@@ -250,3 +251,18 @@ def test_the_second_scan_of_a_lidc_patient_keeps_its_name_without_the_first(tmp_
     (job,), (left_out,) = lidc_jobs(tmp_path)
     assert (job.scan, job.series_uid) == (f"{twice}_scan2", second.series_uid)
     assert (left_out.scan, left_out.is_fault) == (twice, False)
+
+
+def test_of_a_folder_the_one_patient_s_largest_original_is_opened(tmp_path):
+    write_one(tmp_path / "1" / "few", "P1", "1.2.1", CT_HU[:2])
+    write_one(tmp_path / "1" / "axial", "P1", "1.2.2", CT_HU[:3])
+    write_one(tmp_path / "1" / "mip", "P1", "1.2.3", ImageType=["DERIVED", "SECONDARY", "AXIAL", "MIP"])
+    assert open_largest(tmp_path / "1").series_uid == "1.2.2"
+    with pytest.raises(LungError, match="no slices in HU"):
+        open_largest(tmp_path / "1" / "mip")
+    write_one(tmp_path / "2", "P2", "1.2.4")
+    with pytest.raises(LungError, match="holds 2 patients; give the folder of one: P1, P2"):
+        open_largest(tmp_path)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(LungError, match="holds no CT in DICOM"):
+        open_largest(tmp_path / "none")
