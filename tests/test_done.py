@@ -6,13 +6,14 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from corpus import phantom
+from corpus import MATRIX, phantom
 
 import model_test
 import prepare_lung_image as step
 from lungct import LungError
 from lungct.evaluation.report import ScanScore
 from lungct.files import read_table
+from lungct.phantom.render import make_patient
 from lungct.slices import read_manifest
 
 TEST = Path("mydata/Image_test")
@@ -76,7 +77,10 @@ def test_a_slice_removed_or_put_in_by_hand_is_noticed(change):
 
 def test_a_corrected_label_is_taken_and_scored():
     write_nifti("a/scan.nii.gz", CT_HU)
-    for lung in (CT_HU < -500, CT_HU < -600):
+    whole = make_patient(2, MATRIX, slice_mm=20.0).lung
+    upper_half = whole.copy()
+    upper_half[: len(whole) // 2] = False
+    for lung in (upper_half, whole):
         write_nifti("masks/scan.nii.gz", lung.astype(np.uint8))
         prepare("--nifti", "a", "--labels", "masks")
         np.testing.assert_array_equal(stored("lung")["scan"] != -2048, lung)

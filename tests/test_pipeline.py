@@ -218,7 +218,7 @@ def test_steps_in_the_wrong_order_say_what_to_run(tmp_path):
 
 def test_two_commands_find_the_lungs_of_anybody_with_the_shipped_weights(lidc_tree, tmp_path):
     scan = ("--dicom", lidc_tree / "LIDC-IDRI_test", "--labels", lidc_tree / "reference")
-    assert "the defaults hold" in run("prepare_lung_image.py", "--test", *scan, cwd=tmp_path)
+    assert "using the defaults" in run("prepare_lung_image.py", "--test", *scan, cwd=tmp_path)
     text = run("model_test.py", cwd=tmp_path)
     assert "predicting with the shipped weights" in text
     (score,) = table(tmp_path / "predictions" / "scores.csv")
