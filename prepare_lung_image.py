@@ -97,9 +97,18 @@ class Task:
     fingerprint: str
 
 
+def source_of(job: Job, options: PrepareOptions) -> str:
+    """Where a scan lies, from the manifest's folder, so that a study can be moved as a whole."""
+    place, start = job.location.resolve(), options.ct_root.parent.resolve()
+    try:
+        return Path(os.path.relpath(place, start)).as_posix()
+    except ValueError:  # on another drive of Windows
+        return str(place)
+
+
 def make_task(job: Job, label: Path | None, options: PrepareOptions) -> Task:
     """Take the fingerprint of what a scan's slices will be made from. Raises OSError."""
-    made_from = [job.series_uid, str(job.location.resolve()), file_stamps(job.files)]
+    made_from = [job.series_uid, source_of(job, options), file_stamps(job.files)]
     label_from = label_stamps(label, options.label_values) if label else LABEL_MAKER if options.lung_root else NO_LABEL
     return Task(job, label, fingerprint(__version__, made_from, label_from, options.selection, options.any_values))
 
@@ -159,7 +168,7 @@ def prepare_scan(task: Task, options: PrepareOptions) -> tuple[list[SliceRow], t
         "series_uid": scan.series_uid,
         "label_source": source,
         "selection": options.selection,
-        "source": str(job.location.resolve()),
+        "source": source_of(job, options),
         "fingerprint": task.fingerprint,
     }
     rows = [

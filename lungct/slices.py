@@ -33,7 +33,7 @@ class SliceRow:
     source_axes:      how the slices lay in their file, as `Frame` says it
     lung_px:          -1 where there is no lung slice
     selection:        which slices of the scan were asked for
-    source:           the folder or file that the scan came from
+    source:           the folder or file that the scan came from, as seen from the manifest
     fingerprint:      of that input, the label and the options: another one means that the scan is made again
     """
 

@@ -65,14 +65,16 @@ def make_home(folder: Path) -> None:
 
 
 def snapshot(folder: Path) -> dict[str, str]:
-    """What the steps have written, by file: a checksum; times and the order inside archives do not count."""
+    """What the steps have written, by file: a checksum; times (and the fingerprints of tables, which hold them) and the
+    order inside archives do not count.
+    """
     found = {}
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != LOCK_NAME)
     for path in (p for p in files if p.relative_to(folder).parts[0] != "LIDC-IDRI"):
         name = str(path.relative_to(folder))
-        if path.name == "history.csv":
+        if path.name in ("history.csv", "manifest.csv", "scores.csv"):
             with path.open(newline="") as file:
-                found[name] = str([{**row, "seconds": ""} for row in csv.DictReader(file)])
+                found[name] = str([{**row, "seconds": "", "fingerprint": ""} for row in csv.DictReader(file)])
         elif path.name == "checkpoint.pth":
             state = torch.load(path, weights_only=True)
             found[name] = str({key: tensor.sum().item() for key, tensor in state["network"].items()})
