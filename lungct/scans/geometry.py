@@ -17,7 +17,7 @@ from lungct.slices import SliceRow
 SAME_PLACE_MM = 0.01
 AXIAL_COSINE = 0.8  # a gantry tilts by up to 30 degrees; anything steeper is no axial slice
 GAP_FACTOR = 1.5  # a step this much longer than the usual one means that a slice is missing
-PIXEL_LIMITS_MM, SLICE_LIMITS_MM = (0.05, 5.0), (0.05, 20.0)  # micro-CT to a coarse localising scan, and then some
+PIXEL_LIMITS_MM, SLICE_LIMITS_MM = (0.05, 10.0), (0.05, 20.0)  # micro-CT to a coarse localising scan, and then some
 MAX_VOXELS = 2**31  # 2,048 slices of 1,024 x 1,024; a file that claims more is damaged or means harm
 
 
