@@ -19,6 +19,7 @@ import platform
 import shutil
 import time
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,13 +28,14 @@ import torch
 
 from lungct import LungError
 from lungct.device import pick_amp, pick_device
-from lungct.evaluation.figures import contact_sheet, difference, overlay, save_curves, save_png
-from lungct.files import dicts_bytes, exclusive_lock, replace_file
+from lungct.evaluation.figures import contact_sheet, difference, overlay, save_png
+from lungct.files import exclusive_lock, replace_file, table_bytes
 from lungct.predict import predict_slices
 from lungct.settings import parse_step, run_step
 from lungct.slices import manifest_path, pixel_mm, read_manifest
 from lungct.training.data import SliceSet, batches, split_patients
 from lungct.training.distributed import join_processes
+from lungct.training.history import EpochRow, save_curves
 from lungct.training.resume import find_differences, training_input
 from lungct.training.trainer import Progress, Trainer, TrainSettings
 from lungct.weights import Model, checksum, load_weights, model_card, read_torch
@@ -41,7 +43,6 @@ from lungct.weights import Model, checksum, load_weights, model_card, read_torch
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-COLUMNS = ("epoch", "train_loss", "val_loss", "val_dice", "val_worst_dice", "learning_rate", "skipped", "seconds")
 CURVES = ("train_loss", "val_loss", "val_dice", "learning_rate")
 PICTURE_SLICES = 4
 
@@ -63,7 +64,7 @@ def save_weights(run: Path, trainer: Trainer, split: dict) -> None:
         trainer.model,
         sha256=checksum(path),
         best_epoch=trainer.progress.best_epoch,
-        validation=trainer.progress.history[-1],
+        validation=asdict(trainer.progress.history[-1]),
         patients=split,
         settings=settings,
         versions=versions,
@@ -101,22 +102,22 @@ def finish_epoch(run: Path, trainer: Trainer, split: dict, start: float, loss: f
     progress = trainer.progress
     progress.epoch += 1
     rate = trainer.optimiser.param_groups[0]["lr"]
-    values = (progress.epoch, loss, val_loss, val_dice, worst, rate, skipped, round(time.perf_counter() - start, 2))
-    progress.history.append(dict(zip(COLUMNS, values, strict=True)))
+    seconds = round(time.perf_counter() - start, 2)
+    progress.history.append(EpochRow(progress.epoch, loss, val_loss, val_dice, worst, rate, skipped, seconds))
     better = val_dice > progress.best_dice
     if better:
         progress.best_dice, progress.best_epoch = val_dice, progress.epoch
     if is_main:
         if better:
             save_weights(run, trainer, split)
-        replace_file(run / "history.csv", dicts_bytes(progress.history, COLUMNS))
+        replace_file(run / "history.csv", table_bytes(progress.history, EpochRow))
         save_curves(run / "training_and_validation_loss.png", progress.history)
         save_prediction(run, trainer)
         replace_file(run / "checkpoint.pth", torch_bytes(trainer.state()))  # last: an epoch counts when it is here
         note = "  best" if better else ""
         note += f"  {skipped} steps skipped (loss not finite)" if skipped else ""
         scores = f"{loss:10.4f}  {val_loss:8.4f}  {val_dice:8.4f}  {worst:8.4f}"
-        print(f"{progress.epoch:5d}  {scores}  {values[-1]:7.1f}{note}")
+        print(f"{progress.epoch:5d}  {scores}  {seconds:7.1f}{note}")
     return progress.epoch - progress.best_epoch >= trainer.settings.patience
 
 
@@ -131,10 +132,10 @@ def open_tensorboard(folder: Path, fresh: bool) -> SummaryWriter:
     return SummaryWriter(folder)
 
 
-def write_scalars(board: SummaryWriter, row: dict) -> None:
+def write_scalars(board: SummaryWriter, row: EpochRow) -> None:
     """One epoch's row of the history."""
     for name in CURVES:
-        board.add_scalar(name, row[name], row["epoch"])
+        board.add_scalar(name, getattr(row, name), row.epoch)
     board.flush()
 
 

@@ -121,15 +121,6 @@ def table_bytes(rows: Iterable[object], kind: type) -> bytes:
     return buffer.getvalue().encode()
 
 
-def dicts_bytes(rows: Iterable[dict], columns: Iterable[str]) -> bytes:
-    """Rows as the bytes of a .csv file with a header line."""
-    buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, fieldnames=list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue().encode()
-
-
 def read_table(path: Path, kind: type) -> list:
     """The records of a .csv that `table_bytes` made. Raises LungError where it is damaged or of another version."""
     types = get_type_hints(kind)

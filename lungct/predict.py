@@ -24,7 +24,7 @@ from lungct.segmentation.body import find_body
 from lungct.segmentation.cleanup import clean_volume
 from lungct.segmentation.morphology import bounding_box, fine_box
 from lungct.slices import pixel_mm
-from lungct.weights import SHIPPED, Model, load_weights, normalise
+from lungct.weights import SHIPPED, Model, load_weights, scale_hu
 from UNet_nn import UNet, fold_norms
 
 BATCH = 8
@@ -55,7 +55,7 @@ def predict_slices(network: nn.Module, ct_hu: np.ndarray, window_hu: tuple[int, 
     lung = np.empty(ct_hu.shape, bool)
     for start in range(0, len(ct_hu), BATCH):
         batch = torch.from_numpy(np.require(ct_hu[start : start + BATCH], requirements="CW")).to(weight.device)
-        image = normalise(batch, window_hu)[:, None]  # (B, 1, H, W)
+        image = scale_hu(batch, window_hu)[:, None]  # (B, 1, H, W)
         if zoom != 1:
             image = F.interpolate(image, seen, mode="bilinear", antialias=True)
         logits = network(image.to(weight.dtype, memory_format=torch.channels_last))

@@ -30,7 +30,7 @@ class Model:
         return UNet(width=self.width, depth=self.depth, patch=self.patch, normalise=self.normalise)
 
 
-def normalise(ct_hu: Tensor, window_hu: tuple[int, int]) -> Tensor:
+def scale_hu(ct_hu: Tensor, window_hu: tuple[int, int]) -> Tensor:
     """HU to float32 in [-1, 1] by one fixed window, the same for every slice and every step."""
     low, high = window_hu
     return ((ct_hu.float() - low) * (2 / (high - low)) - 1).clamp_(-1, 1)

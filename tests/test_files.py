@@ -10,7 +10,6 @@ import pytest
 
 from lungct import LungError, files
 from lungct.files import (
-    dicts_bytes,
     exclusive_lock,
     file_stamps,
     files_below,
@@ -112,7 +111,6 @@ TABLE = 'scan,slices,dice\n"x,y",3,0.5\n"say ""z""",0,\n'
 
 def test_a_table_has_a_header_and_a_line_a_row():
     assert table_bytes(SCORES, Score).decode() == TABLE
-    assert dicts_bytes([vars(score) for score in SCORES], ("scan", "slices", "dice")).decode() == TABLE
 
 
 def test_records_are_read_back_typed(tmp_path):

@@ -8,7 +8,7 @@ import torch
 from conftest import ROOT
 
 from lungct import LungError
-from lungct.weights import Model, checksum, load_weights, model_card, normalise
+from lungct.weights import Model, checksum, load_weights, model_card, scale_hu
 
 MODEL = Model(width=4, depth=2, patch=2, normalise=True, window_hu=(-1000, 600), pixel_mm=0.8)
 
@@ -26,7 +26,7 @@ def save(tmp_path, content: bytes | None = None, **card):
 
 def test_window_maps_its_ends_to_minus_one_and_one():
     hu = torch.tensor([-3000, -1000, -200, 600, 3000], dtype=torch.int16)
-    assert normalise(hu, (-1000, 600)).tolist() == [-1, -1, 0, 1, 1]
+    assert scale_hu(hu, (-1000, 600)).tolist() == [-1, -1, 0, 1, 1]
 
 
 def test_weights_are_read_back(tmp_path):

@@ -117,24 +117,3 @@ def draw_overview(rows: Iterable[SliceRow], ct_root: Path, lung_root: Path | Non
 def save_png(path: Path, image: np.ndarray) -> None:
     """Write a picture, all or nothing."""
     replace_file(path, png_bytes(image))
-
-
-def save_curves(path: Path, history: list[dict]) -> None:
-    """Training and validation loss, and validation Dice, by epoch."""
-    from matplotlib.figure import Figure  # takes 0.5 s; prediction never needs it
-
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    epochs = [row["epoch"] for row in history]
-    left.plot(epochs, [row["train_loss"] for row in history], label="training")
-    left.plot(epochs, [row["val_loss"] for row in history], label="validation")
-    left.set(xlabel="epoch", ylabel="loss (Dice + cross-entropy)", yscale="log")
-    right.plot(epochs, [row["val_dice"] for row in history], label="mean")
-    right.plot(epochs, [row["val_worst_dice"] for row in history], label="worst slice")
-    right.set(xlabel="epoch", ylabel="validation Dice")
-    for axes in (left, right):
-        axes.legend()
-        axes.grid(alpha=0.3)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    replace_file(path, buffer.getvalue())

@@ -5,7 +5,7 @@ B batch, H rows, W columns.
 
 import copy
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,9 @@ from lungct.device import to_device
 from lungct.training.augment import augment
 from lungct.training.data import P_THICK_SLICE, SliceSet, batches
 from lungct.training.distributed import Processes, distribute
+from lungct.training.history import EpochRow
 from lungct.training.loss import count_overlap, lung_loss
-from lungct.weights import Model, normalise
+from lungct.weights import Model, scale_hu
 
 MAX_NON_FINITE_STEPS = 10  # skipped steps in a row that end the training
 EMA_DECAY = 0.99  # a step: the averaged weights are those of about the last hundred steps
@@ -62,7 +63,12 @@ class Progress:
     best_dice: float = -1.0
     best_epoch: int = 0
     amp: bool = False
-    history: list[dict] = field(default_factory=list)
+    history: list[EpochRow] = field(default_factory=list)
+
+    @classmethod
+    def from_state(cls, state: dict) -> "Progress":
+        """From what `asdict` made of one, as a checkpoint holds it."""
+        return cls(**{**state, "history": [EpochRow(**row) for row in state["history"]]})
 
 
 class Trainer:
@@ -111,7 +117,7 @@ class Trainer:
             ct_hu, target = augment(ct_hu, target, torch.Generator().manual_seed(int(rng.integers(2**63))))
         else:
             ct_hu, target = self.train_set.batch(numbers, self.device)
-        return normalise(ct_hu, self.model.window_hu).contiguous(memory_format=torch.channels_last), target
+        return scale_hu(ct_hu, self.model.window_hu).contiguous(memory_format=torch.channels_last), target
 
     def step(self, image: Tensor, target: Tensor, number: int, weight: float = 1.0) -> Tensor:
         """One update by this process's share of a batch; returns `weight` times its loss, NaN for a skipped step.
@@ -189,7 +195,7 @@ class Trainer:
         losses, counts, with_lung = [], [], []
         for numbers in np.array_split(np.arange(len(self.val_set)), -(-len(self.val_set) // self.settings.batch_size)):
             ct_hu, target = self.val_set.batch(numbers, self.device)
-            image = normalise(ct_hu, self.model.window_hu).contiguous(memory_format=torch.channels_last)
+            image = scale_hu(ct_hu, self.model.window_hu).contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.progress.amp):
                 logits = self.ema(image.to(self.precision))
             losses.append(float(lung_loss(logits, target)) * len(numbers))
@@ -222,7 +228,7 @@ class Trainer:
             "network": self.network.state_dict(),
             "average": self.ema.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "progress": vars(self.progress),
+            "progress": asdict(self.progress),
             "made_from": self.made_from,
         }
 
@@ -232,7 +238,7 @@ class Trainer:
             self.network.load_state_dict(state["network"])
             self.ema.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
-            self.progress = Progress(**state["progress"])
+            self.progress = Progress.from_state(state["progress"])
         except (LungError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error).splitlines()[0]
             raise LungError(

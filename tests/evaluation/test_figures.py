@@ -17,7 +17,6 @@ from lungct.evaluation.figures import (
     outline,
     overlay,
     overlay_png,
-    save_curves,
     to_grey,
 )
 
@@ -65,12 +64,6 @@ def test_contact_sheet_has_a_place_for_each():
     sheet = contact_sheet(tiles, list("abcde"), columns=3, side=40)
     assert sheet.shape == (80, 120, 3)
     assert sheet[20, 60].tolist() == [20, 20, 20]
-
-
-def test_curves_are_drawn(tmp_path):
-    row = {"epoch": 1, "train_loss": 1.0, "val_loss": 0.9, "val_dice": 0.5, "val_worst_dice": 0.2}
-    save_curves(tmp_path / "c.png", [row, {**row, "epoch": 2, "train_loss": 0.5}])
-    assert np.asarray(Image.open(tmp_path / "c.png").convert("L")).std() > 5
 
 
 def test_viewer_answers_to_keys_wheel_and_cursor(mask):

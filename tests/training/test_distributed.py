@@ -71,7 +71,7 @@ def results(made: trainer.Trainer) -> dict:
     """What must be the same in every process after a training."""
     states = {"network": made.network.state_dict(), "average": made.ema.state_dict()}
     progress = {name: value for name, value in vars(made.progress).items() if name != "history"}
-    return {**states, **progress, "skipped": [row["skipped"] for row in made.progress.history]}
+    return {**states, **progress, "skipped": [row.skipped for row in made.progress.history]}
 
 
 def load_both(conf: Path, name: str) -> list[dict]:
