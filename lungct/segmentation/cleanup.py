@@ -7,8 +7,15 @@ import cc3d
 import numpy as np
 
 from lungct.segmentation.body import AIR_TISSUE_HU, Body
-from lungct.segmentation.morphology import bounding_box, count_labels, enlarge, fill_slices, fill_volume, fine_box
-from lungct.segmentation.threshold import HOLE_MM2
+from lungct.segmentation.morphology import (
+    HOLE_MM2,
+    bounding_box,
+    count_labels,
+    enlarge,
+    fill_slices,
+    fill_volume,
+    fine_box,
+)
 
 MIN_PIECE_SHARE = 0.05  # of the largest piece of lung; smaller pieces are bowel gas, noise and the like
 MAX_GAS_SHARE = 0.3
