@@ -29,7 +29,6 @@ from UNet_nn import UNet, fold_norms
 
 BATCH = 8
 TRUNK_MARGIN_MM = 20  # around the trunk; a lung that the field of view cuts may reach so far beyond it
-TRUNK_GRID_MM = 3.2  # coarse enough to be quick, and fine enough to tell the trunk from what lies around it
 
 
 def for_prediction(network: UNet, device: torch.device, amp: bool) -> UNet:
@@ -115,7 +114,7 @@ def segment(
     given, ct_hu = ct_hu, as_volume(ct_hu, spacing_mm)
     if fault := check_hu_range(given):
         warnings.warn(f"ct_hu looks like {fault}, not HU: the lungs will be wrong", stacklevel=2)
-    body = find_body(ct_hu, spacing_mm, TRUNK_GRID_MM)
+    body = find_body(ct_hu, spacing_mm)
     trunk = (slice(None), *fine_box(bounding_box(body.hull, body.spacing_mm, TRUNK_MARGIN_MM), body.steps)[1:])
     zoom = integer_scale(pixel_mm(spacing_mm), predictor.model.pixel_mm)
     lung = np.zeros(ct_hu.shape, bool)

@@ -16,6 +16,8 @@ AIR_TISSUE_HU = -400  # half-way between aerated lung (-850) and soft tissue (50
 PADDING_HU = -1000  # outside the reconstruction circle scanners write a constant at or below air
 BODY_GRID_MM = 1.6
 HU_RANGE = (-1024, 300)  # clipped before averaging, so that bone and metal do not spill into their neighbours
+AIR_HU = -1000.0
+ROOM_HU, ROOM_STEP_HU = (-1025, -850), 10
 HULL_GRID_MM = 3.2  # on which the trunk is told from the table
 
 CUT_RIM = (0.2, 0.8)  # a lung cut by the field of view touches the frame at the side, between front and back,
@@ -33,6 +35,7 @@ class Body:
     hull:       bool, the trunk and what it surrounds
     steps:      rows and columns of the volume that make one of the grid
     spacing_mm: of the grid
+    room_hu:    of the air around the body
     """
 
     coarse_hu: np.ndarray
@@ -40,6 +43,7 @@ class Body:
     hull: np.ndarray
     steps: tuple[int, int]
     spacing_mm: tuple[float, float, float]
+    room_hu: float
 
     @cached_property
     def air(self) -> np.ndarray:
@@ -55,7 +59,15 @@ def find_body(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], grid_mm
     """Look at a volume (Z, H, W) in HU on a grid of about `grid_mm`."""
     coarse_hu, padding, steps, coarse_mm = coarsen(ct_hu, spacing_mm, grid_mm)
     open_air = find_outside(coarse_hu, padding, coarse_mm)
-    return Body(coarse_hu, open_air, trunk_hull((coarse_hu >= AIR_TISSUE_HU) & ~padding, coarse_mm), steps, coarse_mm)
+    hull = trunk_hull((coarse_hu >= AIR_TISSUE_HU) & ~padding, coarse_mm)
+    return Body(coarse_hu, open_air, hull, steps, coarse_mm, find_room_hu(coarse_hu[open_air & ~padding]))
+
+
+def find_room_hu(room: np.ndarray) -> float:
+    """The most frequent HU of room air, which foam and blankets do not move; that of pure air where none is seen."""
+    counts, edges = np.histogram(room, np.arange(*ROOM_HU, ROOM_STEP_HU))
+    most = int(counts.argmax())
+    return float(edges[most : most + 2].mean()) if counts[most] else AIR_HU
 
 
 def coarsen(

@@ -1,4 +1,4 @@
-"""What is kept of a predicted volume.
+"""What is kept of a predicted volume, and what it is filled up with: by what a piece is, not by its size alone.
 
 Z slices, H rows, W columns.
 """
@@ -7,6 +7,8 @@ import cc3d
 import numpy as np
 
 from lungct.segmentation.body import AIR_TISSUE_HU, Body
+from lungct.segmentation.gas import find_gas
+from lungct.segmentation.masses import find_masses
 from lungct.segmentation.morphology import (
     HOLE_MM2,
     bounding_box,
@@ -17,35 +19,57 @@ from lungct.segmentation.morphology import (
     fine_box,
 )
 
-MIN_PIECE_SHARE = 0.05  # of the largest piece of lung; smaller pieces are bowel gas, noise and the like
-MAX_GAS_SHARE = 0.3
-PIECE_PURE_AIR_HU = -950  # no lung has a median like this
+MIN_PIECE_SHARE = 0.05  # of the largest piece of lung; smaller pieces are bowel gas, noise and the like,
+MIN_APEX_ML = 1.0  # but for those as high as the upper half of the lungs, where no bowel is
+APEX_TRUNK_SHARE = 0.99
+PURE_AIR_HU = -950  # no lung has a median like this
 
 
 def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], body: Body) -> np.ndarray:
     """Keep what can be lung of a predicted volume (Z, H, W), and fill what it encloses.
 
-    Out: the air of the room, small pieces, pieces beside the trunk (table, blanket), and pieces of pure air that are
-    much smaller than a lung (stomach and bowel). In: a hole in a slice as small as a nodule, any hole on all sides.
+    Out: the air of the room, gas of stomach and bowel and air of the airway, pieces beside the trunk (table, blanket),
+    small pieces in the lower half. In: a hole in a slice as small as a nodule, any hole on all sides, a mass that
+    hangs on the wall by a neck.
     """
     rows, cols = body.steps
     clean = np.zeros(lung.shape, bool)
     sample = lung[:, ::rows, ::cols]  # a pixel of each block tells well enough where a piece lies
     if not sample.any():
         return clean
-    coarse = bounding_box(sample, body.spacing_mm, margin_mm=0)
-    fine = fine_box(coarse, body.steps)
-    lung, ct_hu = lung[fine], ct_hu[fine]
-    like_lung = (body.coarse_hu[coarse] > PIECE_PURE_AIR_HU) & (body.coarse_hu[coarse] < AIR_TISSUE_HU)
-    room = body.open_air[coarse] & ~like_lung  # a lung that the field of view cuts is open to its frame, too
-    label = cc3d.connected_components(lung & ~enlarge(room, body.steps, lung.shape), connectivity=6)
+    box = bounding_box(sample, body.spacing_mm, margin_mm=0)
+    fine = fine_box(box, body.steps)
+    lung, ct_hu, sample, body = lung[fine], ct_hu[fine], sample[box], body.crop(box)
+    like_lung = (body.coarse_hu > PURE_AIR_HU) & (body.coarse_hu < AIR_TISSUE_HU)
+    room = body.open_air & ~like_lung  # a lung that the field of view cuts is open to its frame, too
+    out = room | find_gas(body, float(np.median(body.coarse_hu[sample])))
+    label = cc3d.connected_components(lung & ~enlarge(out, body.steps, lung.shape), connectivity=6)
+    kept = choose_pieces(label, ct_hu, spacing_mm, body)[label]
+    aerated = kept[:, ::rows, ::cols] & (body.coarse_hu < AIR_TISSUE_HU)
+    kept |= enlarge(find_masses(aerated, body.spacing_mm), body.steps, kept.shape)
+    clean[fine] = fill_volume(fill_slices(kept, HOLE_MM2, spacing_mm[1] * spacing_mm[2]))
+    return clean
+
+
+def choose_pieces(
+    label: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], body: Body
+) -> np.ndarray:
+    """Whether the piece of each number is lung, bool; 0 is not."""
+    rows, cols = body.steps
     size = count_labels(label)
     size[0] = 0
     sample = label[:, ::rows, ::cols]
-    inside, sampled = (np.bincount(part.ravel(), minlength=len(size)) for part in (sample[body.hull[coarse]], sample))
+    inside, sampled = (np.bincount(part.ravel(), minlength=len(size)) for part in (sample[body.hull], sample))
     size[2 * inside < sampled] = 0
     keep = size >= max(1, MIN_PIECE_SHARE * size.max())
-    for number in np.flatnonzero(keep & (size < MAX_GAS_SHARE * size.max())):
-        keep[number] = np.median(ct_hu[label == number]) > PIECE_PURE_AIR_HU
-    clean[fine] = fill_volume(fill_slices(keep[label], HOLE_MM2, spacing_mm[1] * spacing_mm[2]))
-    return clean
+    for number in np.flatnonzero(keep & (size < size.max())):
+        keep[number] = np.median(ct_hu[label == number]) > PURE_AIR_HU
+    slices = np.flatnonzero(keep[label].any(axis=(1, 2)))
+    if not len(slices):
+        return keep
+    for number in np.flatnonzero(~keep & (size * np.prod(spacing_mm) / 1e3 >= MIN_APEX_ML)):
+        here = label == number
+        is_high = np.flatnonzero(here.any(axis=(1, 2)))[0] > slices.mean()
+        in_trunk = inside[number] >= APEX_TRUNK_SHARE * sampled[number]
+        keep[number] = is_high and in_trunk and np.median(ct_hu[here]) > PURE_AIR_HU
+    return keep

@@ -12,6 +12,8 @@ from scipy import ndimage
 
 from lungct import LungError
 from lungct.segmentation.body import BODY_GRID_MM, Body, find_body
+from lungct.segmentation.gas import find_gas, gas_limit_hu
+from lungct.segmentation.masses import find_masses
 from lungct.segmentation.morphology import (
     HOLE_MM2,
     IN_SLICE,
@@ -41,7 +43,6 @@ AIRWAY_REACH_MM = 15  # how far it is followed into the lung
 
 TRUNK_SHARE = 0.5  # of a pocket that lies within the trunk; less is table, cover, room; off: scans -0.073
 MIN_POCKET_SHARE = 0.004  # of the largest lung; smaller pockets are noise; off: scans -0.0001, the worst -0.0007
-GAS_HU = -965  # median of a pocket of gas, which no lung has; off: 96 ml in the belly, phantoms -0.0071
 BELLY_SHARE = 0.2  # of the gas; less lung than that is the blurred edge of bowel; off: 76 ml in the belly
 SMALL_SHARE = 0.05  # of the largest lung; so small a pocket is lung only
 NEAR_MM = 20  # so near to a large one; off: 13 ml in the belly of ACRIN-FLT-Breast-001; at 0: slices -0.0005
@@ -81,8 +82,10 @@ def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray
     body = body.crop(box)
 
     airway = find_airway(body)
+    lung_hu = largest_median_hu(body, label_pockets(body.air & ~airway))
+    airway |= find_gas(body, lung_hu)
     pockets = label_pockets(body.air & ~airway)
-    lungs = choose_lungs(body, airway, pockets)
+    lungs = choose_lungs(body, airway, pockets, gas_limit_hu(body.room_hu, lung_hu))
     aerated, closed = close_lungs(body, airway, pockets, lungs)
 
     whole = fine_box(box, body.steps)
@@ -152,7 +155,14 @@ def label_pockets(air: np.ndarray) -> np.ndarray:
     return cc3d.connected_components(ndimage.binary_erosion(air, IN_SLICE, border_value=1), connectivity=6)
 
 
-def choose_lungs(body: Body, airway: np.ndarray, pockets: np.ndarray) -> list[int]:
+def largest_median_hu(body: Body, pockets: np.ndarray) -> float:
+    """Median HU of the pocket with most voxels in the trunk; that of air where there is none."""
+    size = np.bincount(pockets[body.hull], minlength=2)
+    size[0] = 0
+    return float(np.median(body.coarse_hu[pockets == size.argmax()])) if size.any() else body.room_hu
+
+
+def choose_lungs(body: Body, airway: np.ndarray, pockets: np.ndarray, gas_hu: float) -> list[int]:
     """The numbers of those pockets that are lung, the largest first: in the trunk, no gas, not small and far away."""
     boxes = ndimage.find_objects(pockets)
     size = np.bincount(pockets.ravel())
@@ -161,7 +171,7 @@ def choose_lungs(body: Body, airway: np.ndarray, pockets: np.ndarray) -> list[in
     lungs, gas_size = [], np.count_nonzero(airway)
     for number in sorted(np.flatnonzero(size >= max(1, MIN_POCKET_SHARE * size.max())), key=lambda n: -size[n]):
         box = boxes[number - 1]
-        if np.median(body.coarse_hu[box][pockets[box] == number]) < GAS_HU:
+        if np.median(body.coarse_hu[box][pockets[box] == number]) < gas_hu:
             gas_size += size[number]
         else:
             lungs.append(int(number))
@@ -190,7 +200,7 @@ def close_lungs(body: Body, airway: np.ndarray, pockets: np.ndarray, lungs: list
         gained |= consolidated(body.coarse_hu[box], lung, spacing_mm)
         aerated[box] |= lung
         closed[box] |= fill_slices(lung | gained, HOLE_MM2, pixel_mm2)
-    return aerated, closed & ~airway
+    return aerated, (closed & ~airway) | find_masses(aerated, spacing_mm)
 
 
 def consolidated(coarse_hu: np.ndarray, lung: np.ndarray, spacing_mm: tuple) -> np.ndarray:

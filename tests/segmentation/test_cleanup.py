@@ -66,8 +66,29 @@ def test_a_piece_of_pure_air_that_is_much_smaller_than_a_lung_is_gas(chest, hu, 
 
 def test_a_large_lung_of_pure_air_stays(chest):
     ct_hu, lung = chest
-    ct_hu[2:8, 20:50, 58:88] = -980  # emphysema
-    np.testing.assert_array_equal(clean(lung, ct_hu), lung)
+    ct_hu[2:8, 20:50, 58:88] = -980  # emphysema, 1.3 litres where slices are 20 mm apart
+    spacing_mm = (20.0, 3.0, 4.0)
+    np.testing.assert_array_equal(clean_volume(lung, ct_hu, spacing_mm, find_body(ct_hu, spacing_mm)), lung)
+
+
+@pytest.mark.parametrize(("z", "is_lung"), [(6, True), (0, False)])
+def test_a_small_piece_of_lung_stays_where_it_is_as_high_as_the_upper_half(chest, z, is_lung):
+    ct_hu, lung = chest
+    apex = np.s_[z : z + 2, 22:30, 44:50]  # 5.8 ml, a hundredth of a lung, cut off by 12 mm of tissue
+    ct_hu[2:8, 20:50, 42:44] = 40
+    predicted = lung.copy()
+    predicted[apex] = True
+    ct_hu[apex], lung[apex] = -800, is_lung
+    np.testing.assert_array_equal(clean(predicted, ct_hu), lung)
+
+
+def test_a_mass_on_the_wall_that_the_network_left_out_is_lung(chest):
+    ct_hu, lung = chest
+    mass, neck = np.s_[3:7, 32:42, 16:26], np.s_[4:6, 36:38, 12:16]
+    ct_hu[mass] = ct_hu[neck] = 40
+    predicted = lung.copy()
+    predicted[mass] = predicted[neck] = False
+    assert clean(predicted, ct_hu)[mass].all()
 
 
 def test_air_of_the_room_and_foam_of_the_table_are_dropped(chest):

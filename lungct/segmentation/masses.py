@@ -1,0 +1,55 @@
+"""Nodules and masses that hang on the wall of a lung by a neck.
+
+Z slices, h and w rows and columns of the coarse grid.
+"""
+
+import cc3d
+import edt
+import numpy as np
+from scipy import ndimage
+
+from lungct.segmentation.morphology import bounding_box
+
+NECK_RADII_MM = (4, 6, 8, 11)
+LUNG_CONTACT = 0.65  # of the surface of a mass; hilar vessels and vertebrae that a neck sets apart have 0.6 or less
+EDGE_MM = 1.0
+
+
+def find_masses(aerated: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
+    """Tissue that narrow necks part from the rest of the body, and that lung surrounds: bool, same shape.
+
+    aerated: bool (Z, h, w), lung as far as there is air in it
+    Tissue at the first and the last slice is left out: what lies beyond is not known.
+    """
+    masses = np.zeros(aerated.shape, bool)
+    if not aerated.any():
+        return masses
+    box = bounding_box(aerated, spacing_mm, margin_mm=2 * max(NECK_RADII_MM))
+    lung = aerated[box]
+    depth_mm = edt.edt(~lung, anisotropy=spacing_mm)
+    found = masses[box]
+    for radius_mm in NECK_RADII_MM:
+        core = cc3d.connected_components(depth_mm > radius_mm, connectivity=6)
+        for number in set(range(1, core.max() + 1)) - face_labels(core):
+            add_mass(found, core, number, lung, radius_mm, spacing_mm)
+    return masses
+
+
+def face_labels(label: np.ndarray) -> set[int]:
+    """The numbers that touch a face of the volume."""
+    faces = (np.take(label, end, axis) for axis in range(3) for end in (0, -1))
+    return set(np.concatenate([np.unique(face) for face in faces]).tolist())
+
+
+def add_mass(
+    masses: np.ndarray, core: np.ndarray, number: int, lung: np.ndarray, radius_mm: float, spacing_mm: tuple
+) -> None:
+    """Grow a core back to its surface, and mark it where enough of that is lung."""
+    box = bounding_box(core == number, spacing_mm, margin_mm=radius_mm + EDGE_MM)
+    near = core[box]
+    to_core = edt.edt(near != number, anisotropy=spacing_mm)
+    to_others = edt.edt((near == number) | (near == 0), anisotropy=spacing_mm)
+    grown = ~lung[box] & (to_core <= radius_mm + EDGE_MM) & (to_core < to_others)
+    around = ndimage.binary_dilation(grown) & ~grown
+    if np.mean(lung[box][around]) >= LUNG_CONTACT:
+        masses[box] |= grown
