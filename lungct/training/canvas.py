@@ -7,6 +7,7 @@ H rows, W columns; h and w are rows and columns of the coarse grid. Rows run to 
 """
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 from scipy import fft, ndimage
@@ -17,7 +18,7 @@ GRID_MM = 3.0
 TISSUE_HU, DENSE_HU = -250, 250  # between them fat, muscle, organs, vessels; above bone and much contrast medium
 SOFT_HU = (0, 150)  # soft tissue of which the noise is taken
 PATCH_PX, MIN_SOFT_SHARE = 32, 0.7  # side of the square that shows the noise, and how much of it is soft tissue
-NOISE_PX = 128  # side of the square of noise that is made like it
+NOISE_PX = 64  # side of the square of noise that is made like it
 USUAL_NOISE_HU, USUAL_GRAIN_PX = 20, 0.6  # where a slice has no such square
 ROOM_HU, USUAL_AIR_HU, MIN_ROOM_NODES = -900, -985, 50  # room air is below; its HU where a slice shows none
 AIR_HU = (-1000, -940)  # what gas in a body measures
@@ -35,21 +36,25 @@ class Canvas:
         self.ct_hu, self.lung, self.pixel_mm, self.rng = ct_hu, lung, pixel_mm, rng
         self.step = max(1, min(round(GRID_MM / pixel_mm), min(ct_hu.shape) // 4))
         self.node_mm = self.step * pixel_mm
-        self.coarse_hu = block_mean(ct_hu, self.step)  # (h, w)
-        lung_share = block_mean(lung, self.step)
-        self.coarse_lung, self.touches_lung = lung_share > 0.5, lung_share > 0
-        self.is_tissue = (self.coarse_hu > TISSUE_HU) & (self.coarse_hu < DENSE_HU) & ~self.touches_lung
+        self.measure()
         self.y_mm, self.x_mm = (np.arange(n, dtype=np.float32) * self.node_mm for n in self.coarse_hu.shape)
         self.y_mm = self.y_mm[:, None]
-        self.air_hu = self.measure_air()
-        self.noise = self.measure_noise()
 
-    def measure_air(self) -> float:
+    def measure(self) -> None:
+        """Look again where lung and tissue are, each (h, w): after something was painted."""
+        self.coarse_hu = block_mean(self.ct_hu, self.step)
+        lung_share = block_mean(self.lung, self.step)
+        self.coarse_lung, self.touches_lung = lung_share > 0.5, lung_share > 0
+        self.is_tissue = (self.coarse_hu > TISSUE_HU) & (self.coarse_hu < DENSE_HU) & ~self.touches_lung
+
+    @cached_property
+    def air_hu(self) -> float:
         """HU of this scan's room air, as far as gas in a body can have it."""
         room = self.coarse_hu[(self.coarse_hu > CT_RANGE_HU[0] + 0.5) & (self.coarse_hu < ROOM_HU) & ~self.touches_lung]
         return float(np.clip(np.median(room), *AIR_HU)) if len(room) >= MIN_ROOM_NODES else USUAL_AIR_HU
 
-    def measure_noise(self) -> np.ndarray:
+    @cached_property
+    def noise(self) -> np.ndarray:
         """A square of noise as strong and as coarse as that in this slice's soft tissue, HU; it repeats without seams.
 
         White noise, filtered with what a square of soft tissue differs from its mean: that has the square's spectrum.
@@ -87,15 +92,32 @@ class Canvas:
 
     def depth_mm(self, nodes: np.ndarray) -> np.ndarray:
         """Distance of each of these nodes to the edge of all of them, 0 elsewhere: (h, w) float32."""
-        return (ndimage.distance_transform_edt(nodes) * self.node_mm).astype(np.float32)
+        depth = np.zeros(nodes.shape, np.float32)
+        spans = [np.nonzero(nodes.any(1 - axis))[0] for axis in (0, 1)]
+        if len(spans[0]):
+            box = tuple(slice(max(0, span[0] - 1), span[-1] + 2) for span in spans)
+            depth[box] = ndimage.distance_transform_edt(nodes[box]) * self.node_mm
+        return depth
+
+    @cached_property
+    def white_spectrum(self) -> np.ndarray:
+        """Of white noise a little larger than the coarse grid."""
+        shape = [fft.next_fast_len(n, real=True) for n in self.coarse_hu.shape]
+        return fft.rfft2(self.rng.standard_normal(shape, np.float32))
 
     def smooth_noise(self, scale_mm: float) -> np.ndarray:
-        """Random (h, w) float32 field of unit deviation whose hills are about `scale_mm` wide."""
-        shape = self.coarse_hu.shape
-        down, right = fft.fftfreq(shape[0])[:, None], fft.rfftfreq(shape[1])
+        """Random (h, w) float32 field of unit deviation whose hills are about `scale_mm` wide.
+
+        All fields of a slice come from the same white noise, each shifted by its own way.
+        """
+        rows, cols = (fft.next_fast_len(n, real=True) for n in self.coarse_hu.shape)
         sigma = scale_mm / self.node_mm / 2.5
-        lowpass = np.exp(-2 * (np.pi * sigma) ** 2 * (down**2 + right**2)).astype(np.float32)
-        field = fft.irfft2(fft.rfft2(self.rng.standard_normal(shape, np.float32)) * lowpass, shape)
+        down, right = (
+            np.exp(-2 * (np.pi * sigma * steps) ** 2).astype(np.float32)
+            for steps in (fft.fftfreq(rows), fft.rfftfreq(cols))
+        )
+        field = fft.irfft2(self.white_spectrum * down[:, None] * right, (rows, cols))
+        field = tiled(field, tuple(slice(0, n) for n in self.coarse_hu.shape), self.rng)
         return field / max(float(field.std()), 1e-6)
 
     def upsample(self, field: np.ndarray, box: Box) -> np.ndarray:
@@ -151,9 +173,11 @@ class Canvas:
 
 def block_mean(image: np.ndarray, step: int) -> np.ndarray:
     """Mean over squares of step x step pixels, (H // step, W // step) float32; what is left over at the end is cut."""
-    h, w = (n // step for n in image.shape)
-    rows = image[: h * step, : w * step].reshape(h, step, w * step).sum(1, dtype=np.int32)
-    return rows.reshape(h, w, step).sum(2).astype(np.float32) / step**2
+    h, w = (n // step * step for n in image.shape)
+    rows = image[0:h:step, :w].astype(np.float32)
+    for k in range(1, step):
+        rows += image[k:h:step, :w]
+    return sum(rows[:, k::step] for k in range(step)) / np.float32(step**2)
 
 
 def interpolate(field: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
@@ -168,10 +192,11 @@ def interpolate(field: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
 
 def tiled(tile: np.ndarray, box: Box, rng: np.random.Generator) -> np.ndarray:
     """A tile repeated from a random start, as large as the box."""
-    rows, cols = (
-        (np.arange(pixels.stop - pixels.start) + rng.integers(n)) % n for n, pixels in zip(tile.shape, box, strict=True)
-    )
-    return tile[rows[:, None], cols]
+    sizes = [pixels.stop - pixels.start for pixels in box]
+    starts = [int(rng.integers(n)) for n in tile.shape]
+    repeats = [-(-(start + size) // n) for start, size, n in zip(starts, sizes, tile.shape, strict=True)]
+    rows, cols = (slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
+    return np.tile(tile, repeats)[rows, cols]
 
 
 def widen(mask: np.ndarray, pixels: int) -> np.ndarray:

@@ -32,10 +32,15 @@ def add_disease(ct_hu: np.ndarray, lung: np.ndarray, pixel_mm: np.ndarray, rng: 
     """
     for image, mask, mm in zip(ct_hu, lung, pixel_mm, strict=True):
         change = fill_lungs if rng.random() < P_FILLED else pick(rng.random())
-        if change is not None and mask.any():
-            change(Canvas(image, mask, mm, rng))
-        if change is fill_lungs or rng.random() < P_GAS:
-            add_gas(Canvas(image, mask, mm, rng))
+        has_gas = change is fill_lungs or rng.random() < P_GAS
+        if change is None and not has_gas:
+            continue
+        canvas = Canvas(image, mask, mm, rng)
+        if change is not None and canvas.coarse_lung.any():
+            change(canvas)
+            canvas.measure()
+        if has_gas:
+            add_gas(canvas)
 
 
 def pick(number: float):

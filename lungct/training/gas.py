@@ -23,7 +23,7 @@ FILLED_HU, FAT_HU, FILLED_GRAIN_MM = (20, 90), -100, (15, 50)  # organs, fat bet
 def add_gas(canvas: Canvas) -> None:
     """One to four pockets of gas of free shape in soft tissue, half of them with a level of fluid."""
     to_lung_mm = canvas.depth_mm(~canvas.touches_lung) if canvas.touches_lung.any() else None
-    to_other_mm = canvas.depth_mm(canvas.is_tissue | canvas.touches_lung)
+    to_other_mm = rough_depth_mm(canvas, canvas.is_tissue | canvas.touches_lung)
     for _ in range(canvas.rng.integers(1, POCKETS + 1)):
         add_pocket(canvas, to_lung_mm, to_other_mm)
 
@@ -45,6 +45,12 @@ def add_pocket(canvas: Canvas, to_lung_mm: np.ndarray | None, to_other_mm: np.nd
     shape = blob(canvas, place, (length, length * rng.uniform(*GAS_RATIO)), rng.uniform(*GAS_ROUGHNESS))
     shape = np.maximum(shape, -room_mm).astype(np.float32)
     paint_bowel(canvas, shape, place[0] * canvas.node_mm)
+
+
+def rough_depth_mm(canvas: Canvas, nodes: np.ndarray) -> np.ndarray:
+    """As `Canvas.depth_mm`, from every second row and column: four times as quick, off by a node or two."""
+    depth = 2 * canvas.depth_mm(nodes[::2, ::2])
+    return depth.repeat(2, 0)[: nodes.shape[0]].repeat(2, 1)[:, : nodes.shape[1]]
 
 
 def paint_bowel(canvas: Canvas, shape: np.ndarray, middle_mm: float) -> None:

@@ -13,6 +13,7 @@ from lungct.training.canvas import (
     log_uniform,
     random_node,
     tiled,
+    widen,
 )
 
 MAX_SHARE = 0.8  # of a slice's lung that a lesion fills: with no air left, a slice does not show that it is lung
@@ -168,9 +169,8 @@ def draw_bronchus(canvas: Canvas, filled: np.ndarray, start_mm: np.ndarray, end_
 
 def place_in_lung(canvas: Canvas, p_at_edge: float) -> tuple[int, int] | None:
     """A node of the lung: at its edge in a share of the cases, anywhere in the others; None where there is no lung."""
-    depth = canvas.depth_mm(canvas.coarse_lung)
-    at_edge = canvas.rng.random() < p_at_edge
-    return random_node(canvas, (depth > 0) & (depth < 2.5 * canvas.node_mm) if at_edge else depth > 0)
+    lung = canvas.coarse_lung
+    return random_node(canvas, lung & widen(~lung, 2) if canvas.rng.random() < p_at_edge else lung)
 
 
 def fits(canvas: Canvas, shape: np.ndarray) -> bool:
