@@ -58,6 +58,6 @@ def crescent(canvas: Canvas, lung: np.ndarray, down: int, thickest_mm: float) ->
     while np.count_nonzero(lung & (depth < thickest_mm * growth)) > MAX_SHARE * np.count_nonzero(lung):
         thickest_mm *= 0.7
     thickness = thickest_mm * growth
-    is_there = (thickness > canvas.node_mm) & same_side(canvas, lung)  # the grid cannot show less
-    depth[~lung] = -canvas.node_mm  # the blurred edge of the lung goes with it
-    return np.where(is_there, depth - thickness, NOWHERE_MM).astype(np.float32), thickness
+    edge = np.clip(canvas.node_mm - thickness, -canvas.node_mm, canvas.node_mm)  # the lung's blurred edge goes with it
+    shape = np.where(lung, depth - thickness, edge)
+    return np.where(same_side(canvas, lung), shape, NOWHERE_MM).astype(np.float32), thickness
