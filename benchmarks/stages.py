@@ -43,7 +43,7 @@ class Noise:
     def __len__(self) -> int:
         return len(self.ct)
 
-    def batch(self, numbers: np.ndarray, device: torch.device, thick: np.ndarray | None = None) -> tuple:
+    def batch(self, numbers: np.ndarray, device: torch.device, *_) -> tuple:
         ct, lung = (torch.from_numpy(part[numbers])[:, None].float() for part in (self.ct, self.lung))
         return ct.to(device), lung.to(device)
 

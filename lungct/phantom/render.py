@@ -27,12 +27,12 @@ from lungct.phantom.anatomy import (
     Organs,
     draw_build,
 )
+from lungct.phantom.bowel import bowel_tubes
 from lungct.phantom.tubes import (
     Plane,
     Tube,
     airway_tubes,
     bone_tubes,
-    bowel_gas_tubes,
     covered_share,
     cut_tube,
     draw_tube,
@@ -93,7 +93,7 @@ def make_patient(
 
 def all_tubes(build: Build, organs: Organs, rng: np.random.Generator) -> list[Tube]:
     """The tubes of a patient in the order in which they are drawn: a later one covers an earlier one."""
-    tubes = [*airway_tubes(build, rng), *bone_tubes(build), *bowel_gas_tubes(build, rng)]
+    tubes = [*airway_tubes(build, rng), *bone_tubes(build), *bowel_tubes(build, rng)]
     tubes += vessel_tubes(build, organs.depth_in_lung_mm, rng)
     tubes += nodule_tubes(build, organs.depth_in_lung_mm, rng)
     return tubes

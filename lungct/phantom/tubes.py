@@ -1,8 +1,9 @@
-"""The fine structures of a synthetic patient: airways, vessels, bones, bowel gas and nodules, all of them tubes.
+"""The fine structures of a synthetic patient: airways, vessels, bones and nodules, all of them tubes.
 
 They are drawn at full resolution, plane by plane. H rows, W columns; points are (z, y, x) in mm, axes as in `anatomy`.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,14 +15,13 @@ from lungct.phantom.anatomy import (
     AIRWAY_WALL_HU,
     BLOOD_HU,
     BONE_HU,
-    LEFT,
     MARROW_HU,
     NODULE_HU,
     Build,
 )
 
 AIRWAY_WALL_MM = 1.5
-BONE_TO_LUNG_MM, BOWEL_TO_LUNG_MM = 1.5, 4.5  # at least: pleura; diaphragm and stomach wall
+BONE_TO_LUNG_MM = 1.5  # at least: the pleura
 VESSEL_TIPS = 900  # points in each lung's box that a vessel supplies, where they lie in the lung
 
 
@@ -35,6 +35,7 @@ class Tube:
     hu: float
     cuts_lung: bool = False  # trachea and main bronchi are no lung
     keep_off_mm: float | None = None  # bone and bowel stay so far outside the lung; None may lie in it
+    y_range_mm: tuple[float, float] = (-math.inf, math.inf)  # cut off in front of and behind it: a level of fluid
 
     @property
     def low_mm(self) -> float:
@@ -108,6 +109,9 @@ def tube_distance(tube: Tube, plane: Plane, box: tuple[slice, slice]) -> np.ndar
     along = np.clip((dz * axis[0] + dy * axis[1] + dx * axis[2]) / length2, 0, 1)
     off_plane = np.maximum(np.abs(dz - along * axis[0]) - plane.thickness_mm / 2, 0)
     distance = np.sqrt((dy - along * axis[1]) ** 2 + (dx - along * axis[2]) ** 2 + off_plane**2) - tube.radius_mm
+    distance = np.maximum(
+        distance, np.maximum(tube.y_range_mm[0] - plane.y_mm, plane.y_mm - tube.y_range_mm[1])[rows, None]
+    )
     if tube.keep_off_mm is not None:
         distance = np.maximum(distance, tube.keep_off_mm - plane.lung_distance_mm[box])
     return distance
@@ -206,16 +210,3 @@ def _bone(
     start: tuple, end: tuple, radius_mm: float, hu: float = BONE_HU, keep_off_mm: float = BONE_TO_LUNG_MM
 ) -> Tube:
     return Tube(start, end, radius_mm, hu, keep_off_mm=keep_off_mm)
-
-
-def bowel_gas_tubes(build: Build, rng: np.random.Generator) -> Iterator[Tube]:
-    """A stomach bubble right under the left half of the diaphragm, and loops of bowel further down."""
-    radius = rng.uniform(14, 26)
-    top = build.dome_tops_mm[LEFT] * 0.9 - radius - rng.uniform(5, 12)
-    start = (top, -0.15 * build.half_depth_mm, 0.42 * build.half_width_mm)
-    end = tuple(np.add(start, (0, rng.uniform(-20, 10), rng.uniform(-15, 10))))
-    yield Tube(start, end, radius, AIR_HU, keep_off_mm=BOWEL_TO_LUNG_MM)
-    for _ in range(int(rng.integers(2, 7))):
-        start = rng.uniform([-50, -0.7, -0.7], [15, 0.1, 0.7]) * (1, build.half_depth_mm, build.half_width_mm)
-        end = start + rng.normal(0, 18, 3)
-        yield Tube(tuple(start), tuple(end), rng.uniform(6, 14), AIR_HU, keep_off_mm=BOWEL_TO_LUNG_MM)

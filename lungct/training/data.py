@@ -13,8 +13,9 @@ from tqdm import tqdm
 from lungct import LungError
 from lungct.files import read_npy
 from lungct.parallel import some_of
-from lungct.slices import SliceRow, by_scan, is_lung, read_stack, slice_path
+from lungct.slices import SliceRow, by_scan, is_lung, pixel_mm, read_stack, slice_path
 from lungct.training.augment import PADDING_HU
+from lungct.training.disease import add_disease
 
 P_THICK_SLICE, THICK_MM = 0.2, 8.0  # chance that three slices are averaged to one, where it gets no thicker than that
 
@@ -29,6 +30,7 @@ class SliceSet:
         self.ct = np.full((len(rows), *shape), PADDING_HU, np.int16)
         self.lung = np.zeros((len(rows), *shape), bool)
         self.has_thin_neighbours = np.zeros(len(rows), bool)
+        self.pixel_mm = np.empty(len(rows))
         start = 0
         for scan in tqdm(scans, desc="reading", unit="scan", leave=False, disable=not show_progress):
             ct, lung_images = read_stack(ct_root, scan), read_stack(lung_root, scan)
@@ -44,6 +46,7 @@ class SliceSet:
                 )
             place = slice(start, start + len(ct)), slice(ct.shape[1]), slice(ct.shape[2])
             self.ct[place], self.lung[place] = ct, lung
+            self.pixel_mm[place[0]] = [pixel_mm(row.spacing_mm) for row in scan]
             z_mm = np.array([row.z_mm for row in scan])
             self.has_thin_neighbours[start + 1 : start + len(ct) - 1] = 1.5 * (z_mm[2:] - z_mm[:-2]) <= THICK_MM
             start += len(ct)
@@ -55,14 +58,24 @@ class SliceSet:
         return len(self.ct)
 
     def batch(
-        self, numbers: np.ndarray, device: torch.device, thick_slice: np.ndarray | None = None
+        self,
+        numbers: np.ndarray,
+        device: torch.device,
+        thick_slice: np.ndarray | None = None,
+        disease: np.random.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """(HU, target), float32 (B, 1, H, W) on the device; `thick_slice`: CT averaged with its neighbours'."""
-        ct = self.ct[numbers]
+        """(HU, target), float32 (B, 1, H, W) on the device.
+
+        thick_slice: (B,) bool, CT averaged with its neighbours'
+        disease:     paint disease and gas, as this generator decides
+        """
+        ct, lung = self.ct[numbers], self.lung[numbers]  # copies
         if thick_slice is not None:
             for place in np.flatnonzero(thick_slice & self.has_thin_neighbours[numbers]):
                 ct[place] = self.ct[numbers[place] - 1 : numbers[place] + 2].mean(0)
-        pair = [torch.from_numpy(part)[:, None] for part in (ct, self.lung[numbers])]
+        if disease is not None:
+            add_disease(ct, lung, self.pixel_mm[numbers], disease)
+        pair = [torch.from_numpy(part)[:, None] for part in (ct, lung)]
         if device.type == "cuda":  # from pinned memory the copy does not hold up the next step
             pair = [part.pin_memory() for part in pair]
         return tuple(part.to(device, non_blocking=True).float() for part in pair)

@@ -113,7 +113,7 @@ class Trainer:
         if self.settings.augment:
             rng = np.random.default_rng(seed)
             thick = rng.random(len(numbers)) < P_THICK_SLICE
-            ct_hu, target = self.train_set.batch(numbers, self.device, thick)
+            ct_hu, target = self.train_set.batch(numbers, self.device, thick, rng)
             ct_hu, target = augment(ct_hu, target, torch.Generator().manual_seed(int(rng.integers(2**63))))
         else:
             ct_hu, target = self.train_set.batch(numbers, self.device)

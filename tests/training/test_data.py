@@ -72,6 +72,30 @@ def test_a_thick_slice_is_the_mean_of_three_neighbours_of_one_scan(tmp_path):
     assert ct_hu[1, 0, 0, 0] == 30
 
 
+def test_disease_is_painted_on_copies_and_follows_its_generator(phantom_rows):
+    root, rows = phantom_rows
+    data = SliceSet(rows, root / "ct", root / "lung")
+    numbers = np.arange(len(rows)).repeat(4)[:24]
+    before = data.ct.copy(), data.lung.copy()
+    healthy, first, again, other = (
+        data.batch(numbers, torch.device("cpu"), disease=None if seed is None else np.random.default_rng(seed))
+        for seed in (None, 1, 1, 2)
+    )
+    np.testing.assert_array_equal(data.ct, before[0])
+    np.testing.assert_array_equal(data.lung, before[1])
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], other[0])
+    assert not torch.equal(first[0], healthy[0])
+
+
+def test_sizes_of_pixels_follow_the_manifest(tmp_path):
+    ct_hu = np.zeros((2, 6, 9), np.int16)
+    rows = save_patients(tmp_path, {"A": (ct_hu, ct_hu == 0)})
+    rows = [replace(row, row_mm=0.5, col_mm=0.72) for row in rows]
+    assert SliceSet(rows, tmp_path / "ct", tmp_path / "lung").pixel_mm.tolist() == pytest.approx([0.6, 0.6])
+
+
 def test_no_patient_is_on_both_sides_and_the_seed_decides():
     rows = [make_row(f"P{n // 3}", n % 3) for n in range(30)]
     train, val = split_patients(rows, 0.2, seed=1)
