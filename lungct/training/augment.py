@@ -24,7 +24,6 @@ OPACITY_KNOTS, OPACITY_LEVEL, OPACITY_EDGE = (
     (0.6, 2.2),
     (3, 15),
 )  # across the slice; how little of it; how sharp
-P_BOWEL_GAS, BOWEL_GAS_HU, BOWEL_GAS_RADIUS = 0.7, -1000, (0.01, 0.1)  # bowel gas; its radius as a share of the slice
 SOFT_TISSUE_HU, FILLED_LUNG_HU = -200, 40  # tissue is above; what fills the lungs of a body that shall have none
 P_SECOND_BODY, ROOM_HU = 0.3, -700  # chance of another body in the room's air, which is below
 P_ROOM_OBJECT, ROOM_OBJECT_HU = 0.5, (-900, 200)  # chance, twice, of a thing in the room's air; its HU
@@ -114,16 +113,6 @@ def add_opacity(ct_hu: Tensor, target: Tensor, rng: BatchRandom) -> Tensor:
     return torch.lerp(ct_hu, torch.maximum(ct_hu, rng.uniform(len(ct_hu), *OPACITY_HU)), weight)
 
 
-def add_bowel_gas(ct_hu: Tensor, target: Tensor, rng: BatchRandom) -> Tensor:
-    """A ball of air somewhere in soft tissue, like gas in the bowel; it is not lung."""
-    size, (rows, cols) = len(ct_hu), ct_hu.shape[-2:]
-    y, x = (torch.linspace(0, 1, n, device=ct_hu.device) for n in (rows, cols))
-    y = y[:, None] - rng.uniform(size, 0.2, 0.8)
-    x = (x - rng.uniform(size, 0.2, 0.8)) * rng.uniform(size, 0.5, 1)
-    inside = (y * y + x * x < rng.uniform(size, *BOWEL_GAS_RADIUS) ** 2) & (target < 0.5) & (ct_hu > SOFT_TISSUE_HU)
-    return torch.where(inside, BOWEL_GAS_HU, ct_hu)
-
-
 def add_second_body(ct_hu: Tensor, target: Tensor, rng: BatchRandom) -> Tensor:
     """Another body of the batch in the room's air, without its lungs: air shut in as between arms, chin and chest."""
     shift = [rng.integer(n // 4, n - n // 4) for n in ct_hu.shape[-2:]]
@@ -147,7 +136,6 @@ def add_room_object(ct_hu: Tensor, target: Tensor, rng: BatchRandom) -> Tensor:
 
 ADDITIONS = (
     (P_OPACITY, add_opacity),
-    (P_BOWEL_GAS, add_bowel_gas),
     (P_SECOND_BODY, add_second_body),
     (P_ROOM_OBJECT, add_room_object),
     (P_ROOM_OBJECT, add_room_object),

@@ -6,7 +6,6 @@ import torch.nn.functional as F
 
 from lungct.training.augment import (
     BatchRandom,
-    add_bowel_gas,
     add_noise,
     add_opacity,
     add_room_object,
@@ -72,13 +71,6 @@ def test_clouds_make_lung_denser_and_leave_the_rest(rng):
     assert torch.equal(cloudy[target == 0], ct_hu[target == 0])
     assert (cloudy >= ct_hu).all()
     assert (cloudy > -500).logical_and(target > 0).any()
-
-
-def test_bubbles_are_air_outside_the_lung(rng):
-    ct_hu, target = body()
-    bubbly = add_bowel_gas(ct_hu, target, rng)
-    assert torch.equal(bubbly[target == 1], ct_hu[target == 1])
-    assert ((bubbly == -1000) & (target == 0)).any()
 
 
 def test_a_neighbour_has_no_lungs_and_lies_in_the_air_of_the_room(rng):
