@@ -147,7 +147,8 @@ def predict_scan(rows: list[SliceRow], ct_root: Path, task: Task) -> tuple[ScanS
     files[f"{VIEW}/{THUMBNAIL}"] = thumbnail(ct_hu, lung)
     whole, flags = whole_file(rows, lung, predictor, task) if settings.save != "npy" else ({}, [])
     files.update(whole)
-    extents_mm = frame_of(rows).extents_mm
+    frame = frame_of(rows)
+    extents_mm = frame.extents_mm
     replace_folder(folder_of(settings.predictions_path, first.scan), files)
     score = ScanScore(
         scan=first.scan,
@@ -166,7 +167,7 @@ def predict_scan(rows: list[SliceRow], ct_root: Path, task: Task) -> tuple[ScanS
     nodules = lidc.find_nodules(
         first.series_uid, settings.confidence_level, settings.padding_size, settings.mask_threshold
     )
-    return score, audit_nodules(rows, lung, nodules)
+    return score, audit_nodules(first.scan, frame, lung, nodules)
 
 
 def whole_file(rows: list[SliceRow], lung: np.ndarray, predictor: Predictor, task: Task) -> tuple[dict, list[str]]:

@@ -13,11 +13,11 @@ import cc3d
 import numpy as np
 
 from benchmarks.accuracy import thin_out
+from benchmarks.real import references, slices_without_lung
 from benchmarks.report import REAL, table, write_section
 from lungct.evaluation.metrics import dice
 from lungct.phantom.render import make_patient
 from lungct.predict import read_ct
-from lungct.scans.dicom import open_series, read_slices
 from lungct.segmentation import body, threshold
 from lungct.segmentation.morphology import enlarge
 from lungct.segmentation.threshold import segment_lung
@@ -36,8 +36,6 @@ OFF = (  # a name in threshold.py or body.py, and what takes its place; a functi
     ("CUT_RIM_SHARE", 0), ("CUT_RIM_SHARE", INF), ("CUT_RIM", (0, 1)), ("CUT_LUNG_HU", (-INF, -650)),
     ("CUT_LUNG_HU", (-930, INF)), ("CUT_LUNG_MM2", 0),
 )  # fmt: skip
-NO_LUNG = [f"TCGA-abdomen-slices/1-{n:03d}" for n in range(1, 31) if n not in (5, 8, 10, 14, 21, 23, 25, 26, 27)]
-NO_LUNG += [f"TCGA-single-slices/ID_{name}_CT" for name in ("0028_AGE_0074_CONTRAST_1", "0094_AGE_0052_CONTRAST_0")]
 DICE = ("scans", "single slices", "thinner lung", "cut", "phantoms")
 ML = ("23 slices", "ACRIN", "ACRIN, tens", "RIDER-0117")
 WHAT = """Change in Dice, mean (worst): of the seven scans with a reference, of every sixth of their slices alone, of
@@ -66,20 +64,10 @@ class Case:
         return np.count_nonzero(np.concatenate(found)[: self.counted]) * np.prod(mm) / 1e3
 
 
-def slices_without_lung(real: Path) -> Iterator[tuple[np.ndarray, tuple[float, float]]]:
-    """Single slices of belly and neck that hold no lung, by eye: (CT (H, W) in HU, row and column spacing in mm)."""
-    for name in NO_LUNG:
-        path = real / "ct" / f"{name}.dcm"
-        scan = open_series([(path, header) for header in read_slices(path)])
-        yield scan.read()[0], scan.frame.spacing_mm[1:]
-
-
 def cases(real: Path) -> Iterator[Case]:
     """All that the rules are tried on."""
-    for path in sorted((real / "reference").glob("*.npz")):
-        folder = real / "LIDC-IDRI-whole" / path.stem
-        ct_hu, frame = read_ct(folder if folder.is_dir() else real / "ct" / path.stem)
-        lung, mm, (rows, cols) = np.load(path)["lung"], frame.spacing_mm, frame.shape
+    for scan in references(real):
+        ct_hu, lung, mm, (rows, cols) = scan.ct_hu, scan.lung, scan.frame.spacing_mm, scan.frame.shape
         inner = np.s_[:, rows // 8 : -rows // 8, cols // 8 : -cols // 8]
         yield Case("scans", [ct_hu], mm, lung)
         yield Case("single slices", [*ct_hu[::6, None]], mm, lung[::6])

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lungct.scans.geometry import Frame
 from lungct.scans.lidc import Nodule
-from lungct.slices import SliceRow
 
 
 @dataclass(frozen=True)
@@ -21,17 +21,17 @@ class NoduleScore:
     coverage: float
 
 
-def audit_nodules(rows: list[SliceRow], lung: np.ndarray, nodules: list[Nodule]) -> list[NoduleScore]:
-    """The share of each nodule that lies inside the predicted lung of one scan, (Z, H, W) bool in LPS.
+def audit_nodules(scan: str, frame: Frame, lung: np.ndarray, nodules: list[Nodule]) -> list[NoduleScore]:
+    """The share of each nodule that lies inside the lung of one scan, (Z, H, W) bool in LPS; `frame` says where.
 
     Only voxels on predicted slices count; a nodule that has none is left out.
     """
-    z_mm = np.array([row.z_mm for row in rows])
-    lung = as_stored(lung, rows[0].source_axes)
+    z_mm = frame.z_mm
+    lung = as_stored(lung, frame.source_axes)
     audit = []
     for nodule in nodules:
         nearest = np.abs(nodule.z_mm[:, None] - z_mm[None]).argmin(axis=1)
-        here = np.abs(nodule.z_mm - z_mm[nearest]) < rows[0].slice_mm / 2
+        here = np.abs(nodule.z_mm - z_mm[nearest]) < frame.spacing_mm[0] / 2
         height, width = nodule.mask.shape[:2]
         in_rows, in_cols = slice(nodule.row, nodule.row + height), slice(nodule.col, nodule.col + width)
         mask = nodule.mask[..., here]
@@ -40,7 +40,7 @@ def audit_nodules(rows: list[SliceRow], lung: np.ndarray, nodules: list[Nodule])
         if voxels:
             coverage = round(np.count_nonzero(inside) / voxels, 4)
             seen = np.count_nonzero(here)
-            audit.append(NoduleScore(rows[0].scan, nodule.number, nodule.readers, voxels, len(here), seen, coverage))
+            audit.append(NoduleScore(scan, nodule.number, nodule.readers, voxels, len(here), seen, coverage))
     return audit
 
 

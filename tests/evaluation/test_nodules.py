@@ -7,10 +7,10 @@ import pytest
 from conftest import make_row
 
 from lungct.evaluation.nodules import NoduleScore, as_stored, audit_nodules
-from lungct.scans.geometry import axis_codes, to_lps
+from lungct.scans.geometry import axis_codes, frame_of, to_lps
 from lungct.scans.lidc import Nodule
 
-ROWS = [make_row("S", k, z_mm=10 + 2.5 * k, slice_mm=2.5) for k in range(5)]
+FRAME = frame_of([make_row("S", k, z_mm=10 + 2.5 * k, slice_mm=2.5) for k in range(5)])
 
 
 def nodule(z_mm: list[float], number: int = 1) -> Nodule:
@@ -27,37 +27,37 @@ def lung(*missing: tuple) -> np.ndarray:
 
 
 def test_a_nodule_inside_is_covered_whole():
-    assert audit_nodules(ROWS, lung(), [nodule([12.5, 15.0])]) == [NoduleScore("S", 1, 3, 12, 2, 2, 1.0)]
+    assert audit_nodules("S", FRAME, lung(), [nodule([12.5, 15.0])]) == [NoduleScore("S", 1, 3, 12, 2, 2, 1.0)]
 
 
 def test_what_the_mask_cuts_off_is_counted():
     cut = lung((1, slice(None), 7), (2, 5, 5), (0, 4, 5), (1, 4, 8))  # the last two lie beside the nodule
-    (score,) = audit_nodules(ROWS, cut, [nodule([12.5, 15.0])])
+    (score,) = audit_nodules("S", FRAME, cut, [nodule([12.5, 15.0])])
     assert score.coverage == round(9 / 12, 4)
 
 
 def test_a_nodule_outside_is_covered_by_nothing():
-    (score,) = audit_nodules(ROWS, ~lung(), [nodule([12.5])])
+    (score,) = audit_nodules("S", FRAME, ~lung(), [nodule([12.5])])
     assert score.coverage == 0
 
 
 def test_only_predicted_slices_count():
-    (score,) = audit_nodules(ROWS, lung((4, 4, 5)), [nodule([20.0, 22.5])])
+    (score,) = audit_nodules("S", FRAME, lung((4, 4, 5)), [nodule([20.0, 22.5])])
     assert (score.voxels, score.slices, score.slices_predicted) == (6, 2, 1)
     assert score.coverage == round(5 / 6, 4)
 
 
 def test_a_nodule_without_a_predicted_slice_is_left_out():
-    found = audit_nodules(ROWS, lung(), [nodule([30.0], number=1), nodule([10.0], number=2)])
+    found = audit_nodules("S", FRAME, lung(), [nodule([30.0], number=1), nodule([10.0], number=2)])
     assert [score.nodule for score in found] == [2]
-    assert audit_nodules(ROWS, lung(), []) == []
+    assert audit_nodules("S", FRAME, lung(), []) == []
 
 
 def test_a_nodule_lies_in_the_rows_and_columns_of_the_file():
-    prone = [make_row("S", k, z_mm=10 + 2.5 * k, slice_mm=2.5, source_axes="RAS") for k in range(5)]
+    prone = frame_of([make_row("S", k, z_mm=10 + 2.5 * k, slice_mm=2.5, source_axes="RAS") for k in range(5)])
     only = ~lung()
     only[1, 10 - 6 : 10 - 4, 12 - 8 : 12 - 5] = True  # where rows 4 to 5 and columns 5 to 7 come to lie in LPS
-    (score,) = audit_nodules(prone, only, [nodule([12.5])])
+    (score,) = audit_nodules("S", prone, only, [nodule([12.5])])
     assert score.coverage == 1
 
 

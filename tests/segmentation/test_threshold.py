@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import small_patient
 
-from benchmarks.label_rules import slices_without_lung
+from benchmarks.real import slices_without_lung
 from lungct import LungError
 from lungct.evaluation.metrics import dice
 from lungct.predict import read_ct

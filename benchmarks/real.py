@@ -1,0 +1,52 @@
+"""Real scans, and what is known of them: reference lungs, radiologists' nodules, slices without any lung."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lungct.predict import read_ct
+from lungct.scans.dicom import open_series, read_slices
+from lungct.scans.geometry import Frame
+from lungct.scans.lidc import Nodule, find_nodules
+
+NO_LUNG = [f"TCGA-abdomen-slices/1-{n:03d}" for n in range(1, 31) if n not in (5, 8, 10, 14, 21, 23, 25, 26, 27)]
+NO_LUNG += [f"TCGA-single-slices/ID_{name}_CT" for name in ("0028_AGE_0074_CONTRAST_1", "0094_AGE_0052_CONTRAST_0")]
+NO_LUNG_SOURCES = {"ct/TCGA-abdomen-slices", "ct/TCGA-single-slices"}
+BELLY, BELLY_SLICES = "ct/ACRIN-FLT-Breast-001", 40  # its lowest slices hold bowel gas and no lung
+
+
+@dataclass(frozen=True)
+class ReferenceScan:
+    """A scan with its reference lung: ct_hu (Z, H, W) int16, lung bool, same shape; its folder below the real data."""
+
+    name: str
+    source: str
+    ct_hu: np.ndarray
+    lung: np.ndarray
+    frame: Frame
+
+
+def references(real: Path, sources: tuple[str, ...] | None = None) -> Iterator[ReferenceScan]:
+    """The scans that have a reference; of some sources alone."""
+    for path in sorted((real / "reference").glob("*.npz")):
+        whole = f"LIDC-IDRI-whole/{path.stem}"
+        source = whole if (real / whole).is_dir() else f"ct/{path.stem}"
+        if sources is None or source in sources:
+            ct_hu, frame = read_ct(real / source)
+            yield ReferenceScan(path.stem, source, ct_hu, np.load(path)["lung"], frame)
+
+
+def slices_without_lung(real: Path) -> Iterator[tuple[np.ndarray, tuple[float, float]]]:
+    """Single slices of belly and neck that hold no lung, by eye: (CT (H, W) in HU, row and column spacing in mm)."""
+    for name in NO_LUNG:
+        path = real / "ct" / f"{name}.dcm"
+        scan = open_series([(path, header) for header in read_slices(path)])
+        yield scan.read()[0], scan.frame.spacing_mm[1:]
+
+
+def nodules(real: Path, scan: ReferenceScan) -> list[Nodule]:
+    """The nodules that radiologists annotated in an LIDC-IDRI scan; empty for another."""
+    series_uid = next((path.parent.name for path in (real / scan.source).rglob("*.dcm")), "")
+    return find_nodules(series_uid, confidence_level=0.5, padding_size=0, min_voxels=1)
