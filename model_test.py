@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from lungct import LungError, __version__
 from lungct.evaluation.metrics import compare, litres
-from lungct.evaluation.nodules import NoduleScore, audit_nodules
+from lungct.evaluation.nodules import NoduleScore, audit_nodules, print_coverage
 from lungct.evaluation.quality import find_flags
 from lungct.evaluation.report import THUMBNAIL, VIEW, ScanScore, report_bytes, report_row, result_files, thumbnail
 from lungct.files import (
@@ -210,8 +210,7 @@ def print_summary(scores: list[ScanScore], nodules: list[NoduleScore]) -> None:
         print(f"{score.scan:{width}s}{cells}  {worst}{note}")
     if scored := [score.dice for score in scores if score.dice is not None]:
         print(f"mean Dice {np.mean(scored):.4f} over {len(scored)} scans, worst {min(scored):.4f}")
-    if shares := [nodule.coverage for nodule in nodules]:
-        print(f"nodule coverage {np.mean(shares):.4f} on average over {len(shares)} nodules, worst {min(shares):.4f}")
+    print_coverage(nodules)
 
 
 def save_report(

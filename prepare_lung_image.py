@@ -6,6 +6,7 @@ Writes  mydata/Image/{ct,lung}/<patient>/<nnnn>_slice<kkk>.npy, mydata/Image/man
 Run     python prepare_lung_image.py                     step 2, training: the middle ten slices of each scan
         python prepare_lung_image.py --test              step 4, test: all slices, CT only
         python prepare_lung_image.py --test --dicom DIR  any DICOM scans, without lung.conf; also --nifti FILE_OR_DIR
+        python prepare_lung_image.py --nodules           also how much of the annotated nodules lies in the labels
         python prepare_lung_image.py --scheduler tcp://host:8786   on a Dask cluster (docs/cluster.md)
 """
 
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from lungct import LungError, __version__
 from lungct.evaluation.figures import draw_overview, save_png
+from lungct.evaluation.nodules import save_audit
 from lungct.files import exclusive_lock, file_stamps, fingerprint, is_dir_path, npy_bytes, periodic_save, replace_folder
 from lungct.masks.read import find_labels, label_stamps, parse_values, read_slices
 from lungct.parallel import Skipped, Warned, add_scheduler_flag, count, run_parallel, some_of
@@ -45,8 +47,7 @@ from lungct.slices import (
     write_manifest,
 )
 
-LABEL_MAKER = "segment_lung"
-NO_LABEL = "none"
+LABEL_MAKER, NO_LABEL = "segment_lung", "none"
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,9 @@ class Task:
 
 def source_of(job: Job, options: PrepareOptions) -> str:
     """Where a scan lies, from the manifest's folder, so that a study can be moved as a whole."""
-    place, start = job.location.resolve(), options.ct_root.parent.resolve()
+    place = job.location.resolve()
     try:
-        return Path(os.path.relpath(place, start)).as_posix()
+        return Path(os.path.relpath(place, options.ct_root.parent.resolve())).as_posix()
     except ValueError:  # on another drive of Windows
         return str(place)
 
@@ -267,10 +268,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all-slices", action="store_true", help="every slice, not the middle ones")
     parser.add_argument("--any-values", action="store_true", help="go on where values cannot be HU, or masks not lung")
     parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by ID: A,B,C")
+    parser.add_argument("--nodules", action="store_true", help="write how much of each annotated nodule labels hold")
     parser.add_argument("--add", action="store_true", help="keep the scans of earlier commands in the set")
     parser.add_argument("--labels", type=Path, metavar="PATH", help="masks instead of ours: see docs/own_data.md")
-    series_help = "of each patient in --dicom: the CT series with most slices, or all of them"
-    parser.add_argument("--series", choices=("largest", "all"), default="largest", help=series_help)
+    parser.add_argument("--series", choices=("largest", "all"), default="largest", help="of each patient in --dicom")
     parser.add_argument("--label-values", type=parse_values, default=(), metavar="LIST", help="the masks' lung: 1,2,3")
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="any DICOM tree instead of LIDC-IDRI")
@@ -310,14 +311,15 @@ def main(argv: list[str] | None = None) -> None:
     )
     jobs, skipped = find_jobs(settings, flags)
     jobs = choose_patients(jobs, flags.patients)
-    patients = len({job.patient_id for job in jobs})
-    print(f"{len(jobs)} scans of {patients} patients found; {options.selection} slices of each")
+    found = f"{count(len(jobs), 'scan')} of {count(len({job.patient_id for job in jobs}), 'patient')}"
+    print(f"{found} found; {options.selection} slices of each")
     tasks, unlabelled = make_tasks(jobs, options)
     skipped += unlabelled
+    workers = settings.workers or os.cpu_count()
     with exclusive_lock(ct_root.parent):
-        rows, failed, warned = prepare_all(
-            tasks, options, settings.workers or os.cpu_count(), flags.scheduler, flags.add
-        )
+        rows, failed, warned = prepare_all(tasks, options, workers, flags.scheduler, flags.add)
+        if flags.nodules and rows and options.lung_root:
+            save_audit(by_scan(rows), ct_root, options.lung_root)
         print_report(rows, skipped + failed, warned, options)
     unusable = [one for one in skipped if one.is_fault]
     if unusable or failed:

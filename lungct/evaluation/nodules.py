@@ -1,11 +1,18 @@
 """How much of each nodule that radiologists annotated lies inside a lung mask."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
-from lungct.scans.geometry import Frame
-from lungct.scans.lidc import Nodule
+from lungct.evaluation.figures import GREEN, RED, contact_sheet, overlay, save_png
+from lungct.files import replace_file, table_bytes
+from lungct.scans.geometry import Frame, frame_of
+from lungct.scans.lidc import Nodule, find_nodules
+from lungct.slices import SliceRow, is_lung, read_stack
+
+PICTURE_MARGIN_MM = 40
 
 
 @dataclass(frozen=True)
@@ -52,3 +59,54 @@ def as_stored(lung: np.ndarray, source_axes: str) -> np.ndarray:
     if rows in "AR":
         lung = lung[:, ::-1]
     return lung[:, :, ::-1] if columns in "AR" else lung
+
+
+def draw_nodule(ct_hu: np.ndarray, lung: np.ndarray, frame: Frame, nodule: Nodule) -> np.ndarray:
+    """A nodule (green) and the lung (red) as outlines in the slice with most of it: (h, w, 3) uint8, rows as stored."""
+    z = int(np.abs(frame.z_mm - nodule.z_mm[nodule.mask.sum((0, 1)).argmax()]).argmin())
+    at = int(np.abs(nodule.z_mm - frame.z_mm[z]).argmin())
+    image, inside = (as_stored(part[z : z + 1], frame.source_axes)[0] for part in (ct_hu, lung))
+    marked = np.zeros(image.shape, bool)
+    height, width = nodule.mask.shape[:2]
+    marked[nodule.row : nodule.row + height, nodule.col : nodule.col + width] = nodule.mask[..., at]
+    margin = round(PICTURE_MARGIN_MM / frame.spacing_mm[1])
+    rows = slice(max(0, nodule.row - margin), nodule.row + height + margin)
+    cols = slice(max(0, nodule.col - margin), nodule.col + width + margin)
+    return overlay(image[rows, cols], marked[rows, cols], inside[rows, cols], colours=(GREEN, RED))
+
+
+def audit_labels(
+    scans: dict[str, list[SliceRow]], ct_root: Path, lung_root: Path
+) -> tuple[list[NoduleScore], np.ndarray | None]:
+    """(scores, contact sheet) of the annotated nodules in the lung slices of a training set; None without a nodule."""
+    scores, tiles = [], []
+    for name, rows in tqdm(scans.items(), desc="nodules", unit="scan"):
+        nodules = {nodule.number: nodule for nodule in find_nodules(rows[0].series_uid, 0.5, 0, 1)}
+        if not nodules:
+            continue
+        frame, ct_hu, lung = frame_of(rows), read_stack(ct_root, rows), is_lung(read_stack(lung_root, rows))
+        for score in audit_nodules(name, frame, lung, list(nodules.values())):
+            scores.append(score)
+            tiles.append(draw_nodule(ct_hu, lung, frame, nodules[score.nodule]))
+    labels = [f"{score.scan} {score.nodule}: {score.coverage:.2f}" for score in scores]
+    return scores, contact_sheet(tiles, labels, columns=min(6, len(tiles))) if tiles else None
+
+
+def print_coverage(scores: list[NoduleScore]) -> None:
+    """Mean and worst coverage in a line; nothing where there is no nodule."""
+    if shares := [score.coverage for score in scores]:
+        print(f"nodule coverage {np.mean(shares):.4f} on average over {len(shares)} nodules, worst {min(shares):.4f}")
+
+
+def save_audit(scans: dict[str, list[SliceRow]], ct_root: Path, lung_root: Path) -> None:
+    """Write nodules.csv and nodules.png beside the manifest: how much of the annotated nodules the labels hold."""
+    scores, sheet = audit_labels(scans, ct_root, lung_root)
+    path = ct_root.parent / "nodules.csv"
+    replace_file(path, table_bytes(scores, NoduleScore))
+    if sheet is None:
+        path.with_suffix(".png").unlink(missing_ok=True)
+        print(f"no annotated nodule in these slices; {path} is empty")
+        return
+    save_png(path.with_suffix(".png"), sheet)
+    print_coverage(scores)
+    print(f"wrote {path} and nodules.png")

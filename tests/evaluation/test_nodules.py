@@ -1,14 +1,18 @@
 """Coverage of nodules, counted by hand."""
 
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import make_row
 
-from lungct.evaluation.nodules import NoduleScore, as_stored, audit_nodules
+from lungct.evaluation.figures import GREEN, RED
+from lungct.evaluation.nodules import NoduleScore, as_stored, audit_nodules, draw_nodule, save_audit
+from lungct.files import read_table
 from lungct.scans.geometry import axis_codes, frame_of, to_lps
 from lungct.scans.lidc import Nodule
+from lungct.slices import SliceRow, slice_path
 
 FRAME = frame_of([make_row("S", k, z_mm=10 + 2.5 * k, slice_mm=2.5) for k in range(5)])
 
@@ -68,3 +72,42 @@ def test_slices_are_turned_back_to_those_of_their_files(across, down, swap):
     stored = np.arange(12).reshape(2, 2, 3)
     in_lps = np.stack([to_lps(image, orientation) for image in stored])
     np.testing.assert_array_equal(as_stored(in_lps, axis_codes(orientation)), stored)
+
+
+def test_a_picture_shows_nodule_and_lung_where_they_lie():
+    ct_hu, mask = np.full((5, 10, 12), 40, np.int16), np.zeros((5, 10, 12), bool)
+    mask[2, 2:8, 3:11] = True
+    image = draw_nodule(ct_hu, mask, FRAME, nodule([15.0]))
+    assert image.shape == (10, 12, 3)
+    assert (image[4, 5:8] == GREEN).all()
+    assert (image[5, 5:8] == GREEN).all()
+    assert (image[2, 3:11] == RED).all()
+    assert (image[0, :] == image[0, 0]).all()
+
+
+def write_scan(tmp_path: Path) -> list[SliceRow]:
+    """Five slices of 10 x 12 pixels, all lung: rows of the manifest."""
+    rows = [make_row("S", k, z_mm=10 + 2.5 * k, slice_mm=2.5, rows=10, columns=12) for k in range(5)]
+    for row in rows:
+        for kind in ("ct", "lung"):
+            path = slice_path(tmp_path / kind, row)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, np.full((10, 12), -800, np.int16))
+    return rows
+
+
+def test_the_audit_of_labels_is_written_with_a_picture(tmp_path, monkeypatch, capsys):
+    rows = write_scan(tmp_path)
+    monkeypatch.setattr("lungct.evaluation.nodules.find_nodules", lambda *_: [nodule([12.5, 15.0])])
+    save_audit({"S": rows}, tmp_path / "ct", tmp_path / "lung")
+    assert read_table(tmp_path / "nodules.csv", NoduleScore) == [NoduleScore("S", 1, 3, 12, 2, 2, 1.0)]
+    assert (tmp_path / "nodules.png").is_file()
+    assert "nodule coverage 1.0000 on average over 1 nodules" in capsys.readouterr().out
+
+
+def test_a_picture_of_earlier_nodules_goes_where_there_are_none(tmp_path, monkeypatch):
+    (tmp_path / "nodules.png").touch()
+    monkeypatch.setattr("lungct.evaluation.nodules.find_nodules", lambda *_: [])
+    save_audit({"S": write_scan(tmp_path)}, tmp_path / "ct", tmp_path / "lung")
+    assert not (tmp_path / "nodules.png").exists()
+    assert read_table(tmp_path / "nodules.csv", NoduleScore) == []
