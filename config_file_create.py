@@ -9,11 +9,13 @@ Run     python config_file_create.py --lidc-dicom-path H:/LIDC-IDRI
         python config_file_create.py --check          looks for problems before hours of work; writes nothing
 """
 
+from lungct import LungError  # first: it says which package is missing
+
+# isort: split
 import argparse
 import shutil
 from pathlib import Path
 
-from lungct import LungError
 from lungct.files import is_dir_path
 from lungct.phantom.lidc_tree import write_lidc_tree
 from lungct.preflight import CheckResult, check_all

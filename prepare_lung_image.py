@@ -9,6 +9,9 @@ Run     python prepare_lung_image.py                     step 2, training: the m
         python prepare_lung_image.py --scheduler tcp://host:8786   on a Dask cluster (docs/cluster.md)
 """
 
+from lungct import LungError, __version__  # first: it says which package is missing
+
+# isort: split
 import argparse
 import os
 from dataclasses import dataclass
@@ -18,7 +21,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lungct import LungError, __version__
 from lungct.evaluation.figures import draw_overview, save_png
 from lungct.files import exclusive_lock, file_stamps, fingerprint, is_dir_path, npy_bytes, periodic_save, replace_folder
 from lungct.masks.read import find_labels, label_stamps, parse_values, read_slices

@@ -13,15 +13,13 @@ from pathlib import Path
 import psutil
 from packaging.requirements import Requirement
 
-from lungct import LungError
+from lungct import OLDEST_PYTHON, REQUIREMENTS, LungError
 from lungct.files import is_dir_path
 from lungct.scans import lidc
 from lungct.scans.find import Job, lidc_jobs, open_job
 from lungct.scans.hu import check_hu_range
 from lungct.settings import BY_ATTRIBUTE, load, pylidc_conf_path, resolve_path
 
-REQUIREMENTS = Path(__file__).parent.parent / "requirements.txt"
-OLDEST_PYTHON = (3, 10)
 USUAL_SHAPE = (512, 512)  # where no scan can be opened
 NPY_HEADER_BYTES = 128
 PICTURE_BYTES = 200_000  # an overlay of 512 x 512 and what the report shows of it, more than usual
