@@ -16,7 +16,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from lungct.files import is_dir_path
+from lungct.files import is_dir_path, replace_file
 from lungct.phantom.lidc_tree import write_lidc_tree
 from lungct.preflight import CheckResult, check_all
 from lungct.scans import lidc
@@ -101,15 +101,15 @@ def install_home(dicom_path: str, force: bool) -> Path:
     home = lidc.home_conf()
     beside = home.with_name(home.name + ".new")
     write_pylidc_conf(beside, dicom_path)
-    same = home.is_file() and home.read_bytes() == beside.read_bytes()
-    if home.is_file() and not same:
+    content = beside.read_bytes()
+    beside.unlink()
+    if home.is_file() and home.read_bytes() != content:
         if not force:
-            beside.unlink()
             raise LungError(
                 f"{home} is there and differs; --force replaces it and keeps the old one as {home.name}.bak"
             )
         shutil.copy2(home, home.with_name(home.name + ".bak"))
-    beside.replace(home)
+    replace_file(home, content)
     return home
 
 
