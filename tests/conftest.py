@@ -1,5 +1,6 @@
 """What several tests need: small phantoms, a small LIDC-IDRI of them, scripts run as a user runs them."""
 
+import io
 import os
 import socket
 import subprocess
@@ -11,23 +12,40 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lungct.files import fingerprint
 from lungct.phantom.anatomy import draw_build
 from lungct.phantom.lidc_tree import write_series, write_xray
 from lungct.phantom.render import Patient, make_patient
 from lungct.scans import lidc
 from lungct.segmentation.threshold import segment_lung
-from lungct.slices import SliceRow
+from lungct.slices import CT_RANGE_HU, SliceRow
 
 ROOT = Path(__file__).parent.parent
 REAL = ROOT.parent / "shared" / "data"
+PHANTOMS = ROOT / ".pytest_cache" / "phantoms"
 MATRIX = (176, 208)
 
 
 @cache
 def small_patient(seed: int, **build) -> Patient:
-    """A phantom of few pixels, healthy unless `build` says otherwise; the same for all tests, so it is read-only."""
+    """A phantom of few pixels, healthy unless `build` says otherwise; the same for all tests, so it is read-only.
+
+    It is kept in pytest's cache, for other processes and the next run, as long as the code that draws it is the same.
+    """
     healthy = {"consolidation": 0.0, "effusion_mm": 0.0, "emphysema": 0.0, **build}
-    patient = make_patient(seed, MATRIX, slice_mm=6.0, build=replace(draw_build(seed), **healthy))
+    drawn = replace(draw_build(seed), **healthy)
+    sources = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "lungct" / "phantom").glob("*.py"))]
+    kept = PHANTOMS / f"{fingerprint(drawn, MATRIX, np.__version__, sources, CT_RANGE_HU)}.npz"
+    if not kept.is_file():
+        patient = make_patient(seed, MATRIX, slice_mm=6.0, build=drawn)
+        content = io.BytesIO()
+        np.savez(content, **vars(patient))
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        beside = kept.with_suffix(f".{os.getpid()}")
+        beside.write_bytes(content.getvalue())
+        beside.replace(kept)
+    with np.load(kept) as arrays:
+        patient = Patient(arrays["ct_hu"], arrays["lung"], tuple(arrays["spacing_mm"].tolist()))
     for array in (patient.ct_hu, patient.lung):
         array.flags.writeable = False
     return patient

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from image_test import Stack, Viewer, draw
@@ -67,10 +68,27 @@ def test_contact_sheet_has_a_place_for_each():
     assert sheet[20, 60].tolist() == [20, 20, 20]
 
 
-def test_curves_are_drawn(tmp_path):
-    row = {"epoch": 1, "train_loss": 1.0, "val_loss": 0.9, "val_dice": 0.5, "val_worst_dice": 0.2}
-    save_curves(tmp_path / "c.png", [row, {**row, "epoch": 2, "train_loss": 0.5}])
-    assert np.asarray(Image.open(tmp_path / "c.png").convert("L")).std() > 5
+def test_curves_are_those_of_the_history(tmp_path, monkeypatch):
+    figures, save = [], Figure.savefig
+
+    def keep(figure: Figure, *args, **options) -> None:
+        figures.append(figure)
+        save(figure, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    first = {"epoch": 1, "train_loss": 1.0, "val_loss": 0.9, "val_dice": 0.5, "val_worst_dice": 0.2}
+    second = {"epoch": 2, "train_loss": 0.5, "val_loss": 0.7, "val_dice": 0.8, "val_worst_dice": 0.6}
+    save_curves(tmp_path / "c.png", [first, second])
+    drawn = [
+        {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines}
+        for axes in figures[0].axes
+    ]
+    assert drawn == [
+        {"training": ([1, 2], [1.0, 0.5]), "validation": ([1, 2], [0.9, 0.7])},
+        {"mean": ([1, 2], [0.5, 0.8]), "worst slice": ([1, 2], [0.2, 0.6])},
+    ]
+    assert [axes.get_ylabel() for axes in figures[0].axes] == ["loss (Dice + cross-entropy)", "validation Dice"]
+    assert Image.open(tmp_path / "c.png").size == (990, 440)  # 9 x 4 inches of 110 dots
 
 
 def test_viewer_answers_to_keys_wheel_and_cursor(mask):
