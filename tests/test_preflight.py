@@ -142,23 +142,22 @@ def test_one_folder_for_training_and_test_is_a_warning(lidc_tree, tmp_path):
     assert [(result.stops, "hold some out" in result.remedy) for result in found] == [(False, True)]
 
 
-def write_dicom(folder, patient: str, ct_hu: np.ndarray) -> None:
-    write_series(folder / patient, LidcScan(patient, f"1.2.{patient}", f"1.2.{patient}.1"), ct_hu, (3.0, 0.7, 0.8))
+def write_dicom(folder, patient: str, ct_hu: np.ndarray, **tags) -> None:
+    who = LidcScan(patient, f"1.2.{patient}", f"1.2.{patient}.1")
+    write_series(folder / patient, who, ct_hu, (3.0, 0.7, 0.8), **tags)
 
 
 def test_any_dicom_folder_is_looked_at_without_settings(tmp_path):
     ct_hu = small_patient(0).ct_hu
     write_dicom(tmp_path / "scans", "7", ct_hu[10:15])
     write_dicom(tmp_path / "scans", "8", ct_hu[10:14])
-    write_dicom(tmp_path / "scans" / "more", "8", ct_hu[10:12])
-    (tmp_path / "scans/9").mkdir()
-    (tmp_path / "scans/9/half.dcm").write_bytes((tmp_path / "scans/8/1-001.dcm").read_bytes()[:400])
+    write_dicom(tmp_path / "scans", "9", ct_hu[10:12], ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
     before = sorted(tmp_path.rglob("*"))
     text = run("config_file_create.py", "--check", "--dicom", "scans", cwd=tmp_path)
     assert "2 scans of 2 patients" in text
     assert "HU of 7" in text
     assert "in the middle of 5 slices" in text
-    assert re.search(r"half\.dcm", text)
+    assert re.search(r"warning +series 1\.2\.9\.1 +skipped +-> .*not axial", text)
     assert re.search(r"disk of .* GiB free", text)
     assert "next: python prepare_lung_image.py --test --dicom scans" in text
     assert sorted(tmp_path.rglob("*")) == before
