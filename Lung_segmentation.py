@@ -12,6 +12,9 @@ Run     python Lung_segmentation.py                 trains, or continues an inte
 
 from __future__ import annotations
 
+from lungct import LungError  # first: it says which package is missing
+
+# isort: split
 import argparse
 import io
 import json
@@ -26,7 +29,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from lungct import LungError
 from lungct.device import pick_amp, pick_device
 from lungct.evaluation.figures import contact_sheet, difference, overlay, save_png
 from lungct.files import exclusive_lock, replace_file, table_bytes

@@ -3,7 +3,7 @@
 # make lint   check style
 # make pictures   the demo, then what the README shows (needs chromium)
 # make bench  measure against the peers, write benchmarks/RESULTS.md (an hour)
-# make soak   damage files and kill steps, write benchmarks/RELIABILITY.md (ten minutes)
+# make soak   damage files, kill steps, count the tests by kind, write benchmarks/RELIABILITY.md (twenty minutes)
 # make weights REAL=DIR   train the weights that ship again (a quarter of an hour)
 PYTHON ?= python3
 BIN = .venv/bin
@@ -55,6 +55,7 @@ weights: .venv/installed
 # Thousands of damaged files, dozens of kills.
 soak: .venv/installed
 	PYTHONPATH=. $(BIN)/python tests/soak.py
+	$(BIN)/python -m benchmarks.reliability
 
 # What the README shows, made by the scripts from what `make demo` left.
 pictures: demo

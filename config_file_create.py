@@ -7,14 +7,17 @@ Run     python config_file_create.py --lidc-dicom-path H:/LIDC-IDRI
         python config_file_create.py --download 220   CT of that many LIDC-IDRI patients, or of some by name: A,B,C
                                                       (public; 125 GB for all); --collection for other collections
         python config_file_create.py --check          looks for problems before hours of work; writes nothing
+        python config_file_create.py --check --dicom DIR   the same for any folder of DICOM; or --nifti FILE_OR_DIR
 """
 
+from lungct import LungError  # first: it says which package is missing
+
+# isort: split
 import argparse
 import shutil
 from pathlib import Path
 
-from lungct import LungError
-from lungct.files import is_dir_path
+from lungct.files import is_dir_path, replace_file
 from lungct.phantom.lidc_tree import write_lidc_tree
 from lungct.preflight import CheckResult, check_all
 from lungct.scans import lidc
@@ -52,11 +55,16 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--download", metavar="N|LIST", help="fetch the first N patients, or some by name: A,B,C")
     parser.add_argument("--collection", default=LIDC, help="of the Imaging Data Commons (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="look at all that can fail later, and write nothing")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--dicom", type=Path, metavar="DIR", help="with --check: any DICOM scans, not those of LIDC")
+    place.add_argument("--nifti", type=Path, metavar="PATH", help="with --check: a NIfTI file or a folder of them")
     add_flags(parser, TABLE)
     flags = parser.parse_args(argv)
     flags.conf = flags.conf or (DEMO_CONF if flags.demo else Path(CONF_NAME))
     if flags.demo is not None and not 2 <= flags.demo <= 100:
         parser.error("--demo takes 2 to 100 patients: at least one to train and one to test on")
+    if (flags.dicom or flags.nifti) and not flags.check:
+        parser.error("--dicom and --nifti go with --check; the steps that read scans have flags of the same name")
     return flags
 
 
@@ -99,20 +107,20 @@ def install_home(dicom_path: str, force: bool) -> Path:
     home = lidc.home_conf()
     beside = home.with_name(home.name + ".new")
     write_pylidc_conf(beside, dicom_path)
-    same = home.is_file() and home.read_bytes() == beside.read_bytes()
-    if home.is_file() and not same:
+    content = beside.read_bytes()
+    beside.unlink()
+    if home.is_file() and home.read_bytes() != content:
         if not force:
-            beside.unlink()
             raise LungError(
                 f"{home} is there and differs; --force replaces it and keeps the old one as {home.name}.bak"
             )
         shutil.copy2(home, home.with_name(home.name + ".bak"))
-    beside.replace(home)
+    replace_file(home, content)
     return home
 
 
-def print_results(results: list[CheckResult]) -> None:
-    """A row each, and how many of them stop a step. Raises LungError where one does."""
+def print_results(results: list[CheckResult], following: str) -> None:
+    """A row each, and how many of them stop a step; else what to run next. Raises LungError where one does."""
     width = min(40, max(len(result.what) for result in results))
     for result in results:
         state = "error" if result.stops else "warning" if result.remedy else "ok"
@@ -121,14 +129,16 @@ def print_results(results: list[CheckResult]) -> None:
     stops = sum(result.stops for result in results)
     if stops:
         raise LungError(f"{stops} of {len(results)} results would stop a step; see the rows that begin with 'error'")
-    print(f"{len(results)} results, none that stops a step; next: python prepare_lung_image.py")
+    print(f"{len(results)} results, none that stops a step; next: {following}")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Settle the values, write both files, read pylidc's back with its own reader, check the paths."""
     flags = parse_flags(argv)
     if flags.check:
-        print_results(check_all(flags.conf))
+        place = ("--dicom", flags.dicom) if flags.dicom else ("--nifti", flags.nifti) if flags.nifti else None
+        following = f" --test {place[0]} {place[1]}" if place else ""
+        print_results(check_all(flags.conf, place), f"python prepare_lung_image.py{following}")
         return
     before, now = new_values(flags)
     if flags.demo:

@@ -7,13 +7,15 @@ Run     python image_test.py mydata/Image/ct/LIDC-IDRI-0001
 Keys    mouse wheel, arrow keys: slices; 1, 2, 3: lung, mediastinum, bone window; o: outline, filled, none; q: quit
 """
 
+from lungct import LungError  # first: it says which package is missing
+
+# isort: split
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lungct import LungError
 from lungct.evaluation.figures import GREEN, RED, WINDOWS_HU, contact_sheet, overlay, save_png
 from lungct.evaluation.metrics import dice
 from lungct.files import read_npy

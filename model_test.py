@@ -10,6 +10,9 @@ Run     python model_test.py                predicts what has not been predicted
         python model_test.py --save dicom-seg --dicom DIR   also a DICOM segmentation that refers to the scan in DIR
 """
 
+from lungct import LungError, __version__  # first: it says which package is missing
+
+# isort: split
 import argparse
 import re
 import shutil
@@ -21,7 +24,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lungct import LungError, __version__
 from lungct.evaluation.metrics import compare, litres
 from lungct.evaluation.nodules import NoduleScore, audit_nodules, print_coverage
 from lungct.evaluation.quality import find_flags

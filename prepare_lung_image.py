@@ -6,10 +6,12 @@ Writes  mydata/Image/{ct,lung}/<patient>/<nnnn>_slice<kkk>.npy, mydata/Image/man
 Run     python prepare_lung_image.py                     step 2, training: the middle ten slices of each scan
         python prepare_lung_image.py --test              step 4, test: all slices, CT only
         python prepare_lung_image.py --test --dicom DIR  any DICOM scans, without lung.conf; also --nifti FILE_OR_DIR
-        python prepare_lung_image.py --nodules           also how much of the annotated nodules lies in the labels
         python prepare_lung_image.py --scheduler tcp://host:8786   on a Dask cluster (docs/cluster.md)
 """
 
+from lungct import LungError, __version__  # first: it says which package is missing
+
+# isort: split
 import argparse
 import os
 from dataclasses import dataclass
@@ -19,7 +21,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lungct import LungError, __version__
 from lungct.evaluation.figures import draw_overview, save_png
 from lungct.evaluation.nodules import save_audit
 from lungct.files import exclusive_lock, file_stamps, fingerprint, is_dir_path, npy_bytes, periodic_save, replace_folder
@@ -145,8 +146,7 @@ def prepare_scan(task: Task, options: PrepareOptions) -> tuple[list[SliceRow], t
     if options.slices and len(wanted) < options.slices:
         warnings = (*warnings, f"only {len(wanted)} of {options.slices} slices")
     ct_hu = scan.read(wanted)
-    fault = check_hu_range(ct_hu)
-    if fault and not options.any_values:
+    if (fault := check_hu_range(ct_hu)) and not options.any_values:
         raise LungError(f"{job.location}: looks like {fault}, not HU; if it is right, add --any-values")
     lung, source = None, NO_LABEL
     if task.label:

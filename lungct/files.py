@@ -9,7 +9,7 @@ import shutil
 import time
 import tokenize
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from types import UnionType
@@ -28,15 +28,27 @@ NPY_ERRORS = (  # what NumPy raises over a damaged .npy file, whose header is Py
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put `content` where `path` is, all or nothing. Raises LungError when the disk does not take it."""
+    """Put `content` where `path` is, all or nothing.
+
+    Raises LungError when the disk does not take it, or another program holds open what is there.
+    """
     beside = path.with_name(f".{path.name}.tmp")  # what a killed run left there is written over
+    complete = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside.write_bytes(content)
+        complete = True
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise LungError(f"{path}: cannot write it ({error.strerror}); make room or choose another folder") from error
+        raise write_error(path, error, complete and path.is_file()) from error
+
+
+def write_error(path: Path, error: OSError, only_rename_failed: bool) -> LungError:
+    """What to say where a file or folder could not be written; Windows renames nothing that is held open."""
+    if only_rename_failed and isinstance(error, PermissionError):
+        return LungError(f"{path}: open in another program (Excel, a viewer?); close it there, then run this again")
+    return LungError(f"{path}: cannot write it ({error.strerror}); make room or choose another folder")
 
 
 @contextmanager
@@ -65,7 +77,8 @@ def periodic_save(save: Callable[[], None]) -> Iterator[Callable[[], None]]:
         nonlocal saved, took_s
         began = time.monotonic()
         if began - saved > max(SAVE_EVERY_S, took_s / SAVE_SHARE):
-            save()
+            with suppress(LungError):  # open in another program for now, perhaps; in the end it is an error
+                save()
             saved = time.monotonic()
             took_s = saved - began
 
@@ -78,21 +91,28 @@ def periodic_save(save: Callable[[], None]) -> Iterator[Callable[[], None]]:
 def replace_folder(folder: Path, files: dict[str, bytes]) -> None:
     """Make `folder` hold exactly `files`, by name or `folder/name`, all or nothing.
 
-    Raises LungError when the disk does not take it.
+    Raises LungError when the disk does not take it, or another program holds a file open that is there.
     """
-    beside = folder.with_name(f".{folder.name}.tmp")
+    beside, old = (folder.with_name(f".{folder.name}.{ending}") for ending in ("tmp", "old"))
+    complete = False
     try:
         shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
         beside.mkdir(parents=True)
         for name, content in files.items():
             path = beside / name
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
-        shutil.rmtree(folder, ignore_errors=True)
+        complete = True
+        if folder.exists():
+            folder.replace(old)  # removed file by file, half of it would be gone where one is held open
         beside.replace(folder)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
-        raise LungError(f"{folder}: cannot write it ({error.strerror}); make room or choose another folder") from error
+        if complete and old.exists() and not folder.exists():
+            old.replace(folder)
+        raise write_error(folder, error, complete and folder.is_dir()) from error
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def npy_bytes(array: np.ndarray) -> bytes:

@@ -100,6 +100,8 @@ def _result_or_error(
         return error
     except MemoryError:
         return LungError("not enough memory for it; close other programs, or lower --workers")
+    except ModuleNotFoundError as error:
+        return LungError(f"{error}; run: pip install -r requirements.txt")
     except Exception as error:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:

@@ -13,15 +13,14 @@ from pathlib import Path
 import psutil
 from packaging.requirements import Requirement
 
-from lungct import LungError
+from lungct import OLDEST_PYTHON, REQUIREMENTS, LungError
 from lungct.files import is_dir_path
+from lungct.parallel import Skipped, count
 from lungct.scans import lidc
-from lungct.scans.find import Job, lidc_jobs, open_job
+from lungct.scans.find import Job, dicom_jobs, lidc_jobs, nifti_jobs, open_job
 from lungct.scans.hu import check_hu_range
-from lungct.settings import BY_ATTRIBUTE, load, pylidc_conf_path, resolve_path
+from lungct.settings import BY_ATTRIBUTE, default_values, load, pylidc_conf_path, resolve_path
 
-REQUIREMENTS = Path(__file__).parent.parent / "requirements.txt"
-OLDEST_PYTHON = (3, 10)
 USUAL_SHAPE = (512, 512)  # where no scan can be opened
 NPY_HEADER_BYTES = 128
 PICTURE_BYTES = 200_000  # an overlay of 512 x 512 and what the report shows of it, more than usual
@@ -94,11 +93,20 @@ def check_scans(values: dict, name: str) -> tuple[list[CheckResult], list[Job]]:
     except LungError as error:
         remedy = f"python config_file_create.py --{name.replace('_', '-')} DIR"
         return [CheckResult(key, str(error), remedy, stops=True)], []
+    return [*count_scans(key, jobs, skipped)], jobs
+
+
+def count_scans(what: str, jobs: list[Job], skipped: list[Skipped]) -> Iterator[CheckResult]:
+    """How many scans of how many patients; a row for each that is left out, which is a fault or none."""
     patients = {job.patient_id for job in jobs}
-    remedy = "" if jobs else "no patient is usable; see the rows below"
-    results = [CheckResult(key, f"{len(jobs)} scans of {len(patients)} patients", remedy, not jobs)]
-    results += [CheckResult(f"  {one.scan}", "skipped", one.reason) for one in skipped]
-    return results, jobs
+    remedy = "" if jobs else "no scan is usable; see the rows below"
+    found = f"{count(len(jobs), 'scan')} of {count(len(patients), 'patient')}"
+    yield CheckResult(what, found, remedy, not jobs)
+    for one in skipped:
+        if one.is_fault:
+            yield CheckResult(f"  {one.scan}", "skipped", one.reason)
+        else:
+            yield CheckResult(f"  {one.scan}", f"not used: {one.reason}")
 
 
 def check_sample(jobs: list[Job]) -> tuple[CheckResult, tuple[int, int]]:
@@ -118,8 +126,8 @@ def check_sample(jobs: list[Job]) -> tuple[CheckResult, tuple[int, int]]:
 
 
 def count_slices(jobs: list[Job]) -> list[int]:
-    """Files in the folder of each scan's series."""
-    return [len(job.files) for job in jobs]
+    """Slices of each scan: files of its series, or what the header of its volume says."""
+    return [len(open_job(job)) if isinstance(job.source, Path) else len(job.files) for job in jobs]
 
 
 def bytes_to_write(values: dict, train: list[int], test: list[int], shape: tuple[int, int]) -> dict[str, int]:
@@ -179,12 +187,48 @@ def check_device(choice: str) -> CheckResult:
     return CheckResult("device", f"cpu, {os.cpu_count()} processors, {precision} is faster")
 
 
-def check_all(conf: Path) -> list[CheckResult]:
-    """Every result, in the order in which the steps would fail."""
+def find_jobs(flag: str, place: Path) -> tuple[list[Job], list[Skipped]]:
+    """The scans that --dicom or --nifti names, and what is left out. Raises LungError where there is none at all."""
+    if flag == "--dicom":
+        return dicom_jobs(is_dir_path(place))
+    jobs, skipped = nifti_jobs(place)
+    readable = []
+    for job in jobs:
+        try:
+            open_job(job)
+            readable.append(job)
+        except LungError as error:
+            skipped.append(Skipped(job.scan, str(error)))
+    return readable, skipped
+
+
+def check_folder(flag: str, place: Path, values: dict) -> Iterator[CheckResult]:
+    """What `prepare_lung_image.py --test --dicom DIR` (or --nifti) would find, and the room that it and step 5 need."""
+    try:
+        jobs, skipped = find_jobs(flag, place)
+    except LungError as error:
+        yield CheckResult(f"{flag} {place}", "not usable", str(error), stops=True)
+        return
+    yield from count_scans(f"{flag} {place}", jobs, skipped)
+    if jobs:
+        sample, shape = check_sample(jobs)
+        needed = bytes_to_write(values, [], count_slices(jobs), shape)
+        yield sample
+        yield from check_disk(values, {name: needed[name] for name in ("lung_ct_test_path", "predictions_path")})
+
+
+def check_all(conf: Path, place: tuple[str, Path] | None = None) -> list[CheckResult]:
+    """Every result, in the order in which the steps would fail.
+
+    place: --dicom or --nifti and what it names, in place of the folders of lung.conf, which then need not be there
+    """
     results = list(check_python())
     if any(result.stops for result in results):
         return results  # the rest needs the packages
     try:
+        if place:
+            values = with_paths(load(conf) if conf.is_file() else default_values(), conf.parent)
+            return [*results, *check_folder(*place, values), check_device(values["device"])]
         result, values = check_settings(conf)
     except LungError as error:
         return [*results, CheckResult(str(conf), "not usable", str(error), stops=True)]

@@ -316,6 +316,9 @@ def run_step(main: Callable[[], None]) -> None:
         main()
     except LungError as error:
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")
+    except PermissionError as error:
+        reason = "no permission, or open in another program (Excel, a viewer?); close it there, then run this again"
+        sys.exit(f"{Path(sys.argv[0]).name}: {error.filename}: {reason}")
     except KeyboardInterrupt:
         print("\nstopped; run the same command again to go on", file=sys.stderr)
         sys.exit(130)

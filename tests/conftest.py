@@ -1,5 +1,8 @@
 """What several tests need: small phantoms, a small LIDC-IDRI of them, scripts run as a user runs them."""
 
+import gc
+import importlib
+import io
 import os
 import socket
 import subprocess
@@ -11,23 +14,41 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lungct.files import fingerprint
 from lungct.phantom.anatomy import draw_build
 from lungct.phantom.lidc_tree import write_series, write_xray
 from lungct.phantom.render import Patient, make_patient
 from lungct.scans import lidc
 from lungct.segmentation.threshold import segment_lung
-from lungct.slices import SliceRow
+from lungct.settings import run_step
+from lungct.slices import CT_RANGE_HU, SliceRow
 
 ROOT = Path(__file__).parent.parent
 REAL = ROOT.parent / "shared" / "data"
+PHANTOMS = ROOT / ".pytest_cache" / "phantoms"
 MATRIX = (176, 208)
 
 
 @cache
 def small_patient(seed: int, **build) -> Patient:
-    """A phantom of few pixels, healthy unless `build` says otherwise; the same for all tests, so it is read-only."""
+    """A phantom of few pixels, healthy unless `build` says otherwise; the same for all tests, so it is read-only.
+
+    It is kept in pytest's cache, for other processes and the next run, as long as the code that draws it is the same.
+    """
     healthy = {"consolidation": 0.0, "effusion_mm": 0.0, "emphysema": 0.0, **build}
-    patient = make_patient(seed, MATRIX, slice_mm=6.0, build=replace(draw_build(seed), **healthy))
+    drawn = replace(draw_build(seed), **healthy)
+    sources = [path.read_text(encoding="utf-8") for path in sorted((ROOT / "lungct" / "phantom").glob("*.py"))]
+    kept = PHANTOMS / f"{fingerprint(drawn, MATRIX, np.__version__, sources, CT_RANGE_HU)}.npz"
+    if not kept.is_file():
+        patient = make_patient(seed, MATRIX, slice_mm=6.0, build=drawn)
+        content = io.BytesIO()
+        np.savez(content, **vars(patient))
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        beside = kept.with_suffix(f".{os.getpid()}")
+        beside.write_bytes(content.getvalue())
+        beside.replace(kept)
+    with np.load(kept) as arrays:
+        patient = Patient(arrays["ct_hu"], arrays["lung"], tuple(arrays["spacing_mm"].tolist()))
     for array in (patient.ct_hu, patient.lung):
         array.flags.writeable = False
     return patient
@@ -83,7 +104,7 @@ def make_row(scan: str, z_index: int, **changes) -> SliceRow:
     return replace(row, **changes)
 
 
-def run(script: str, *flags: object, cwd: Path, status: int = 0, launcher: tuple[str, ...] = ()) -> str:
+def run_process(script: str, *flags: object, cwd: Path, status: int = 0, launcher: tuple[str, ...] = ()) -> str:
     """Run a script in a folder; returns what it printed, errors first; fails the test on another exit status.
 
     launcher: what stands between python and the script, such as torchrun
@@ -95,6 +116,38 @@ def run(script: str, *flags: object, cwd: Path, status: int = 0, launcher: tuple
     assert done.returncode == status, text
     assert "Traceback" not in text, text
     return text
+
+
+def run(script: str, *flags: object, cwd: Path, status: int = 0) -> str:
+    """The same in this process, which saves the seconds in which a new one imports torch; nothing cached is used."""
+    step = importlib.import_module(Path(script).stem)
+    forget_caches()
+    here, argv, streams = Path.cwd(), sys.argv, (sys.stdout, sys.stderr)
+    sys.stdout, sys.stderr = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    sys.argv = [script, *map(str, flags)]
+    code: object = 0
+    os.chdir(cwd)
+    try:
+        run_step(step.main)
+    except SystemExit as end:
+        code = end.code
+    finally:
+        out, errors = (stream.buffer.getvalue().decode() for stream in (sys.stdout, sys.stderr))
+        sys.stdout, sys.stderr = streams
+        sys.argv = argv
+        os.chdir(here)
+        gc.unfreeze()
+    text = f"{code}\n{errors}{out}" if isinstance(code, str) else errors + out
+    assert (1 if isinstance(code, str) else code or 0) == status, text
+    return text
+
+
+def forget_caches() -> None:
+    """Empty every cache of the package's functions, as in a new process, but for pylidc's import."""
+    for name, module in list(sys.modules.items()):
+        for value in vars(module).values() if name.startswith("lungct.") else ():
+            if hasattr(value, "cache_clear") and value is not lidc.load_pylidc:
+                value.cache_clear()
 
 
 def free_port() -> int:

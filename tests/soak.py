@@ -1,4 +1,4 @@
-"""Thousands of damaged files and dozens of kills; writes benchmarks/RELIABILITY.md.
+"""Thousands of damaged files and dozens of kills; writes a section of benchmarks/RELIABILITY.md.
 
 Run     make soak
 """
@@ -15,8 +15,8 @@ from fuzz import READERS, survives
 from killing import STEPS, kill_and_go_on, make_home, undisturbed
 from tqdm import tqdm
 
-from benchmarks.report import ROOT, machine, table
-from lungct.files import replace_file
+from benchmarks.reliability import PAGE
+from benchmarks.report import table, write_section
 
 
 def fuzz(inputs: int, folder: Path) -> list[tuple]:
@@ -62,8 +62,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         killed = kill(flags.kills, Path(folder))
         fuzzed = fuzz(flags.inputs, Path(folder))
-    lines = ["# Reliability: damaged files and interrupted runs", ""]
-    lines += ["`make soak` makes these measurements and writes this page.", "", f"Measured: {machine()}.", ""]
+    lines = ["`make soak` makes these measurements.", ""]
     what = "step, killed by `kill -9` at a random moment, then run again"
     lines += table((what, "kills", "results identical to an uninterrupted run, byte for byte"), killed)
     lines += ["", "The times in `history.csv` and `unet_model.json` are not compared.", ""]
@@ -72,9 +71,7 @@ def main() -> None:
     ]
     lines += ["user; any other error is a fault.", ""]
     lines += table(("damaged files for", "files", "read", "refused with a message", "any other error"), fuzzed)
-    replace_file(ROOT / "benchmarks" / "RELIABILITY.md", ("\n".join(lines) + "\n").encode())
-    print("\n".join(lines))
-    print("wrote benchmarks/RELIABILITY.md")
+    write_section("Damaged files and interrupted runs", lines, PAGE)
 
 
 if __name__ == "__main__":

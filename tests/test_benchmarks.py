@@ -1,12 +1,14 @@
 """The benchmarks' own arithmetic, and the peers that they stand for."""
 
+from xml.etree import ElementTree
+
 import numpy as np
 import pandas
 import pytest
 import torch
-from conftest import small_patient
+from conftest import ROOT, small_patient
 
-from benchmarks import report, scale
+from benchmarks import reliability, report, scale
 from benchmarks.accuracy import shrink, thin_out, turn, variants
 from benchmarks.peers import first_label, first_network, r231_network
 from lungct.evaluation.metrics import dice
@@ -96,3 +98,23 @@ def test_arithmetic_of_a_thousand_times_more_scans():
     assert row["cost at 0.05 USD per core hour (assumed)"] == "500 USD"
     assert row["CT slices between the steps (`.npy`)"] == "1.80 TB"
     assert row["storage of the `.nii.gz` files only, per month"] == "0.02 USD"  # 0.8 GB
+
+
+REPORT = """<testsuites><testsuite><testcase/><testcase/><testcase><skipped/></testcase>
+<testcase><failure/></testcase><testcase><error/></testcase><testcase><failure/><error/></testcase></testsuite></testsuites>"""
+
+
+def test_cases_of_a_kind_are_counted_by_their_outcome():
+    outcomes = reliability.count_outcomes(ElementTree.fromstring(REPORT))
+    assert outcomes == {"passed": 2, "skipped": 1, "failed": 3}
+
+
+def test_each_kind_has_tests_and_no_test_is_of_two_kinds():
+    found = [
+        path
+        for places in reliability.KINDS.values()
+        for place in places
+        for path in ([ROOT / "tests" / place] if place.endswith(".py") else (ROOT / "tests" / place).glob("test_*.py"))
+    ]
+    assert all(path.is_file() for path in found)
+    assert len(found) == len(set(found)) > len(reliability.KINDS)

@@ -1,8 +1,10 @@
 """Writing that is all or nothing, and reading that runs nothing."""
 
+import errno
 import io
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -43,6 +45,57 @@ def test_file_that_cannot_be_written_is_told_and_nothing_is_left(tmp_path):
     with pytest.raises(LungError, match="cannot write it"):
         replace_file(tmp_path / "x", b"1")
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def hold_open(monkeypatch, *held) -> None:
+    """Let renaming from or to some paths fail, as Windows does where a program holds a file there open."""
+    replace = Path.replace
+
+    def refuse(self: Path, target) -> Path:
+        if self in held or Path(target) in held:
+            raise PermissionError(errno.EACCES, "Access is denied", str(self), None, str(target))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+
+
+def test_file_open_in_another_program_stays_whole_and_is_named(tmp_path, monkeypatch):
+    table = tmp_path / "scores.csv"
+    replace_file(table, b"old")
+    hold_open(monkeypatch, table)
+    with pytest.raises(LungError, match=r"scores\.csv: open in another program \(Excel, a viewer\?\); close it there"):
+        replace_file(table, b"new")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"scores.csv": b"old"}
+
+
+def test_folder_of_which_a_file_is_open_elsewhere_stays_whole_and_is_named(tmp_path, monkeypatch):
+    folder = tmp_path / "P"
+    replace_folder(folder, {"a": b"1", "b": b"2"})
+    hold_open(monkeypatch, folder)
+    with pytest.raises(LungError, match="P: open in another program"):
+        replace_folder(folder, {"a": b"3"})
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"a": b"1", "b": b"2"}
+    assert [path.name for path in tmp_path.iterdir()] == ["P"]
+
+
+def test_old_folder_is_put_back_where_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    folder = tmp_path / "P"
+    replace_folder(folder, {"a": b"1"})
+    hold_open(monkeypatch, tmp_path / ".P.tmp")
+    with pytest.raises(LungError, match="P: open in another program"):
+        replace_folder(folder, {"a": b"3"})
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")} == {"P", "P/a"}
+    assert (folder / "a").read_bytes() == b"1"
+
+
+def test_folder_that_may_not_be_written_is_not_said_to_be_open_elsewhere(tmp_path, monkeypatch):
+    def refuse(self: Path, content: bytes) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    replace_file(tmp_path / "x", b"1")
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(LungError, match=r"x: cannot write it \(Permission denied\)"):
+        replace_file(tmp_path / "x", b"2")
 
 
 def test_a_second_run_on_the_same_folder_is_told(tmp_path):
@@ -181,6 +234,24 @@ def test_a_save_that_takes_long_is_done_less_often(monkeypatch):
             clock[0] = second
             save_if_due()
         assert saved == [6, 28]
+
+
+def test_table_that_is_open_elsewhere_for_a_while_stops_no_work_but_in_the_end_is_said(monkeypatch):
+    clock, done = [0.0], []
+
+    def save() -> None:
+        raise LungError("open in another program")
+
+    def work() -> None:
+        with periodic_save(save) as save_if_due:
+            clock[0] = 9
+            save_if_due()
+            done.append("the rest")
+
+    monkeypatch.setattr(files, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    with pytest.raises(LungError, match="open in another program"):
+        work()
+    assert done == ["the rest"]
 
 
 def test_a_table_is_saved_where_the_work_fails():

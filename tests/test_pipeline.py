@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import run
+from conftest import run, run_process
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -29,15 +29,15 @@ def home(lidc_tree, tmp_path_factory):
     folder = tmp_path_factory.mktemp("home")
     test = lidc_tree / "LIDC-IDRI_test"
     printed = {
-        1: run(
+        1: run_process(
             "config_file_create.py",
             *("--lidc-dicom-path", lidc_tree / "LIDC-IDRI", "--lidc-test-dicom-path", test),
             cwd=folder,
         ),
-        2: run("prepare_lung_image.py", cwd=folder),
-        3: run("Lung_segmentation.py", *SMALL, cwd=folder),
-        4: run("prepare_lung_image.py", "--test", "--labels", lidc_tree / "reference", cwd=folder),
-        5: run("model_test.py", cwd=folder),
+        2: run_process("prepare_lung_image.py", cwd=folder),
+        3: run_process("Lung_segmentation.py", *SMALL, cwd=folder),
+        4: run_process("prepare_lung_image.py", "--test", "--labels", lidc_tree / "reference", cwd=folder),
+        5: run_process("model_test.py", cwd=folder),
     }
     return folder, printed
 
@@ -183,12 +183,13 @@ def test_viewer_saves_slices_and_sheets(home, lidc_tree):
     dicom = next((lidc_tree / "LIDC-IDRI_test" / scan).rglob("3000000-NA"))
     one = next(slices.glob("*.npy"))
     for number, path in enumerate([slices, one, folder / "predictions" / f"patient_{scan}", dicom]):
-        run("image_test.py", path, "--save", f"{number}.png", "--window", "bone", cwd=folder)
+        runner = run if number else run_process  # once as a user does, as steps 1 to 5 in `home`
+        runner("image_test.py", path, "--save", f"{number}.png", "--window", "bone", cwd=folder)
     assert Image.open(folder / "1.png").size == (208, 176)
     assert np.asarray(Image.open(folder / "0.png")).std() > 10
     sheet = np.asarray(Image.open(folder / "2.png")).astype(int)
     assert ((sheet[..., 0] - sheet[..., 1]) > 60).sum() > 100  # red outlines of the prediction
-    assert "no screen" in run("image_test.py", slices, cwd=folder, status=1)
+    assert "no screen" in run_process("image_test.py", slices, cwd=folder, status=1)
     assert "does not exist" in run("image_test.py", "nothing", cwd=folder, status=1)
 
 
@@ -290,7 +291,7 @@ def test_torchrun_with_two_processes_learns_what_one_process_does(home, tmp_path
     best = []
     for name, launcher in (("one", ()), ("two", torchrun)):
         flags = (*SMALL, *calm, "--run-path", tmp_path / name)
-        text = run("Lung_segmentation.py", *flags, cwd=folder, launcher=launcher)
+        text = run_process("Lung_segmentation.py", *flags, cwd=folder, launcher=launcher)
         assert text.count("best validation Dice") == 1
         best.append(max(float(row["val_dice"]) for row in table(tmp_path / name / "history.csv")))
     assert best[1] == pytest.approx(best[0], abs=0.01)

@@ -1,13 +1,19 @@
 """What is told before long work: each fault by its row, and what to do."""
 
+import re
+from pathlib import Path
+
+import nibabel
 import numpy as np
 import pytest
 from conftest import run, small_patient
 
 from lungct import preflight
+from lungct.parallel import Skipped
 from lungct.phantom.lidc_tree import write_series
-from lungct.scans.lidc import scans_without_nodules
-from lungct.settings import TABLE, write_conf, write_pylidc_conf
+from lungct.scans.find import Job
+from lungct.scans.lidc import LidcScan, scans_without_nodules
+from lungct.settings import TABLE, default_values, write_conf, write_pylidc_conf
 
 ONE_GIB = 2**30
 
@@ -32,7 +38,7 @@ def test_all_is_well(lidc_tree, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     text = run("config_file_create.py", "--check", cwd=tmp_path)
     assert "5 scans of 5 patients" in text
-    assert "1 scans of 1 patients" in text
+    assert "1 scan of 1 patient" in text
     assert "none that stops a step; next: python prepare_lung_image.py" in text
     assert "error" not in text
     assert sorted(tmp_path.rglob("*")) == before  # nothing was written
@@ -134,3 +140,58 @@ def test_one_folder_for_training_and_test_is_a_warning(lidc_tree, tmp_path):
     settings(tmp_path, lidc_tree, lidc_test_dicom_path=str(lidc_tree / "LIDC-IDRI"))
     found = [result for result in preflight.check_all(tmp_path / "lung.conf") if "too" in result.found]
     assert [(result.stops, "hold some out" in result.remedy) for result in found] == [(False, True)]
+
+
+def write_dicom(folder, patient: str, ct_hu: np.ndarray, **tags) -> None:
+    who = LidcScan(patient, f"1.2.{patient}", f"1.2.{patient}.1")
+    write_series(folder / patient, who, ct_hu, (3.0, 0.7, 0.8), **tags)
+
+
+def test_any_dicom_folder_is_looked_at_without_settings(tmp_path):
+    ct_hu = small_patient(0).ct_hu
+    write_dicom(tmp_path / "scans", "7", ct_hu[10:15])
+    write_dicom(tmp_path / "scans", "8", ct_hu[10:14])
+    write_dicom(tmp_path / "scans", "9", ct_hu[10:12], ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
+    before = sorted(tmp_path.rglob("*"))
+    text = run("config_file_create.py", "--check", "--dicom", "scans", cwd=tmp_path)
+    assert "2 scans of 2 patients" in text
+    assert "HU of 7" in text
+    assert "in the middle of 5 slices" in text
+    assert re.search(r"warning +series 1\.2\.9\.1 +skipped +-> .*not axial", text)
+    assert re.search(r"disk of .* GiB free", text)
+    assert "next: python prepare_lung_image.py --test --dicom scans" in text
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_volumes_are_counted_and_the_unreadable_are_rows(tmp_path):
+    volume = nibabel.Nifti1Image(np.full((30, 20, 6), -900, np.int16), np.diag([0.7, 0.7, 2, 1]))
+    nibabel.save(volume, tmp_path / "a.nii.gz")
+    (tmp_path / "b.nii.gz").write_bytes(b"half")
+    values = preflight.with_paths(default_values(), tmp_path)
+    found = rows(preflight.check_folder("--nifti", tmp_path, values))
+    assert found[f"--nifti {tmp_path}"].found == "1 scan of 1 patient"
+    assert "b.nii.gz" in found["b"].remedy
+    assert "of 6 slices" in found["HU of a"].found
+
+
+@pytest.mark.parametrize("flag", ["--dicom", "--nifti"])
+def test_folder_that_is_not_there_or_empty_stops(tmp_path, flag):
+    (tmp_path / "empty").mkdir()
+    for name in ("nowhere", "empty"):
+        (result,) = preflight.check_folder(flag, tmp_path / name, {})
+        assert result.stops
+        assert name in result.remedy
+
+
+def test_series_beside_a_used_one_is_a_row_but_no_warning():
+    skipped = [Skipped("series 1.2", "42 slices of P: 1.3 has 80", is_fault=False), Skipped("Q", "no slice")]
+    job = Job("P", "P", Path("P"))
+    _, beside, fault = preflight.count_scans("--dicom x", [job], skipped)
+    assert (beside.found, beside.remedy, fault.found, fault.remedy) == (
+        *("not used: 42 slices of P: 1.3 has 80", ""),
+        *("skipped", "no slice"),
+    )
+
+
+def test_a_folder_to_check_goes_with_check(tmp_path):
+    assert "go with --check" in run("config_file_create.py", "--dicom", ".", cwd=tmp_path, status=2)

@@ -6,7 +6,7 @@ import sys
 from functools import cache
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -43,9 +43,7 @@ COMMANDS = sorted({(page.name, command) for page in PAGES for command in command
 @cache
 def flags_of(script: str) -> set[str]:
     """The flags in a script's help."""
-    command = [sys.executable, str(ROOT / script), "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    return set(FLAG.findall(done.stdout))
+    return set(FLAG.findall(run(script, "--help", cwd=ROOT)))
 
 
 def test_commands_are_found_in_blocks_tables_and_prose():

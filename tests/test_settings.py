@@ -185,3 +185,14 @@ def test_a_letter_that_the_console_lacks_is_replaced(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BytesIO(), encoding="cp1252"))
     run_step(lambda: print("病 done", flush=True))
     assert console.buffer.getvalue() == b"? done" + os.linesep.encode()
+
+
+def test_file_that_may_not_be_opened_ends_a_step_in_one_line(monkeypatch):
+    def open_table() -> None:
+        raise PermissionError(13, "Permission denied", "scores.csv")
+
+    monkeypatch.setattr(sys, "argv", ["model_test.py"])
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO()))
+    with pytest.raises(SystemExit, match=r"model_test.py: scores.csv: .* open in another program .*; close it there"):
+        run_step(open_table)

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from lungct import LungError
-from lungct.files import file_stamps, is_dir_path, read_npy
+from lungct.files import file_stamps, files_below, is_dir_path, read_npy
 from lungct.masks.check import check_is_lung, check_place
 from lungct.masks.read_dicom import index_folder, read_dicom_label, series_of
 from lungct.scans.geometry import MAX_VOXELS, Scan
+from lungct.scans.layouts import CT_NAMES
 from lungct.scans.nifti import VOLUME_ENDINGS, read_volume, volume_files
 
 ARRAY_ENDINGS = (".npz", ".npy")  # which do not say where they lie
@@ -25,7 +26,8 @@ MAX_BYTES = MAX_VOXELS  # unpacked
 DICOM_UID = re.compile(r"\d+(\.\d+)+")
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")  # in a file name
 NNUNET_CHANNEL = "_0000"  # imagesTr/case_0000.nii.gz has its label in labelsTr/case.nii.gz
-LOBE_FILES, LOBES = "lung_*_lobe_*.nii.gz", 5  # of TotalSegmentator's folder `segmentations`
+LOBE_FILE, LOBES = re.compile(r"(?i)lung_.*_lobe_.*\.nii\.gz"), 5  # of TotalSegmentator's folder `segmentations`
+LOBE_FOLDER = "segmentations"
 
 LUNA16_LUNGS, LUNA16_TRACHEA = (3, 4), 5  # codes of LUNA16's seg-lungs-LUNA16
 MAX_TRACHEA_SHARE = 0.1  # of all that is marked; it is 1 to 2 %. A right lower lobe, 5 among lobes, has 20 % or more
@@ -74,7 +76,7 @@ def find_label(place: Path, names: tuple[str, ...], alone: bool = False) -> Path
         return _check_file(place, names, alone)
     place = is_dir_path(place)
     for name in _variants(names):
-        found = [*_files_by_name(place).get(name, ()), *_lobe_folders(place, name)]
+        found = [*_files_by_name(place).get(name, ()), *_lobe_folders(place).get(name, ())]
         if len(found) > 1:
             raise LungError(f"{found[0]} and {found[1].name} are both of this scan; leave one of them there")
         if found:
@@ -115,25 +117,35 @@ def _split_ending(path: Path) -> tuple[str, str]:
 
 
 @cache
-def _files_by_name(folder: Path) -> dict[str, tuple[Path, ...]]:
-    """The mask files in a folder by their names without the ending."""
-    found: dict[str, tuple[Path, ...]] = {}
-    for path in sorted(folder.iterdir()):
+def _files_by_name(folder: Path) -> dict[str, list[Path]]:
+    """The mask files below a folder by their names without the ending; of one name, those that lie least deep."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(files_below(folder), key=lambda path: (len(path.parts), path.is_symlink(), path)):
         name, ending = _split_ending(path)
-        if ending and path.is_file() and not name.startswith("."):
-            found[name] = (*found.get(name, ()), path)
+        if not ending or (path.parent != folder and name.casefold() in CT_NAMES):  # s0001/ct.nii.gz
+            continue
+        same = found.setdefault(name, [])
+        if not same or (len(path.parts) == len(same[0].parts) and not any(map(path.samefile, same))):
+            same.append(path)
     return found
 
 
-def _lobe_folders(folder: Path, name: str) -> list[Path]:
-    """TotalSegmentator's output for a scan: <name>/segmentations/lung_upper_lobe_left.nii.gz and so on."""
-    inside = folder / UNSAFE.sub("_", name).lstrip(".")
-    return [place for place in (inside / "segmentations", inside) if any(place.glob(LOBE_FILES))][:1]
+@cache
+def _lobe_folders(folder: Path) -> dict[str, list[Path]]:
+    """TotalSegmentator's folders of lobes, <name>/segmentations or <name>, by name, and by the way to it from here."""
+    found: dict[str, list[Path]] = {}
+    for inside in sorted({path.parent for path in files_below(folder) if LOBE_FILE.fullmatch(path.name)} - {folder}):
+        scan = inside.parent if inside.name == LOBE_FOLDER else inside
+        for name in {scan.name, scan.relative_to(folder).as_posix()}:
+            found.setdefault(name, []).append(inside)
+    return found
 
 
 def label_files(label: Path) -> list[Path]:
     """The files that a label is read from."""
-    return sorted(label.glob(LOBE_FILES)) if label.is_dir() else list(volume_files(label))
+    if not label.is_dir():
+        return list(volume_files(label))
+    return [path for path in files_below(label) if LOBE_FILE.fullmatch(path.name) and path.parent == label]
 
 
 def label_stamps(label: Path, codes: tuple[int, ...]) -> list:
@@ -191,7 +203,9 @@ def read_values(path: Path, scan: Scan) -> np.ndarray:
 def _read_lobes(folder: Path, scan: Scan) -> np.ndarray:
     files = label_files(folder)
     if len(files) != LOBES:
-        raise LungError(f"{folder}: {len(files)} files {LOBE_FILES}, but a lung has {LOBES} lobes; segment it again")
+        raise LungError(
+            f"{folder}: {len(files)} files lung_*_lobe_*.nii.gz, but a lung has {LOBES} lobes; segment it again"
+        )
     lung = np.zeros((len(scan), *scan.frame.shape), bool)
     for path in files:
         lung |= read_values(path, scan) > 0

@@ -13,6 +13,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 
 from lungct import LungError
+from lungct.files import files_below
 from lungct.masks.check import check_place, nearest_planes, normal_of, slice_step_mm, take_slices
 from lungct.scans.geometry import SAME_PLACE_MM, Frame, Scan, check_size, frame_to_lps, lps_flips, to_lps
 from lungct.scans.headers import DECODE_ERRORS, first_line, read_header
@@ -34,10 +35,9 @@ def is_lung_name(name: str) -> bool:
 def index_folder(folder: Path) -> dict[str, tuple[Path, ...]]:
     """The SEG and RTSTRUCT files below a folder, whatever their names, by the UID of the series they belong to."""
     found: dict[str, tuple[Path, ...]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.name.startswith("."):
-            for uid in series_of(path):
-                found[uid] = (*found.get(uid, ()), path)
+    for path in files_below(folder):
+        for uid in series_of(path):
+            found[uid] = (*found.get(uid, ()), path)
     return found
 
 

@@ -114,16 +114,23 @@ class Organs:
         self.z_nodes_mm = nodes[0]
         self.grid_start_mm = nodes[0][0], y_mm[0] - 2 * GRID_MM, x_mm[0] - 2 * GRID_MM
         self.row_weights = linear_weights(nodes[1], y_mm)
-        self.col_weights = linear_weights(nodes[2], x_mm).T
+        self.col_weights = np.ascontiguousarray(linear_weights(nodes[2], x_mm).T)  # half the time of the product
         self.grid = np.stack(organ_fields(build, *np.meshgrid(*nodes, indexing="ij", sparse=True), rng))
         self.grid = self.grid.astype(np.float32)
 
     def fields_at(self, z_mm: float) -> Fields:
         """Every field on the plane at one height, each (H, W) float32."""
+        return Fields(*self._sample(slice(None), z_mm))
+
+    def lung_at(self, z_mm: float) -> np.ndarray:
+        """The lung's field alone."""
+        return self._sample(Fields._fields.index("lung"), z_mm)
+
+    def _sample(self, which: int | slice, z_mm: float) -> np.ndarray:
         below = int(np.clip(np.searchsorted(self.z_nodes_mm, z_mm) - 1, 0, len(self.z_nodes_mm) - 2))
         part = np.float32((z_mm - self.z_nodes_mm[below]) / GRID_MM)
-        coarse = (1 - part) * self.grid[:, below] + part * self.grid[:, below + 1]
-        return Fields(*(self.row_weights @ coarse @ self.col_weights))
+        coarse = (1 - part) * self.grid[which, below] + part * self.grid[which, below + 1]
+        return self.row_weights @ coarse @ self.col_weights
 
     def depth_in_lung_mm(self, point_mm: np.ndarray) -> float:
         """Distance of (z, y, x) to the lung's edge at the nearest node of the grid, positive inside."""

@@ -150,7 +150,7 @@ def tubes_at(tubes: list[Tube], z_mm: float, reach_mm: float) -> list[Tube]:
 
 def true_lung(organs: Organs, tubes: list[Tube], z_mm: float) -> np.ndarray:
     """The lungs at one height, without trachea and main bronchi and their walls: (H, W) bool."""
-    distance_mm = organs.fields_at(z_mm).lung
+    distance_mm = organs.lung_at(z_mm)
     lung = distance_mm < 0
     plane = Plane(organs.x_mm, organs.y_mm, z_mm, 0.0, distance_mm)
     for tube in tubes_at(tubes, z_mm, 0.0):

@@ -7,8 +7,11 @@ the transfer.
 from __future__ import annotations
 
 import shutil
+import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 LAYOUT = "%PatientID/%StudyInstanceUID/%SeriesInstanceUID"
 SERIES_A_CALL = 20  # a call takes seconds before its first byte
 GB = 1e9
+BUCKET, CONTACT_S = "https://idc-open-data.s3.amazonaws.com", 10  # where the series lie, and how long it may be silent
 
 
 def open_index() -> IDCClient:
@@ -29,7 +33,7 @@ def open_index() -> IDCClient:
     try:
         from idc_index import IDCClient  # a package of its own, with pandas and more, for those who download
     except ImportError as error:
-        raise LungError("--download needs a package more; run: pip install idc-index") from error
+        raise LungError("--download requires the package idc-index; run: pip install idc-index") from error
     return IDCClient()
 
 
@@ -57,15 +61,39 @@ def series_folder(root: Path, row: pandas.Series) -> Path:
     return root / row.PatientID / row.StudyInstanceUID / row.SeriesInstanceUID
 
 
+def check_contact() -> None:
+    """Ask the bucket for an answer, whatever it is. Raises LungError where none comes."""
+    try:
+        urlopen(Request(BUCKET, method="HEAD"), timeout=CONTACT_S).close()
+    except HTTPError:
+        return
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        if not isinstance(reason, ssl.SSLError):  # it answered; s5cmd has certificates of its own
+            raise LungError(
+                f"--download: no connection to {BUCKET} ({reason}); check network and proxy, then run it again"
+            ) from error
+
+
+def arrived_sizes(root: Path, row: pandas.Series) -> list[int]:
+    """The bytes of each file of a series that is there."""
+    return [path.stat().st_size for path in series_folder(root, row).glob("*.dcm")]
+
+
 def is_whole(root: Path, row: pandas.Series) -> bool:
     """Whether a series is there to its last byte."""
-    sizes = [path.stat().st_size for path in series_folder(root, row).glob("*.dcm")]
+    sizes = arrived_sizes(root, row)
     return len(sizes) == int(row.instanceCount) and sum(sizes) == round(row.series_size_MB * 1e6)
 
 
 def download(client: IDCClient, series: pandas.DataFrame, root: Path) -> list[str]:
-    """Fetch what is not there yet; returns the UIDs of series that did not arrive whole. Raises LungError for space."""
+    """Fetch what is not there yet; returns the UIDs of series that did not arrive whole.
+
+    Raises LungError where there is no connection, at first or later, or too little space.
+    """
     todo = [row for row in series.itertuples() if not is_whole(root, row)]
+    if todo:
+        check_contact()
     needed = sum(row.series_size_MB for row in todo) * 1e6
     root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(root).free
@@ -86,5 +114,8 @@ def download(client: IDCClient, series: pandas.DataFrame, root: Path) -> list[st
                 dirTemplate=LAYOUT,
                 show_progress_bar=False,
             )
-            bar.update(round(sum(row.series_size_MB for row in part) * 1e6))
+            arrived = sum(sum(arrived_sizes(root, row)) for row in part)
+            bar.update(arrived)
+            if not arrived:
+                check_contact()
     return [row.SeriesInstanceUID for row in todo if not is_whole(root, row)]

@@ -1,5 +1,6 @@
 """Masks made elsewhere: file names, formats, codes and places."""
 
+import os
 from pathlib import Path
 
 import nibabel
@@ -167,6 +168,41 @@ def test_a_ct_that_is_called_so_for_every_patient_is_not_the_name_of_a_label(tmp
     for name in ("ct.nii.gz", "s0001.nii.gz"):
         (tmp_path / name).touch()
     assert find_label(tmp_path, ("s0001", "s0001", "ct")).name == "s0001.nii.gz"
+
+
+def test_masks_in_folders_within_are_found_but_no_ct(tmp_path):
+    for name in ("labelsTr/P.nii.gz", "imagesTr/P_0000.nii.gz", "s1/ct.nii.gz", "s2/ct.nii.gz", "Q.npy", "old/Q.npy"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert find_label(tmp_path, ("P", "P", "P_0000")) == tmp_path / "labelsTr/P.nii.gz"
+    assert find_label(tmp_path, ("Q", "Q", "1.2.3")) == tmp_path / "Q.npy"  # what lies less deep comes first
+    with pytest.raises(LungError, match=r"no label in .*: looked for s1 or ct with"):
+        find_label(tmp_path, ("s1", "s1", "ct"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_linked_masks_are_found_once(tmp_path):
+    masks, elsewhere = tmp_path / "masks", tmp_path / "elsewhere"
+    (elsewhere / "s1" / "segmentations").mkdir(parents=True)
+    masks.mkdir()
+    for name in ("P.NII.GZ", "s1/segmentations/LUNG_upper_lobe_left.NII.gz", "s1/segmentations/._lung_x_lobe_y.nii.gz"):
+        (elsewhere / name).touch()
+    (masks / "first").symlink_to(elsewhere)
+    (masks / "second").symlink_to(elsewhere)
+    (elsewhere / "loop").symlink_to(masks)
+    assert find_label(masks, ("P", "P", "1.2.3")).samefile(elsewhere / "P.NII.GZ")
+    lobes = find_label(masks, ("s1", "s1", "ct"))
+    assert lobes.samefile(elsewhere / "s1/segmentations")
+    assert [path.name for path in label_files(lobes)] == ["LUNG_upper_lobe_left.NII.gz"]
+
+
+def test_lobes_of_two_scans_of_one_name_are_not_mixed_up(tmp_path):
+    for site in ("a", "b"):
+        (tmp_path / site / "s1").mkdir(parents=True)
+        (tmp_path / site / "s1" / "lung_upper_lobe_left.nii.gz").touch()
+    assert find_label(tmp_path, ("a/s1", "a_s1", "ct")) == tmp_path / "a" / "s1"
+    with pytest.raises(LungError, match="are both of this scan"):
+        find_label(tmp_path, ("s1", "s1", "ct"))
 
 
 def test_two_masks_of_one_name_are_told(tmp_path):

@@ -71,7 +71,8 @@ def test_of_two_grids_in_a_series_that_of_the_prediction_is_found(tmp_path):
 
 def test_step_5_writes_it_and_says_where_it_looked_for_the_scan(tmp_path):
     patient = small_patient(3)
-    write_series(tmp_path / "dicom", WHO, patient.ct_hu, patient.spacing_mm)
+    spacing_mm = (3 * patient.spacing_mm[0], *patient.spacing_mm[1:])
+    write_series(tmp_path / "dicom", WHO, patient.ct_hu[10:40:3], spacing_mm)
     run("prepare_lung_image.py", "--test", "--dicom", "dicom", cwd=tmp_path)
     flags = ("--save", "dicom-seg", "--png", "none")
     assert "say with --dicom where the scans lie" in run("model_test.py", *flags, cwd=tmp_path, status=1)

@@ -1,6 +1,7 @@
 """Scans from DICOM: order, HU, orientation, and what is odd about them."""
 
 import numpy as np
+import pydicom
 import pytest
 
 from lungct import LungError
@@ -55,6 +56,20 @@ def test_duplicate_and_missing_slices_are_told(tmp_path, ct_hu):
     np.testing.assert_array_equal(scan.read(), ct_hu[[0, 1, 3, 4]])
     assert "1 slices at a place already taken left out" in scan.warnings
     assert "slices missing in 1 place" in scan.warnings
+
+
+@pytest.mark.parametrize("numbers", [(2, 7), (7, 2), (9, 10)])
+def test_of_two_slices_at_one_place_the_lowest_instance_number_is_kept(tmp_path, ct_hu, numbers):
+    write_series(tmp_path, WHO, ct_hu, SPACING_MM)
+    first, second = tmp_path / "1-003.dcm", tmp_path / "0-again.dcm"
+    for path, number, hu in ((second, numbers[1], -300), (first, numbers[0], -700)):
+        dataset = pydicom.dcmread(first)
+        dataset.InstanceNumber, dataset.SOPInstanceUID = number, f"1.2.9.{number}"
+        stored = np.full((24, 32), hu - int(dataset.RescaleIntercept), np.int16)
+        dataset.PixelData = stored.tobytes()
+        dataset.save_as(path)
+    kept_hu = -700 if numbers[0] < numbers[1] else -300
+    assert np.unique(open_folder(tmp_path).read([2])).tolist() == [kept_hu]
 
 
 def test_slice_spacing_is_the_usual_step_where_a_slice_is_missing(tmp_path, ct_hu):

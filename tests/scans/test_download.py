@@ -1,10 +1,14 @@
 """What is fetched from the Imaging Data Commons: chosen from the real index, moved by a stand-in for its downloader."""
 
+import io
 import os
-import re
+import socket
+import ssl
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.error import HTTPError, URLError
 
 import pytest
 
@@ -13,7 +17,6 @@ from lungct import LungError
 from lungct.scans import download, lidc
 
 pytest.importorskip("idc_index")
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
 ARRIVES = """#!{python}
 import pathlib, re, sys
 if "run" in sys.argv:
@@ -57,32 +60,65 @@ def test_first_patients_some_by_name_and_other_collections(client):
 
 
 @pytest.fixture
-def small(client, tmp_path):
-    """(client with a stand-in, two series that claim to be 3 files of 1,000 bytes, log of what was fetched)."""
+def small(client, tmp_path, monkeypatch):
+    """(client that fetches from nowhere, two series that claim to be 3 files of 1,000 bytes, what was fetched)."""
     series = download.choose_series(client.index, "lidc_idri", "2").assign(instanceCount=3, series_size_MB=0.003)
-    log = tmp_path / "log"
-    stand_in = tmp_path / "s5cmd"
+    fetched = []
+
+    def fetch(downloadDir, seriesInstanceUID, dirTemplate, show_progress_bar):
+        assert dirTemplate == download.LAYOUT
+        fetched.extend(seriesInstanceUID)
+        for row in series[series.SeriesInstanceUID.isin(seriesInstanceUID)].itertuples():
+            folder = download.series_folder(Path(downloadDir), row)
+            folder.mkdir(parents=True)
+            for n in range(3):
+                (folder / f"{n}.dcm").write_bytes(b"x" * 1000)
+
+    monkeypatch.setattr(client, "download_from_selection", fetch)
+    monkeypatch.setattr(download, "urlopen", lambda *args, **options: io.BytesIO())
+    return client, series, fetched
+
+
+def answer_with(monkeypatch, *outcomes: Exception | None) -> list:
+    """Let the bucket answer so, call by call; returns the calls that are left."""
+    left = list(outcomes)
+
+    def answer(request, timeout):
+        assert request.get_method() == "HEAD"
+        assert 0 < timeout <= 10
+        if error := left.pop(0):
+            raise error
+        return io.BytesIO()
+
+    monkeypatch.setattr(download, "urlopen", answer)
+    return left
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
+def test_series_land_where_pylidc_looks(client, tmp_path, monkeypatch):
+    series = download.choose_series(client.index, "lidc_idri", "2").assign(instanceCount=3, series_size_MB=0.003)
+    stand_in, log = tmp_path / "s5cmd", tmp_path / "log"
     stand_in.write_text(ARRIVES.format(python=sys.executable, log=str(log), files=3, each=1000))
     stand_in.chmod(0o755)
-    before = client.s5cmdPath
-    client.s5cmdPath = str(stand_in)
-    yield client, series, log
-    client.s5cmdPath = before
-
-
-def test_series_land_where_pylidc_looks_and_only_the_missing_are_fetched_again(small, tmp_path, capsys):
-    client, series, log = small
-    root = tmp_path / "LIDC"
-    assert download.download(client, series, root) == []
-    assert "2 CT series of 2 patients; 0 are there already" in capsys.readouterr().out
+    monkeypatch.setattr(client, "s5cmdPath", str(stand_in))
+    monkeypatch.setattr(download, "urlopen", lambda *args, **options: io.BytesIO())
+    assert download.download(client, series, tmp_path / "LIDC") == []
     for row in series.itertuples():
-        assert len(list((root / row.PatientID / row.StudyInstanceUID / row.SeriesInstanceUID).glob("*.dcm"))) == 3
-    first = next(root.rglob("2.dcm"))
+        folder = tmp_path / "LIDC" / row.PatientID / row.StudyInstanceUID / row.SeriesInstanceUID
+        assert len(list(folder.glob("*.dcm"))) == 3
+    assert len(log.read_text().splitlines()) == 2
+
+
+def test_only_the_missing_are_fetched_again(small, tmp_path, capsys):
+    client, series, fetched = small
+    assert download.download(client, series, tmp_path) == []
+    assert "2 CT series of 2 patients; 0 are there already" in capsys.readouterr().out
+    first = next(tmp_path.rglob("2.dcm"))
     first.write_bytes(b"half")  # as an interruption leaves it
-    assert download.download(client, series, root) == []
-    assert len(log.read_text().splitlines()) == 3
+    assert download.download(client, series, tmp_path) == []
+    assert len(fetched) == 3
     assert first.stat().st_size == 1000
-    assert re.search("2 CT series of 2 patients; 1 are there already", capsys.readouterr().out)
+    assert "2 CT series of 2 patients; 1 are there already" in capsys.readouterr().out
 
 
 def test_what_does_not_arrive_is_named(small, tmp_path):
@@ -91,12 +127,67 @@ def test_what_does_not_arrive_is_named(small, tmp_path):
     assert sorted(missing) == sorted(series.SeriesInstanceUID)
 
 
+OFFLINE = URLError(socket.gaierror(-3, "Temporary failure in name resolution"))
+
+
+@pytest.mark.parametrize(
+    "error", [OFFLINE, TimeoutError("timed out"), URLError(ConnectionRefusedError(111, "refused"))]
+)
+def test_no_network_is_told_before_anything_is_fetched(small, tmp_path, monkeypatch, capsys, error):
+    client, series, fetched = small
+    answer_with(monkeypatch, error)
+    with pytest.raises(LungError, match=r"--download: no connection to https://.*; check network and proxy") as caught:
+        download.download(client, series, tmp_path / "LIDC")
+    assert "\n" not in str(caught.value)
+    assert capsys.readouterr().out == ""
+    assert fetched == []
+    assert not (tmp_path / "LIDC").exists()
+
+
+def test_any_answer_is_a_connection(monkeypatch):
+    forbidden = HTTPError(download.BUCKET, 403, "Forbidden", None, None)
+    certificate = URLError(ssl.SSLCertVerificationError(1, "unable to get local issuer certificate"))
+    left = answer_with(monkeypatch, None, forbidden, certificate)
+    for _ in range(3):
+        download.check_contact()
+    assert left == []
+
+
+def test_where_all_is_there_no_network_is_needed(small, tmp_path, monkeypatch):
+    client, series, _ = small
+    assert download.download(client, series, tmp_path) == []
+    answer_with(monkeypatch, OFFLINE)
+    assert download.download(client, series, tmp_path) == []
+
+
+@pytest.mark.parametrize(("arrives", "expected"), [(True, [3000, 3000]), (False, [0, 0])])
+def test_bar_counts_what_arrived(small, tmp_path, monkeypatch, arrives, expected):
+    client, series, _ = small
+    moved = []
+    monkeypatch.setattr(download, "tqdm", lambda **options: nullcontext(SimpleNamespace(update=moved.append)))
+    monkeypatch.setattr(download, "SERIES_A_CALL", 1)
+    if not arrives:
+        monkeypatch.setattr(client, "download_from_selection", lambda **options: None)
+    assert len(download.download(client, series, tmp_path)) == (0 if arrives else 2)
+    assert moved == expected
+
+
+def test_connection_lost_on_the_way_ends_it(small, tmp_path, monkeypatch):
+    client, series, _ = small
+    monkeypatch.setattr(download, "SERIES_A_CALL", 1)
+    monkeypatch.setattr(client, "download_from_selection", lambda **options: None)
+    left = answer_with(monkeypatch, None, OFFLINE, AssertionError("a further call"))
+    with pytest.raises(LungError, match="no connection"):
+        download.download(client, series, tmp_path)
+    assert len(left) == 1
+
+
 def test_too_little_space_is_told_before_the_first_byte(small, tmp_path, monkeypatch):
-    client, series, log = small
+    client, series, fetched = small
     monkeypatch.setattr(download.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10))
     with pytest.raises(LungError, match="do not fit"):
         download.download(client, series, tmp_path / "LIDC")
-    assert not log.exists()
+    assert fetched == []
 
 
 @pytest.mark.parametrize(("collection", "folder"), [("LIDC-IDRI", "scans"), ("lidc_idri", "scans"), ("lctsc", "lctsc")])

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from lungct.training import augment as module
 from lungct.training.augment import (
     BatchRandom,
     add_noise,
@@ -143,3 +144,28 @@ def test_the_circle_cuts_ct_and_target_alike(rng):
     assert torch.equal(ct_hu == 0, target == 1)
     assert (target[:, :, 0, 0] == 0).all()
     assert (target[:, :, 30, 40] == 1).all()
+
+
+def test_a_batch_is_noisy_mirrored_and_of_other_contrast_with_some_chance(monkeypatch):
+    """Through `augment` itself, all else switched off: the tests of its parts pass also where it calls none of them."""
+    for name in ("P_OPACITY", "P_LOW_RES", "P_MISCALIBRATED", "P_FOV_CIRCLE", "ROTATION_DEG", "STRETCH", "SHIFT"):
+        monkeypatch.setattr(module, name, 0)
+    monkeypatch.setattr(module, "ADDITIONS", ())
+    monkeypatch.setattr(module, "ZOOM", (1, 1))
+    monkeypatch.setattr(module, "SHARPEN", (0, 0))
+    ct_hu, target = torch.full((64, 1, 90, 120), -1000.0), torch.zeros(64, 1, 90, 120)
+    ct_hu[..., :45, :60], target[..., :45, 60:] = 200, 1
+    changed, moved = augment(ct_hu.clone(), target, torch.Generator().manual_seed(1))
+    corners = {"up": (0, -1), "up left": (0, 0), "down": (-1, -1), "down left": (-1, 0)}
+    seen = [next(name for name, (row, col) in corners.items() if mask[0, row, col]) for mask in moved]
+    assert all(seen.count(name) >= 6 for name in corners)  # each of four ways about 16 times in 64
+    quarters = {"up": (0, 0), "up left": (0, 1), "down": (1, 0), "down left": (1, 1)}  # where 200 HU are then
+    soft = [
+        image[0, 45 * row + 5 : 45 * row + 40, 60 * col + 5 : 60 * col + 55]
+        for image, (row, col) in zip(changed, (quarters[name] for name in seen), strict=True)
+    ]
+    deviation, mean = torch.stack([part.std() for part in soft]), torch.stack([part.mean() for part in soft])
+    assert 60 < deviation.max() <= 85
+    assert deviation.min() < 20
+    assert 90 < mean.min() < 130  # half of 200 HU, with contrast medium 2.5 times as much
+    assert 450 < mean.max() < 510

@@ -89,6 +89,39 @@ def test_a_loss_that_is_not_finite_once_is_skipped_and_counted(phantom_rows, tmp
     assert all(torch.isfinite(tensor).all() for tensor in weights.values())
 
 
+@pytest.mark.parametrize(("patience", "epochs"), [(2, 4), (3, 5), (50, 6)])
+def test_training_stops_early_once_nothing_is_gained(phantom_rows, tmp_path, monkeypatch, patience, epochs):
+    root, _ = phantom_rows
+    write_settings(root)
+    dices = iter([0.5, 0.7, 0.7, 0.6, 0.69, 0.7])  # best at epoch 2: an equal one is no gain
+    monkeypatch.setattr(trainer.Trainer, "train_epoch", lambda training: (0.1, 0))
+    monkeypatch.setattr(trainer.Trainer, "validate", lambda training: (0.2, next(dices), 0.3))
+    for name in ("save_curves", "save_prediction", "save_target"):
+        monkeypatch.setattr(step, name, lambda *_: None)
+    flags = ["--conf", str(root / "lung.conf"), "--run-path", str(tmp_path), "--patience", str(patience)]
+    step.main([*flags, "--epochs", "6"])
+    assert len(read_history(tmp_path)) == epochs
+    assert json.loads((tmp_path / "unet_model.json").read_text())["best_epoch"] == 2
+
+
+@pytest.mark.parametrize("limit", [0.5, 2.0])
+def test_gradient_is_scaled_down_to_its_greatest_norm_before_the_step(phantom_rows, monkeypatch, limit):
+    root, _ = phantom_rows
+    write_settings(root, clip_norm=limit)
+    made = make_trainer(root)
+    image, target = made.make_batch(np.arange(4), (0,))
+    monkeypatch.setattr(trainer, "lung_loss", lambda *args: 1000 * lung_loss(*args))
+    norms, update = [], made.update_weights
+
+    def measure(skipped: torch.Tensor) -> None:
+        norms.append(torch.stack([part.grad.norm() for part in made.network.parameters()]).norm().item())
+        update(skipped)
+
+    monkeypatch.setattr(made, "update_weights", measure)
+    made.step(image, target, 0)
+    assert norms == [pytest.approx(limit, rel=1e-3)]
+
+
 def make_trainer(root) -> trainer.Trainer:
     settings, flags = step.parse_step("", step.TrainSettings, ["--conf", str(root / "lung.conf")], step.add_flags)
     return step.make_trainer(settings, flags)[0]

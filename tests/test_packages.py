@@ -1,0 +1,68 @@
+"""A Python that lacks packages: every step says in one line which, and what to run."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+import lungct
+from lungct.parallel import run_parallel
+
+STEPS = ("config_file_create.py", "prepare_lung_image.py", "Lung_segmentation.py", "model_test.py", "image_test.py")
+NO_PACKAGES = ("-S", "-E")  # Python without site-packages and PYTHONPATH: as it is before the first pip install
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_bare_python_names_every_missing_package(step, tmp_path):
+    command = [sys.executable, *NO_PACKAGES, str(ROOT / step), "--check"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"{step}: No module named ")
+    listed = line.split("missing: ")[1].split("; run: pip install -r requirements.txt")[0].split(", ")
+    assert {"numpy", "torch", "pylidc", "psutil", "packaging", "scikit-image"} <= set(listed)
+    assert len(listed) == sum(row[0].isalpha() for row in (ROOT / "requirements.txt").read_text().splitlines())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_packages_that_are_there_are_not_listed(tmp_path):
+    (tmp_path / "requirements.txt").write_text("# why\n\nnumpy>=900  # a version\npylibjpeg[all]\nno-such-package==1\n")
+    assert lungct.missing_packages(tmp_path / "requirements.txt") == ["no-such-package"]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_ours"),
+    [
+        (ModuleNotFoundError("No module named 'edt'", name="edt"), True),
+        (ImportError("cannot import name 'uid' from 'pydicom'", name="pydicom"), True),
+        (ModuleNotFoundError("No module named '_ctypes'", name="_ctypes"), False),  # Python's own: pip is no help
+        (ModuleNotFoundError("No module named 'lungct.typo'", name="lungct.typo"), False),
+        (ValueError("another error"), False),
+    ],
+)
+def test_only_a_package_of_others_takes_the_place_of_a_traceback(error, is_ours, capsys):
+    lungct.report_import_error(type(error), error, None)
+    printed = capsys.readouterr().err
+    assert str(error) in printed
+    assert ("pip install -r requirements.txt" in printed) == is_ours
+    assert printed.startswith(Path(sys.argv[0]).name if is_ours else type(error).__name__)
+
+
+def needs_a_package(item: str) -> None:
+    raise ModuleNotFoundError(f"No module named '{item}'", name=item)
+
+
+def test_scan_that_needs_a_missing_package_says_what_to_install(tmp_path):
+    ((_, error),) = run_parallel(needs_a_package, ["edt"], 1, tmp_path / "log")
+    assert str(error) == "No module named 'edt'; run: pip install -r requirements.txt"
+
+
+def test_old_python_is_told_by_its_version(monkeypatch):
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "model_test.py")])
+    monkeypatch.setattr(sys, "version_info", (3, 9, 18))
+    source = (ROOT / "lungct" / "__init__.py").read_text(encoding="utf-8")
+    with pytest.raises(SystemExit, match=r"model_test.py: this is Python .*; install 3.10 or later"):
+        exec(compile(source, "lungct", "exec"), {"__name__": "lungct", "__file__": str(ROOT / "lungct/__init__.py")})
