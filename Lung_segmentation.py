@@ -147,20 +147,19 @@ def make_trainer(settings: TrainSettings, flags: argparse.Namespace) -> tuple[Tr
     processes = join_processes(device)
     ct_root, lung_root = (settings.lung_ct_path, settings.lung_image_path)
     rows = [row for row in read_manifest(manifest_path(ct_root)) if row.has_label]
-    train_rows, val_rows = split_patients(rows, settings.validation_share, settings.seed)
+    start, start_model, start_card = load_weights(flags.init) if flags.init else (None, None, {})
+    seen = frozenset(start_card.get("patients", {}).get("train", ()))
+    train_rows, val_rows = split_patients(rows, settings.validation_share, settings.seed, seen)
     parts = (("train", train_rows), ("val", val_rows))
     split = {name: sorted({row.patient_id for row in part}) for name, part in parts}
     train, val = (SliceSet(part, ct_root, lung_root, processes.is_main) for part in (train_rows, val_rows))
     window_hu = (settings.window_low_hu, settings.window_high_hu)
     usual_mm = round(float(np.median([pixel_mm(row.spacing_mm) for row in train_rows])), 4)
-    model = Model(settings.width, settings.depth, settings.patch, True, window_hu, usual_mm)
-    card = {"sha256": ""}
-    if flags.init:
-        start, model, card = load_weights(flags.init)
+    model = start_model or Model(settings.width, settings.depth, settings.patch, True, window_hu, usual_mm)
     amp = processes.broadcast(pick_amp(settings.amp, device))
-    made_from = training_input(settings, split, rows, amp, card["sha256"])
+    made_from = training_input(settings, split, rows, amp, start_card.get("sha256", ""))
     trainer = Trainer(settings, model, train, val, device, processes, made_from)
-    if flags.init:
+    if start:
         for network in (trainer.network, trainer.ema):
             network.load_state_dict(start.state_dict())
     trainer.progress.amp = amp

@@ -28,7 +28,7 @@ from lungct.evaluation.nodules import audit_nodules
 from lungct.predict import Predictor, load_predictor, read_ct, segment
 from lungct.segmentation.threshold import segment_lung
 from lungct.slices import clip_ct
-from weights.recipe import FOLDS, fold_folder, train
+from weights.recipe import FOLDS, fold_weights
 
 AIR_HU, PURE_AIR_HU, EDGE_HU = -1024, -1000, -600
 SHEET_SLICES = 24
@@ -156,10 +156,7 @@ def main() -> None:
         return
     whole, covered, gas, altered = [], [], [], {}
     for fold in flags.folds:
-        weights = fold_folder(fold) / "demo/runs/lung/unet_model.pth"
-        if not weights.is_file():
-            train(fold_folder(fold), real, fold)
-        predictor = load_predictor(weights, "cpu")
+        predictor = load_predictor(fold_weights(fold, real), "cpu")
         gas += judge_gas(predictor, real, FOLDS[fold])
         for scan in references(real, FOLDS[fold]):
             row, nodule_rows, altered[scan.name] = judge_scan(scan, predictor, real)

@@ -105,6 +105,16 @@ def test_no_patient_is_on_both_sides_and_the_seed_decides():
     assert split_patients(rows, 0.2, seed=2) != (train, val)
 
 
+def test_patients_that_the_first_weights_were_trained_on_are_not_validated_on():
+    rows = [make_row(f"P{n // 3}", n % 3) for n in range(30)]
+    seen = frozenset(f"P{n}" for n in range(9))
+    train, val = split_patients(rows, 0.2, seed=1, seen=seen)
+    assert {r.patient_id for r in val} == {"P9"}
+    assert len(train) == 27
+    with pytest.raises(LungError, match="trained on all of these patients"):
+        split_patients(rows, 0.2, 1, seen | {"P9"})
+
+
 def test_one_patient_is_too_few():
     with pytest.raises(LungError, match="1 patient is too few"):
         split_patients([make_row("A", z) for z in range(9)], 0.2, 1)
