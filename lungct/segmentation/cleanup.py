@@ -17,7 +17,9 @@ from lungct.segmentation.morphology import (
     fill_slices,
     fill_volume,
     fine_box,
+    grow_slices,
 )
+from lungct.segmentation.threshold import EDGE_HU
 
 MIN_PIECE_SHARE = 0.05  # of the largest piece of lung; smaller pieces are bowel gas, noise and the like,
 MIN_APEX_ML = 1.0  # but for those as high as the upper half of the lungs, where no bowel is
@@ -46,9 +48,22 @@ def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, f
     label = cc3d.connected_components(lung & ~enlarge(out, body.steps, lung.shape), connectivity=6)
     kept = choose_pieces(label, ct_hu, spacing_mm, body)[label]
     aerated = kept[:, ::rows, ::cols] & (body.coarse_hu < AIR_TISSUE_HU)
+    kept = redraw_edge(kept, ct_hu, ~enlarge(out, body.steps, kept.shape))
     kept |= enlarge(find_masses(aerated, body.spacing_mm), body.steps, kept.shape)
     clean[fine] = fill_volume(fill_slices(kept, HOLE_MM2, spacing_mm[1] * spacing_mm[2]))
     return clean
+
+
+def redraw_edge(lung: np.ndarray, ct_hu: np.ndarray, may_grow: np.ndarray) -> np.ndarray:
+    """The outermost pixel, where lung with air in it meets tissue, drawn at EDGE_HU as in the labels.
+
+    A network sees patches of several pixels, and its edge is off by a part of one. Where no air is near, as at a mass
+    on the wall, its edge stays.
+    """
+    air = ct_hu < EDGE_HU
+    inner = ~grow_slices(~lung)
+    near_air = grow_slices(grow_slices(lung & air))
+    return inner | (lung & (air | ~near_air)) | (grow_slices(lung) & air & may_grow)
 
 
 def choose_pieces(

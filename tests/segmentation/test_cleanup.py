@@ -112,3 +112,26 @@ def test_nothing_stays_nothing():
     nothing = np.zeros((3, 5, 7), bool)
     assert not clean(nothing, np.zeros((3, 5, 7), np.int16)).any()
     assert not clean(~nothing, np.full((3, 5, 7), -1000, np.int16)).any()
+
+
+@pytest.mark.parametrize("off", [-1, 0, 1], ids=["too small", "right", "too large"])
+def test_an_edge_that_is_off_by_a_pixel_is_drawn_where_air_meets_tissue(chest, off):
+    ct_hu, lung = chest
+    predicted = np.zeros(lung.shape, bool)
+    for cols in (slice(12 - off, 42 + off), slice(58 - off, 88 + off)):
+        predicted[2:8, 20 - off : 50 + off, cols] = True
+    np.testing.assert_array_equal(clean(predicted, ct_hu), lung)
+
+
+def test_the_edge_of_a_mass_at_the_wall_stays_where_the_network_drew_it(chest):
+    ct_hu, lung = chest
+    ct_hu[2:8, 20:34, 12:30] = 40  # no neck, 42 by 72 mm of the front wall
+    np.testing.assert_array_equal(clean(lung, ct_hu)[2:8, 20:32, 12:28], lung[2:8, 20:32, 12:28])
+
+
+def test_the_edge_does_not_grow_into_gas_behind_a_thin_wall(chest):
+    ct_hu, lung = chest
+    ct_hu[2:8, 20:50, 42:44] = -600  # the wall between them, blurred
+    ct_hu[2:8, 20:50, 44:56] = -1000
+    found = clean(lung, ct_hu)
+    assert not found[..., 44:56].any()
