@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import make_row
+from matplotlib.figure import Figure
 from PIL import Image
 
 from image_test import Stack, Viewer, draw
@@ -14,12 +16,15 @@ from lungct.evaluation.figures import (
     RED,
     contact_sheet,
     difference,
+    draw_overview,
     outline,
+    outline_png,
     overlay,
     overlay_png,
     save_curves,
     to_grey,
 )
+from lungct.slices import slice_path
 
 
 @pytest.fixture
@@ -52,6 +57,35 @@ def test_overlay_and_its_png_show_the_same_outlines(mask):
     np.testing.assert_array_equal((png == GREEN).all(-1), outline(mask))
 
 
+def test_white_is_no_outline(mask):
+    bone = np.full(mask.shape, 1500)
+    png = np.asarray(Image.open(io.BytesIO(overlay_png(bone, mask, ~mask))).convert("RGB"))
+    np.testing.assert_array_equal((png == GREEN).all(-1), outline(mask))
+    np.testing.assert_array_equal((png == RED).all(-1), outline(~mask))
+    assert (png[3:6, 4:9] >= 250).all()
+
+
+def test_outlines_alone_lie_on_nothing(mask):
+    image = np.asarray(Image.open(io.BytesIO(outline_png(mask, ~mask))).convert("RGBA"))
+    assert image[2, 3].tolist() == [*GREEN, 255]
+    assert image[1, 3].tolist() == [*RED, 255]
+    np.testing.assert_array_equal(image[..., 3] == 255, outline(mask) | outline(~mask))
+    assert (image[3:6, 4:9, 3] == 0).all()
+
+
+def test_overview_shows_the_middle_slice_of_each_of_sixty_scans_at_most(tmp_path):
+    rows = [make_row(f"P{n:02d}", z) for n in range(61) for z in range(3)]
+    for row in rows:
+        for folder, values in (("ct", 100 * row.z_index - 1350), ("lung", 0)):
+            path = slice_path(tmp_path / folder, row)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, np.full((256, 256), values, np.int16))
+    sheet = draw_overview(rows, tmp_path / "ct", None)
+    assert sheet.shape == (10 * 256, 6 * 256, 3)
+    assert (sheet[128::256, 128::256] == 17).all()  # 100 of the window's 1,500 HU
+    assert draw_overview(rows[:6], tmp_path / "ct", tmp_path / "lung").shape == (256, 2 * 256, 3)
+
+
 def test_difference_is_red_for_too_much_and_blue_for_missed(mask):
     predicted = np.roll(mask, 1, axis=1)
     image = difference(np.zeros(mask.shape), mask, predicted)
@@ -64,13 +98,20 @@ def test_contact_sheet_has_a_place_for_each():
     tiles = [np.full((30, 40, 3), 10 * n, np.uint8) for n in range(1, 6)]
     sheet = contact_sheet(tiles, list("abcde"), columns=3, side=40)
     assert sheet.shape == (80, 120, 3)
-    assert sheet[20, 60].tolist() == [20, 20, 20]
+    assert sheet[20::40, 20::40, 0].tolist() == [[10, 20, 30], [40, 50, 0]]
+    assert contact_sheet(tiles[:3], list("abc"), columns=3, side=40).shape == (40, 120, 3)
+    assert contact_sheet(tiles[:1], ["a"], columns=1).shape == (256, 256, 3)
 
 
-def test_curves_are_drawn(tmp_path):
+def test_curves_show_losses_beside_validation_dice(tmp_path, monkeypatch):
+    figures, draw_it = [], Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **kw: (figures.append(self), draw_it(self, *a, **kw)))
     row = {"epoch": 1, "train_loss": 1.0, "val_loss": 0.9, "val_dice": 0.5, "val_worst_dice": 0.2}
-    save_curves(tmp_path / "c.png", [row, {**row, "epoch": 2, "train_loss": 0.5}])
-    assert np.asarray(Image.open(tmp_path / "c.png").convert("L")).std() > 5
+    save_curves(tmp_path / "c.png", [row, {**row, "epoch": 2, "train_loss": 0.5, "val_dice": 0.6}])
+    left, right = [{line.get_label(): line.get_xydata().tolist() for line in axes.lines} for axes in figures[0].axes]
+    assert left == {"training": [[1, 1.0], [2, 0.5]], "validation": [[1, 0.9], [2, 0.9]]}
+    assert right == {"mean": [[1, 0.5], [2, 0.6]], "worst slice": [[1, 0.2], [2, 0.2]]}
+    assert Image.open(tmp_path / "c.png").size == (990, 440)
 
 
 def test_viewer_answers_to_keys_wheel_and_cursor(mask):
