@@ -14,9 +14,11 @@ import argparse
 import ast
 import compileall
 import difflib
+import hashlib
 import json
 import math
 import os
+import pickle
 import random
 import re
 import shutil
@@ -38,6 +40,7 @@ from cosmic_ray.plugins import get_operator, operator_names
 from tqdm import tqdm
 
 from benchmarks.report import ROOT, WORK, table, write_section
+from lungct.files import replace_file
 
 FOLDERS = ("scans", "masks", "segmentation", "evaluation")
 SEED = 12
@@ -51,12 +54,28 @@ IDLE += "|Is(Not)?_(Eq|NotEq|Lt|LtE|Gt|GtE)$"
 
 
 class QuickFirst:
-    """A pytest plugin: leaves out tests that call `conftest.run`; those that were quick in the first run go first."""
+    """A pytest plugin: leaves out tests that call `conftest.run`; those that were quick in the first run go first.
 
-    def __init__(self, seconds_file: Path):
-        self.file = seconds_file
-        self.before = json.loads(seconds_file.read_text()) if seconds_file.is_file() else {}
+    folder: keeps the seconds of that run and its phantoms, for the runs of other mutants
+    """
+
+    def __init__(self, folder: Path, module: str):
+        self.folder = folder
+        self.file = folder / f"{module.replace('/', '_')}.json"
+        self.before = json.loads(self.file.read_text()) if self.file.is_file() else {}
         self.now: Counter = Counter()
+
+    def pytest_configure(self) -> None:
+        conftest = sys.modules["conftest"]
+        make = conftest.make_patient
+
+        def make_once(*args, **kwargs):
+            path = self.folder / hashlib.sha256(repr((args, kwargs)).encode()).hexdigest()
+            if not path.is_file():
+                replace_file(path, pickle.dumps(make(*args, **kwargs)))
+            return pickle.loads(path.read_bytes())
+
+        conftest.make_patient = make_once
 
     def pytest_collection_modifyitems(self, items: list) -> None:
         items[:] = [item for item in items if "run" not in item.function.__code__.co_names]
@@ -96,7 +115,7 @@ def find_mutants(source: str) -> list[tuple[str, int]]:
 
 def copy_project(folder: Path) -> None:
     """A copy to break, compiled such that a change is seen even within the same second."""
-    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_OUT), dirs_exist_ok=True)
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
     compileall.compile_dir(folder / "lungct", quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH)
 
 
@@ -130,7 +149,7 @@ def pytest_status(project: Path, module: str) -> int:
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     flags = ["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={project / 'tmp'}"]
     try:
-        return int(pytest.main([*flags, test_file(module)], plugins=[QuickFirst(project / seconds_name(module))]))
+        return int(pytest.main([*flags, test_file(module)], plugins=[QuickFirst(project.parent, module)]))
     except BaseException:  # a mutant may raise anything; it must not go on as a second parent
         return 1
 
@@ -138,10 +157,6 @@ def pytest_status(project: Path, module: str) -> int:
 def test_file(module: str) -> str:
     folder, name = module.removesuffix(".py").split("/")[-2:]
     return f"tests/{folder}/test_{name}.py"
-
-
-def seconds_name(module: str) -> str:
-    return module.replace("/", "_") + ".json"
 
 
 def try_mutants(project: Path, module: str, chosen: list[tuple[str, int]]) -> list[tuple[str, str]]:
@@ -166,13 +181,13 @@ def try_mutants(project: Path, module: str, chosen: list[tuple[str, int]]) -> li
     return results
 
 
-def try_module(module: str, share: float, seed: int) -> tuple[str, list[tuple[str, str]]]:
-    """Try a random share of a module's mutants, the same ones each time, in a copy of the project."""
+def try_module(module: str, share: float, seed: int, folder: Path) -> tuple[str, list[tuple[str, str]]]:
+    """Try a random share of a module's mutants, the same ones each time, in a copy of the project in a folder."""
     mutants = find_mutants((ROOT / module).read_text(encoding="utf-8"))
     chosen = random.Random(f"{seed} {module}").sample(mutants, math.ceil(share / 100 * len(mutants)))
-    with tempfile.TemporaryDirectory() as folder:
-        copy_project(Path(folder))
-        return module, try_mutants(Path(folder), module, chosen)
+    project = folder / module.replace("/", "_").removesuffix(".py")
+    copy_project(project)
+    return module, try_mutants(project, module, chosen)
 
 
 def rows_of(results: dict[str, list[tuple[str, str]]]) -> list[tuple]:
@@ -207,8 +222,9 @@ def main() -> None:
     WORK.mkdir(exist_ok=True)
     results = {}
     pool = ProcessPoolExecutor(flags.jobs, mp_context=get_context("fork"))
-    with pool, (WORK / "survivors.txt").open("w", encoding="utf-8") as survivors:
-        jobs = pool.map(try_module, modules, repeat(flags.share), repeat(flags.seed))
+    survivors_file = (WORK / "survivors.txt").open("w", encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder, pool, survivors_file as survivors:
+        jobs = pool.map(try_module, modules, repeat(flags.share), repeat(flags.seed), repeat(Path(folder)))
         for module, found in tqdm(jobs, total=len(modules)):
             results[module] = found
             survivors.writelines(diff + "\n\n" for result, diff in found if result == "survived")
