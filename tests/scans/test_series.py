@@ -306,6 +306,12 @@ def test_an_original_comes_before_more_slices_of_a_copy_and_those_before_picture
     assert [len(part) for part in split_series(dose + copy + original + larger)] == [3, 2, 4, 5]
 
 
+def test_files_of_one_frame_are_told_apart_and_those_of_many_are_not():
+    for frames, sizes in (("1", [3, 2]), ("2", [5])):
+        slices = [make_slice(z, x_mm=90 * (z > 2), NumberOfFrames=frames) for z in range(5)]
+        assert [len(part) for part in split_series(slices)] == sizes
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
