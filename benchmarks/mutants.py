@@ -234,7 +234,11 @@ def main() -> None:
     if flags.modules:
         print("\n".join(lines))
         return
-    what = [f"`make mutants SHARE={flags.share:g}`: a random sample of {flags.share:g} % of each module's mutants"]
+    what = f"a random {flags.share:g} % of each module's" if flags.share < 100 else "all"
+    what = [
+        f"`make mutants SHARE={flags.share:g}`: {what} mutants (seed {flags.seed}), each a change by cosmic-ray to one"
+    ]
+    what += ["place of the code. It is killed where a test of its module fails, or takes four times as long.", ""]
     write_section("Mutation testing", [*what, *lines], ROOT / "benchmarks" / "RELIABILITY.md")
 
 
