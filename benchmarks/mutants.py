@@ -234,11 +234,11 @@ def main() -> None:
     if flags.modules:
         print("\n".join(lines))
         return
-    what = f"a random {flags.share:g} % of each module's" if flags.share < 100 else "all"
+    sample = f"a random {flags.share:g} % of each module's" if flags.share < 100 else "all"
     what = [
-        f"`make mutants SHARE={flags.share:g}`: {what} mutants (seed {flags.seed}), each a change by cosmic-ray to one"
+        f"`make mutants SHARE={flags.share:g}`: {sample} mutants (seed {flags.seed}), each of them one place of the"
     ]
-    what += ["place of the code. It is killed where a test of its module fails, or takes four times as long.", ""]
+    what += ["code changed by cosmic-ray. It is killed where a test of its module fails, or takes far too long.", ""]
     write_section("Mutation testing", [*what, *lines], ROOT / "benchmarks" / "RELIABILITY.md")
 
 

@@ -69,6 +69,36 @@ def test_bits_that_are_not_stored_do_not_count(tmp_path, signed, bits, high):
         np.testing.assert_array_equal(found, np.where(signed and value >= 2 ** (bits - 1), value - 2**bits, value))
 
 
+@pytest.mark.parametrize(
+    ("tags", "shape"),
+    [
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}, (24, 32, 3)),
+        ({}, (24, 32)),
+        ({"BitsAllocated": 16, "NumberOfFrames": 2}, (2, 24, 32)),
+        ({"BitsAllocated": 16, "SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, (24, 32, 3)),
+    ],
+)
+def test_pixels_of_another_layout_are_decoded_by_pydicom(tmp_path, tags, shape):
+    tags = {
+        "BitsAllocated": 8,
+        "BitsStored": 8,
+        "HighBit": 7,
+        "PixelRepresentation": 0,
+        "PlanarConfiguration": 0,
+        **tags,
+    }
+    pixels = np.random.default_rng(4).integers(0, 255, shape).astype("<u2" if tags["BitsAllocated"] == 16 else "u1")
+    write_series(tmp_path, WHO, np.zeros((1, 24, 32), np.int16), SPACING_MM, **tags, PixelData=pixels.tobytes())
+    np.testing.assert_array_equal(stored_values(pydicom.dcmread(tmp_path / "1-001.dcm")), pixels)
+
+
+def test_pixels_that_are_cut_off_are_an_error(tmp_path):
+    half = np.zeros((12, 32), "<i2").tobytes()
+    write_series(tmp_path, WHO, np.zeros((1, 24, 32), np.int16), SPACING_MM, PixelData=half)
+    with pytest.raises(ValueError, match="pixel data"):
+        stored_values(pydicom.dcmread(tmp_path / "1-001.dcm"))
+
+
 def chest() -> np.ndarray:
     """(2, 40, 60) HU: a third each of air, lung and soft tissue."""
     return np.repeat([-1000, -850, 40], 20).astype(np.int16) * np.ones((2, 40, 1), np.int16)
