@@ -235,10 +235,8 @@ def main() -> None:
         print("\n".join(lines))
         return
     sample = f"a random {flags.share:g} % of each module's" if flags.share < 100 else "all"
-    what = [
-        f"`make mutants SHARE={flags.share:g}`: {sample} mutants (seed {flags.seed}), each of them one place of the"
-    ]
-    what += ["code changed by cosmic-ray. It is killed where a test of its module fails, or takes far too long.", ""]
+    what = [f"`make mutants SHARE={flags.share:g}`: {sample} mutants (seed {flags.seed}), each of them one place of"]
+    what += ["the code changed by cosmic-ray. It is killed where a test of its module fails or takes far too long.", ""]
     write_section("Mutation testing", [*what, *lines], ROOT / "benchmarks" / "RELIABILITY.md")
 
 

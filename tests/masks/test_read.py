@@ -4,9 +4,11 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
 from conftest import run
+from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
 
 from lungct import LungError
 from lungct.masks import read
@@ -124,6 +126,8 @@ def test_other_values_are_taken_with_a_warning_that_lists_them():
     lung, (warning,) = lung_of([0, 1, 2, 7, 52])
     assert lung == [False] + [True] * 4
     assert "taken as lung: 1, 2, 7, 52; --label-values" in warning
+    assert "taken as lung: 1, 7; " in lung_of([0, 1, 7])[1][0]
+    assert lung_of([0, 7]) == ([False, True], ())
     assert "1, 2, 3, 4, 5, 6, 7, 8; " in lung_of(range(9))[1][0]
     assert "1, 2, 3, 4, 5, 6, 7, 8 and 2 more; " in lung_of(range(11))[1][0]
 
@@ -196,6 +200,42 @@ def test_two_masks_of_one_name_are_told(tmp_path):
         find_label(tmp_path, ("P", "P", "1.2.3"))
 
 
+def test_what_is_no_file_of_a_mask_is_none(tmp_path):
+    (tmp_path / "P.nii").mkdir()
+    (tmp_path / "P.txt").touch()
+    for patient in ("P", "P.txt"):
+        with pytest.raises(LungError, match="no label"):
+            find_label(tmp_path, (patient, patient, "1.2.3"))
+
+
+def save_structures(path: Path, series_uid: str) -> None:
+    """An RTSTRUCT that says of which series it is, and nothing else."""
+    dataset, series, study, frame = (pydicom.Dataset() for _ in range(4))
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = RTStructureSetStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "1.9"
+    series.SeriesInstanceUID = series_uid
+    study.RTReferencedSeriesSequence, frame.RTReferencedStudySequence = [series], [study]
+    dataset.ReferencedFrameOfReferenceSequence = [frame]
+    path.parent.mkdir(exist_ok=True)
+    dataset.save_as(path, enforce_file_format=True)
+
+
+def test_structures_belong_to_the_series_that_they_name_whatever_their_file_is_called(tmp_path):
+    mine, other = tmp_path / "a" / "any.dcm", tmp_path / "a" / "P_2.dcm"
+    save_structures(mine, "1.2.3")
+    save_structures(other, "1.2.4")
+    names = ("P", "P_2", "1.2.3")
+    assert find_label(tmp_path / "a", names) == find_label(mine, names, alone=True) == mine
+    with pytest.raises(LungError, match=r"P_2\.dcm: not the label of P or P_2 or 1\.2\.3; it is of series 1\.2\.4"):
+        find_label(other, names, alone=True)
+    save_structures(tmp_path / "b" / "one.dcm", "1.2.3")
+    save_structures(tmp_path / "b" / "two.dcm", "1.2.3")
+    with pytest.raises(LungError, match=r"one\.dcm and two\.dcm are both of this scan"):
+        find_label(tmp_path / "b", names)
+
+
 def test_a_mask_is_not_given_to_two_patients(tmp_path):
     (tmp_path / "A_B.nii.gz").touch()
     labels = find_labels(tmp_path, [("A/B", "A_B", "1"), ("A_B", "A_B_2", "2")])
@@ -206,6 +246,7 @@ def test_scans_of_a_patient_share_a_mask_only_where_it_says_where_it_lies(tmp_pa
     (tmp_path / "P.npy").touch()
     (tmp_path / "Q.nii.gz").touch()
     scans = [("P", "P", "1"), ("P", "P_2", "2"), ("Q", "Q", "3"), ("Q", "Q_2", "4")]
+    assert find_labels(tmp_path, scans[:1]) == [tmp_path / "P.npy"]
     labels = find_labels(tmp_path, scans)
     assert [isinstance(label, LungError) for label in labels] == [True, True, False, False]
 
