@@ -14,6 +14,8 @@ from lungct.evaluation.figures import (
     BLUE,
     GREEN,
     RED,
+    WINDOWS_HU,
+    YELLOW,
     contact_sheet,
     difference,
     draw_overview,
@@ -37,6 +39,28 @@ def mask() -> np.ndarray:
 def test_window_puts_its_ends_to_black_and_white():
     assert to_grey(np.array([-2000, -1350, -600, 150, 900])).tolist() == [0, 0, 127, 255, 255]
     assert to_grey(np.array([-160, 240]), "mediastinum").tolist() == [0, 255]
+
+
+def test_display_windows_are_those_of_a_reading_room():
+    """Level and width, in HU."""
+    found = {name: ((low + high) / 2, high - low) for name, (low, high) in WINDOWS_HU.items()}
+    assert {name: found[name] for name in ("lung", "mediastinum", "bone")} == {
+        "lung": (-600, 1500),
+        "mediastinum": (40, 400),
+        "bone": (300, 1500),
+    }
+
+
+def test_colours_are_told_from_each_other_and_from_grey(mask):
+    """The first mask is red and the second green, as captions say; what is missed is blue, names are yellow."""
+    image = overlay(np.full(mask.shape, 40), mask, ~mask)
+    assert (image[2, 3].tolist(), image[1, 3].tolist()) == ([255, 70, 70], [80, 230, 100])
+    assert difference(np.zeros(mask.shape), mask, ~mask)[4, 5].tolist() == [90, 140, 255]
+    sheet = contact_sheet([np.zeros((64, 64, 3), np.uint8)], ["HHH"], columns=1, side=64).astype(int)
+    assert YELLOW == (255, 210, 60)
+    assert (
+        sheet[4:20, 5:30].max((0, 1)).tolist()[2] < sheet[4:20, 5:30].max((0, 1)).tolist()[0]
+    )  # its edges are blurred
 
 
 def test_outline_is_one_pixel_wide(mask):

@@ -38,6 +38,11 @@ def test_what_the_mask_cuts_off_is_counted():
     assert score.coverage == 0.3333
 
 
+def test_a_scan_may_have_one_slice():
+    (score,) = audit_nodules(ROWS[1:2], lung()[1:2], [nodule([12.5])])
+    assert (score.scan, score.coverage) == ("S", 1)
+
+
 def test_a_nodule_outside_is_covered_by_nothing():
     (score,) = audit_nodules(ROWS, ~lung(), [nodule([12.5])])
     assert score.coverage == 0

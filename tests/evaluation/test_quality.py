@@ -83,6 +83,10 @@ def test_a_piece_lies_below_where_less_than_a_tenth_of_the_lung_is_as_low(top, a
     lung[12:30, :, 16:] = True
     lung[5 : top + 1, :3, 10:12] = True
     assert has_piece_below_lung(lung) == answer
+    lung[:, :, 16:] = False  # of two pieces, too
+    assert has_piece_below_lung(lung) == answer
+    lung[:, :, 10:12] = False
+    assert not has_piece_below_lung(lung)
 
 
 def test_pieces_that_touch_at_a_corner_are_one():

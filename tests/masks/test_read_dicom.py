@@ -21,6 +21,7 @@ from lungct.masks.read_dicom import (
     is_marked,
     reaches_outside,
     read_dicom_label,
+    series_of,
     to_pixels,
 )
 from lungct.phantom.lidc_tree import write_series
@@ -199,6 +200,18 @@ def test_frames_beside_the_slices_are_told_with_both(drawn):
     (path,) = (folder / "labels").iterdir()
     with pytest.raises(LungError, match=r"does not lie on the CT: 1 slices of .* 1 0; the CT: 1 slices of"):
         read_dicom_label(path, open_scan(folder))
+
+
+def test_other_files_and_damaged_ones_belong_to_no_series(drawn):
+    folder, sources, (left, _), _ = drawn
+    write_seg(folder / "labels", sources, {"Lung": left})
+    (path,) = (folder / "labels").iterdir()
+    assert series_of(path) == {WHO.series_uid}
+    content = path.read_bytes()
+    for damaged in (b"", b"words", content[:153]):
+        path.write_bytes(damaged)
+        assert series_of(path) == set()
+    assert series_of(next((folder / "ct").glob("*.dcm"))) == set()
 
 
 def add_contours(path, contours: list[np.ndarray], kind: str = "CLOSED_PLANAR") -> None:

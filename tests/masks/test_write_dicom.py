@@ -87,6 +87,10 @@ def test_of_two_grids_in_a_series_that_of_the_prediction_is_found(tmp_path):
     near = open_series(*find_series(tmp_path / "near").values())
     for scan in (whole, near):
         assert write_dicom.find_scan(tmp_path, WHO.series_uid, scan.frame).files == scan.files
+    write_series(tmp_path / "again", WHO, np.ones(SHAPE, np.int16), (2.5, 0.4, 0.4), AcquisitionNumber=2)
+    write_dicom.series_below.cache_clear()
+    with pytest.raises(LungError, match=r"2 scans of series .* have the slices"):
+        write_dicom.find_scan(tmp_path, WHO.series_uid, near.frame)
     elsewhere = replace(near.frame, corners_mm=near.frame.corners_mm + 50)
     with pytest.raises(LungError, match=r"0 scans of series .* have the slices"):
         write_dicom.find_scan(tmp_path, WHO.series_uid, elsewhere)
