@@ -122,6 +122,16 @@ def test_padding_is_one_value_in_all_corners(corner):
     assert not find_padding(ct_hu).any()
 
 
+def test_padding_is_no_trunk():
+    """A trunk of 20 x 20 pixels is smaller than each of the four corners outside the circle."""
+    y, x = np.ogrid[-1:1:101j, -1:1:101j]
+    ct_hu = np.broadcast_to(np.where(y * y + x * x <= 1, -1000, -2048), (3, 101, 101)).astype(np.int16)
+    ct_hu[:, 40:60, 40:60] = 40
+    body = find_body(ct_hu, SPACING_MM)
+    np.testing.assert_array_equal(body.hull, ct_hu == 40)
+    np.testing.assert_array_equal(body.open_air, ct_hu != 40)
+
+
 def test_padding_is_at_or_below_air():
     assert find_padding(in_circle(-1000)).any()
     assert not find_padding(in_circle(-999)).any()

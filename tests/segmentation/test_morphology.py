@@ -1,6 +1,7 @@
 """Grids, distances, closing and filling on arrays small enough to count by hand."""
 
 import numpy as np
+import pytest
 
 from lungct.segmentation.morphology import (
     block_mean,
@@ -92,6 +93,15 @@ def test_holes_at_the_end_of_uneven_rows_and_columns_are_filled():
     mask[1:6, 3:30, 3:32] = True
     whole = mask.copy()
     mask[2:5, 24:28, 26:30] = False
+    np.testing.assert_array_equal(fill_volume(mask), whole)
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+def test_a_wall_of_one_pixel_closes_a_hole(odd):
+    mask = volume(7, 30, 32)
+    mask[1:6, 4 + odd : 25 + odd, 4 + odd : 27 + odd] = True
+    whole = mask.copy()
+    mask[2:5, 5 + odd : 24 + odd, 5 + odd : 26 + odd] = False
     np.testing.assert_array_equal(fill_volume(mask), whole)
 
 
