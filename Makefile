@@ -4,16 +4,18 @@
 # make pictures   the demo, then what the README shows (needs chromium)
 # make bench  measure against the peers, write benchmarks/RESULTS.md (an hour)
 # make soak   damage files, kill steps, count the tests by kind, write benchmarks/RELIABILITY.md (twenty minutes)
+# make mutants   break a tenth of the code on purpose, count what the tests notice (an hour); SHARE=100 for all of it
 # make weights REAL=DIR   train the weights that ship again (a quarter of an hour)
 PYTHON ?= python3
 BIN = .venv/bin
 CONF = --conf demo/lung.conf
 PATIENTS ?= 16
+SHARE ?= 10
 
 REAL ?= ../shared/data
 PEER = benchmarks/scratch/lungmask
 
-.PHONY: demo test lint bench weights soak pictures
+.PHONY: demo test lint bench weights soak mutants pictures
 
 .venv/installed: requirements.txt tests/requirements.txt
 	$(PYTHON) -m venv .venv
@@ -56,6 +58,11 @@ weights: .venv/installed
 soak: .venv/installed
 	PYTHONPATH=. $(BIN)/python tests/soak.py
 	$(BIN)/python -m benchmarks.reliability
+
+# cosmic-ray makes the changes; nothing else needs it.
+mutants: .venv/installed
+	$(BIN)/python -m pip install --quiet "cosmic-ray>=8.4"
+	OMP_NUM_THREADS=1 MPLBACKEND=Agg nice $(BIN)/python -m benchmarks.mutants --share $(SHARE)
 
 # What the README shows, made by the scripts from what `make demo` left.
 pictures: demo

@@ -1,4 +1,4 @@
-"""Thousands of damaged files and dozens of kills; writes a section of benchmarks/RELIABILITY.md.
+"""Thousands of damaged files and dozens of kills; writes their sections of benchmarks/RELIABILITY.md.
 
 Run     make soak
 """
@@ -62,16 +62,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         killed = kill(flags.kills, Path(folder))
         fuzzed = fuzz(flags.inputs, Path(folder))
-    lines = ["`make soak` makes these measurements.", ""]
     what = "step, killed by `kill -9` at a random moment, then run again"
-    lines += table((what, "kills", "results identical to an uninterrupted run, byte for byte"), killed)
-    lines += ["", "The times in `history.csv` and `unet_model.json` are not compared.", ""]
-    lines += [
-        "For each reader, files with random damage. Each must either be read or be refused with a message for the"
-    ]
-    lines += ["user; any other error is a fault.", ""]
+    lines = table((what, "kills", "results identical to an uninterrupted run, byte for byte"), killed)
+    lines += ["", "The times in `history.csv` and `unet_model.json` are not compared."]
+    write_section("Interrupted runs", ["`make soak`", "", *lines], PAGE)
+    lines = ["`make soak`: for each reader, files with random damage. Each must either be read or be refused with a"]
+    lines += ["message for the user; any other error is a fault.", ""]
     lines += table(("damaged files for", "files", "read", "refused with a message", "any other error"), fuzzed)
-    write_section("Damaged files and interrupted runs", lines, PAGE)
+    write_section("Damaged files", lines, PAGE)
 
 
 if __name__ == "__main__":

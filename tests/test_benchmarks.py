@@ -1,5 +1,6 @@
 """The benchmarks' own arithmetic, and the peers that they stand for."""
 
+from collections import Counter
 from xml.etree import ElementTree
 
 import numpy as np
@@ -32,6 +33,25 @@ def test_first_version_labels_lung_where_lung_is():
     ct_hu = np.pad(patient.ct_hu[middle], ((168, 168), (152, 152)), constant_values=-1000).astype(float)
     lung = np.pad(patient.lung[middle], ((168, 168), (152, 152)))
     assert dice(first_label(ct_hu), lung) > 0.5
+
+
+def test_mutants_change_code_and_no_type():
+    pytest.importorskip("cosmic_ray")
+    from benchmarks.mutants import find_mutants, row, rows_of
+
+    source = "def half(x: int | None = 4, y: 'int' = 0) -> float | None:\n    return x / 2 if x > y else None\n"
+    names = [name.removeprefix("core/") for name, _ in find_mutants(source)]
+    assert names.count("NumberReplacer") == 6  # 4, 0 and 2, each one more and one less
+    assert not any("BitOr" in name or name.endswith("_Is") for name in names)
+    assert "ReplaceBinaryOperator_Div_Mul" in names
+    assert "ReplaceComparisonOperator_Gt_GtE" in names
+    found = {"lungct/scans/hu.py": [("killed", ""), ("survived", ""), ("too long", ""), ("killed", "")]}
+    assert rows_of(found) == [
+        ("`lungct/scans/hu.py`", 4, 3, 1, 1, "75"),
+        ("**scans**", 4, 3, 1, 1, "75"),
+        ("**all**", 4, 3, 1, 1, "75"),
+    ]
+    assert row("none", Counter()) == ("none", 0, 0, 0, 0, "-")
 
 
 def test_a_section_is_replaced_and_the_others_stay(tmp_path):

@@ -7,8 +7,8 @@ trachea and main bronchi. Ground glass is painted by `augment`.
 
 import numpy as np
 
+from lungct.training.bowel_gas import add_gas, fill_lungs
 from lungct.training.canvas import Canvas
-from lungct.training.gas import add_gas, fill_lungs
 from lungct.training.lesions import add_bullae, add_consolidation, add_honeycombing, add_masses, add_tumour_across
 from lungct.training.pleura import add_effusion, add_pneumothorax
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import make_row
 from PIL import Image
 
 from image_test import Stack, Viewer, draw
@@ -12,13 +13,18 @@ from lungct.evaluation.figures import (
     BLUE,
     GREEN,
     RED,
+    WINDOWS_HU,
+    YELLOW,
     contact_sheet,
     difference,
+    draw_overview,
     outline,
+    outline_png,
     overlay,
     overlay_png,
     to_grey,
 )
+from lungct.slices import slice_path
 
 
 @pytest.fixture
@@ -31,6 +37,27 @@ def mask() -> np.ndarray:
 def test_window_puts_its_ends_to_black_and_white():
     assert to_grey(np.array([-2000, -1350, -600, 150, 900])).tolist() == [0, 0, 127, 255, 255]
     assert to_grey(np.array([-160, 240]), "mediastinum").tolist() == [0, 255]
+
+
+def test_display_windows_are_those_of_a_reading_room():
+    """Level and width, in HU."""
+    found = {name: ((low + high) / 2, high - low) for name, (low, high) in WINDOWS_HU.items()}
+    assert {name: found[name] for name in ("lung", "mediastinum", "bone")} == {
+        "lung": (-600, 1500),
+        "mediastinum": (40, 400),
+        "bone": (300, 1500),
+    }
+
+
+def test_colours_are_told_from_each_other_and_from_grey(mask):
+    """The first mask is red and the second green, as captions say; what is missed is blue, names are yellow."""
+    image = overlay(np.full(mask.shape, 40), mask, ~mask)
+    assert (image[2, 3].tolist(), image[1, 3].tolist()) == ([255, 70, 70], [80, 230, 100])
+    assert difference(np.zeros(mask.shape), mask, ~mask)[4, 5].tolist() == [90, 140, 255]
+    sheet = contact_sheet([np.zeros((64, 64, 3), np.uint8)], ["HHH"], columns=1, side=64)
+    red, green, blue = sheet.max((0, 1)).astype(float) / YELLOW
+    assert [green, blue] == pytest.approx([red, red], abs=0.02)  # thinner than a pixel, so darker
+    assert YELLOW == (255, 210, 60)
 
 
 def test_outline_is_one_pixel_wide(mask):
@@ -51,6 +78,35 @@ def test_overlay_and_its_png_show_the_same_outlines(mask):
     np.testing.assert_array_equal((png == GREEN).all(-1), outline(mask))
 
 
+def test_white_is_no_outline(mask):
+    bone = np.full(mask.shape, 1500)
+    png = np.asarray(Image.open(io.BytesIO(overlay_png(bone, mask, ~mask))).convert("RGB"))
+    np.testing.assert_array_equal((png == GREEN).all(-1), outline(mask))
+    np.testing.assert_array_equal((png == RED).all(-1), outline(~mask))
+    assert (png[3:6, 4:9] >= 250).all()
+
+
+def test_outlines_alone_lie_on_nothing(mask):
+    image = np.asarray(Image.open(io.BytesIO(outline_png(mask, ~mask))).convert("RGBA"))
+    assert image[2, 3].tolist() == [*GREEN, 255]
+    assert image[1, 3].tolist() == [*RED, 255]
+    np.testing.assert_array_equal(image[..., 3] == 255, outline(mask) | outline(~mask))
+    assert (image[3:6, 4:9, 3] == 0).all()
+
+
+def test_overview_shows_the_middle_slice_of_each_of_sixty_scans_at_most(tmp_path):
+    rows = [make_row(f"P{n:02d}", z) for n in range(61) for z in range(3)]
+    for row in rows:
+        for folder, values in (("ct", 100 * row.z_index - 1350), ("lung", 0)):
+            path = slice_path(tmp_path / folder, row)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, np.full((256, 256), values, np.int16))
+    sheet = draw_overview(rows, tmp_path / "ct", None)
+    assert sheet.shape == (10 * 256, 6 * 256, 3)
+    assert (sheet[128::256, 128::256] == 17).all()  # 100 of the window's 1,500 HU
+    assert draw_overview(rows[:6], tmp_path / "ct", tmp_path / "lung").shape == (256, 2 * 256, 3)
+
+
 def test_difference_is_red_for_too_much_and_blue_for_missed(mask):
     predicted = np.roll(mask, 1, axis=1)
     image = difference(np.zeros(mask.shape), mask, predicted)
@@ -63,7 +119,9 @@ def test_contact_sheet_has_a_place_for_each():
     tiles = [np.full((30, 40, 3), 10 * n, np.uint8) for n in range(1, 6)]
     sheet = contact_sheet(tiles, list("abcde"), columns=3, side=40)
     assert sheet.shape == (80, 120, 3)
-    assert sheet[20, 60].tolist() == [20, 20, 20]
+    assert sheet[20::40, 20::40, 0].tolist() == [[10, 20, 30], [40, 50, 0]]
+    assert contact_sheet(tiles[:3], list("abc"), columns=3, side=40).shape == (40, 120, 3)
+    assert contact_sheet(tiles[:1], ["a"], columns=1).shape == (256, 256, 3)
 
 
 def test_viewer_answers_to_keys_wheel_and_cursor(mask):

@@ -17,6 +17,9 @@ from lungct.slices import SliceRow, slice_path
 FRAME = frame_of([make_row("S", k, z_mm=10 + 2.5 * k, slice_mm=2.5) for k in range(5)])
 
 
+ONE_SLICE = frame_of([make_row("S", 1, z_mm=12.5, slice_mm=2.5)])
+
+
 def nodule(z_mm: list[float], number: int = 1) -> Nodule:
     """2 rows by 3 columns from row 4, column 5, on every slice."""
     return Nodule(number, readers=3, mask=np.ones((2, 3, len(z_mm)), bool), row=4, col=5, z_mm=np.array(z_mm))
@@ -37,7 +40,16 @@ def test_a_nodule_inside_is_covered_whole():
 def test_what_the_mask_cuts_off_is_counted():
     cut = lung((1, slice(None), 7), (2, 5, 5), (0, 4, 5), (1, 4, 8))  # the last two lie beside the nodule
     (score,) = audit_nodules("S", FRAME, cut, [nodule([12.5, 15.0])])
-    assert score.coverage == round(9 / 12, 4)
+    assert score.coverage == 0.75
+    (score,) = audit_nodules(
+        "S", FRAME, ~lung(*[(1, row, col) for row in (4, 5) for col in (5, 6)]), [nodule([12.5, 15.0])]
+    )
+    assert score.coverage == 0.3333
+
+
+def test_a_scan_may_have_one_slice():
+    (score,) = audit_nodules("S", ONE_SLICE, lung()[1:2], [nodule([12.5])])
+    assert (score.scan, score.coverage) == ("S", 1)
 
 
 def test_a_nodule_outside_is_covered_by_nothing():
@@ -49,6 +61,11 @@ def test_only_predicted_slices_count():
     (score,) = audit_nodules("S", FRAME, lung((4, 4, 5)), [nodule([20.0, 22.5])])
     assert (score.voxels, score.slices, score.slices_predicted) == (6, 2, 1)
     assert score.coverage == round(5 / 6, 4)
+
+
+def test_a_plane_half_way_between_two_slices_lies_on_neither():
+    (score,) = audit_nodules("S", FRAME, lung(), [nodule([11.25, 13.7, 20.0])])
+    assert (score.slices, score.slices_predicted) == (3, 2)
 
 
 def test_a_nodule_without_a_predicted_slice_is_left_out():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lungct.evaluation.quality import find_flags
+from lungct.evaluation.quality import find_flags, has_piece_below_lung, smaller_side_share
 
 SHAPE = (40, 80, 120)
 SPACING_MM = (8.0, 3.0, 2.5)  # a voxel is 0.06 ml
@@ -24,16 +24,45 @@ def test_usual_lungs_are_not_odd(chest):
     assert find_flags(*chest, SPACING_MM) == []
 
 
-def test_one_lung(chest):
+@pytest.mark.parametrize("missing", [slice(60), slice(60, None)])
+def test_one_lung(chest, missing):
     ct_hu, lung = chest
-    lung[..., 60:] = False
-    ct_hu[..., 60:110] = np.where(ct_hu[..., 60:110] == -850, 40, ct_hu[..., 60:110])
+    ct_hu[(ct_hu == -850) & (np.arange(120) // 60 == (missing.start or 0) // 60)] = 40
+    lung[..., missing] = False
     assert find_flags(ct_hu, lung, (16.0, 3.0, 2.5)) == ["one lung only"]
 
 
 def test_litres(chest):
     assert find_flags(*chest, (4.0, 3.0, 2.5)) == ["outside the usual 2 to 8 litres"]
     assert find_flags(*chest, (20.0, 3.0, 2.5)) == ["outside the usual 2 to 8 litres"]
+
+
+@pytest.mark.parametrize(
+    ("slice_mm", "flags"),
+    [
+        (9.99, ["outside the usual 2 to 8 litres"]),
+        (10.0, []),
+        (40.0, []),
+        (40.01, ["outside the usual 2 to 8 litres"]),
+    ],
+)
+def test_two_and_eight_litres_are_usual(chest, slice_mm, flags):
+    ct_hu, lung = chest
+    lung[..., 45:50] = lung[..., 95:100] = False  # leaves 50,000 voxels
+    assert find_flags(ct_hu, lung, (slice_mm, 2.0, 2.0)) == flags
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_the_sides_are_those_of_the_body_wherever_it_lies_in_the_picture(mirrored):
+    """Of a body in the columns 8 to 19 of 20, so that its middle is at 14, with 3 of 20 voxels of lung on one side."""
+    ct_hu = np.full((2, 10, 20), -1000)
+    ct_hu[..., 8:] = 40
+    lung = np.zeros(ct_hu.shape, bool)
+    lung[0, :5, 9] = lung[0, :4, 10] = lung[0, :4, 11] = lung[0, :4, 12] = lung[1, :3, 16] = True
+    ct_hu[lung] = -850
+    if mirrored:
+        ct_hu, lung = ct_hu[..., ::-1], lung[..., ::-1]
+    assert smaller_side_share(ct_hu, lung) == pytest.approx(3 / 20)
 
 
 def test_litres_count_each_slice_by_its_own_extent(chest):
@@ -46,6 +75,35 @@ def test_piece_below_the_lungs(chest):
     ct_hu, lung = chest
     lung[2:8, 30:45, 60:75] = True
     assert find_flags(ct_hu, lung, SPACING_MM)[0] == "gas below the diaphragm"
+
+
+@pytest.mark.parametrize(("top", "answer"), [(10, True), (11, False), (25, False)])
+def test_a_piece_lies_below_where_less_than_a_tenth_of_the_lung_is_as_low(top, answer):
+    lung = np.zeros((32, 6, 20), bool)
+    lung[10:30, :, :8] = True  # the largest piece: a twentieth of it on each slice
+    lung[12:30, :, 16:] = True
+    lung[5 : top + 1, :3, 10:12] = True
+    assert has_piece_below_lung(lung) == answer
+    lung[:, :, 16:] = False  # of two pieces, too
+    assert has_piece_below_lung(lung) == answer
+    lung[:, :, 10:12] = False
+    assert not has_piece_below_lung(lung)
+
+
+def test_pieces_that_touch_at_a_corner_are_one():
+    lung = np.zeros((8, 6, 6), bool)
+    lung[2:, 3:, 3:] = lung[:2, :3, :3] = True
+    assert not has_piece_below_lung(lung)
+
+
+@pytest.mark.parametrize("end", [0, -1])
+def test_the_scan_ends_in_the_lung_where_more_than_a_twentieth_of_the_largest_area_is(chest, end):
+    ct_hu, lung = chest
+    ct_hu, lung = ct_hu[9:36], lung[9:36]  # one slice without lung at each end; 2,400 pixels in the others
+    lung[end, 30:42, 20:30] = True
+    assert "the scan ends in the lung" not in find_flags(ct_hu, lung, SPACING_MM)
+    lung[end, 30, 30] = True
+    assert "the scan ends in the lung" in find_flags(ct_hu, lung, SPACING_MM)
 
 
 def test_scan_that_ends_in_the_lung(chest):

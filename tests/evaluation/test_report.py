@@ -9,10 +9,19 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
+from conftest import make_row
 from PIL import Image
 
-from lungct.evaluation.figures import WINDOWS_HU, jpeg_bytes, outline_png
-from lungct.evaluation.report import THUMBNAIL, VIEW, ScanScore, report_bytes, report_row
+from lungct.evaluation.figures import GREEN, RED, WINDOWS_HU, jpeg_bytes, outline_png
+from lungct.evaluation.report import (
+    THUMBNAIL,
+    VIEW,
+    ScanScore,
+    report_bytes,
+    report_row,
+    result_files,
+    thumbnail,
+)
 
 SLICES = [f"0001_slice{z:03d}" for z in range(5)]
 HOSTILE = '<img src=x onerror="document.title=1"></script><script>document.title=2</script>'
@@ -99,6 +108,72 @@ def test_display_windows_are_those_of_the_python_table(monkeypatch, rows):
 def test_scan_named_like_a_placeholder_keeps_its_name(rows):
     text = report_bytes([{**rows[0], "scan": "__WINDOWS_HU__"}]).decode()
     assert '"scan":"__WINDOWS_HU__"' in text
+
+
+def test_numbers_that_json_has_not_are_refused(rows):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        report_bytes([{**rows[0], "litres": float("nan")}])
+
+
+def test_a_row_holds_what_the_page_shows_and_nothing_infinite(tmp_path):
+    write_folder(tmp_path / "patient_A")
+    (tmp_path / "patient_A" / VIEW / f"{SLICES[1]}.jpg").unlink()
+    empty = score("A", dice=0.0, hd95_mm=float("inf"), flags="no lung; one lung only", seen_in_training="val")
+    row = report_row(empty, None, tmp_path / "patient_A", SLICES)
+    assert row.pop("thumbnail").startswith("data:image/jpeg;base64,/9j/")
+    assert row == {
+        "scan": "A",
+        "folder": "patient_A",
+        "slices": 5,
+        "litres": 4.5,
+        "dice": 0.0,
+        "hd95_mm": None,
+        "coverage": None,
+        "flags": ["no lung", "one lung only"],
+        "seen": "val",
+        "views": [SLICES[0], *SLICES[2:]],
+    }
+
+
+@pytest.mark.parametrize(("png", "overlays"), [("all", range(12)), ("some", [0, 10]), ("none", [])])
+def test_each_slice_has_a_mask_and_as_many_overlays_as_are_wanted(png, overlays):
+    rows = [make_row("A", z) for z in range(12)]
+    lung = np.zeros((12, 20, 30), bool)
+    lung[:, 5:15, 5:15] = True
+    files = result_files(rows, np.full(lung.shape, -600, np.int16), lung, None, png)
+    assert {f"{row.slice_name}.npy" for row in rows} == {name for name in files if name.endswith(".npy")}
+    np.testing.assert_array_equal(np.load(io.BytesIO(files["A_slice003.npy"])), lung[3])
+    names = {f"A_slice{z:03d}" for z in overlays}
+    assert set(files) - {f"{row.slice_name}.npy" for row in rows} == {
+        file for name in names for file in (f"{name}.png", f"{VIEW}/{name}.jpg", f"{VIEW}/{name}.png")
+    }
+
+
+def test_the_prediction_is_red_and_the_reference_green():
+    lung = np.zeros((1, 20, 30), bool)
+    lung[0, 5:15, 5:15] = True
+    truth = np.roll(lung, 10, axis=2)
+    ct_hu = np.full(lung.shape, -212, np.int16)  # half-way between -1024 and 600
+    for reference in (None, truth):
+        files = result_files([make_row("A", 0)], ct_hu, lung, reference, "all")
+        for name in ("A_slice000.png", f"{VIEW}/A_slice000.png"):
+            image = np.asarray(Image.open(io.BytesIO(files[name])).convert("RGB"))
+            assert image[8, 5].tolist() == list(RED)
+            assert (image[8, 24].tolist() == list(GREEN)) == (reference is not None)
+        stored = np.asarray(Image.open(io.BytesIO(files[f"{VIEW}/A_slice000.jpg"])))
+        assert stored.shape == (20, 30)
+        assert stored[0, 0] == pytest.approx(127, abs=1)
+
+
+@pytest.mark.parametrize(("shape", "size"), [((128, 100), (100, 128)), ((129, 200), (100, 65)), ((40, 60), (60, 40))])
+def test_the_thumbnail_is_the_slice_with_most_lung_at_most_128_pixels_wide(shape, size):
+    lung = np.zeros((3, *shape), bool)
+    lung[:, :9, :9] = True
+    lung[1, :20, :20] = True
+    ct_hu = np.reshape([-1350, 150, -1350], (3, 1, 1)) * np.ones((1, *shape))
+    picture = Image.open(io.BytesIO(thumbnail(ct_hu, lung)))
+    assert picture.size == size
+    assert np.asarray(picture.convert("L"))[-1, -1] > 250
 
 
 def test_worst_comes_first_and_heads_sort(page, tmp_path, rows):

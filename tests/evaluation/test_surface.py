@@ -62,6 +62,15 @@ def test_two_sheets_are_so_many_voxels_apart_on_each_axis(axis, apart, spacing_m
         assert surface.area_mm2[:half].sum() == pytest.approx(surface.area_mm2[half:].sum())
 
 
+def test_the_inside_of_a_mask_is_no_surface():
+    """A box within a box, two voxels of 1.5 mm from its sides, 2 mm and 3 mm on the other axes."""
+    outer, inner = box(slice(1, 11), slice(1, 12), slice(1, 13)), box(slice(3, 9), slice(3, 10), slice(3, 11))
+    of_outer, of_inner = measure_surfaces(outer, inner, SPACING_MM)
+    assert of_inner.distance_mm.min() == of_outer.distance_mm.min() == pytest.approx(3.0)
+    assert of_inner.distance_mm.max() == pytest.approx(6.0)
+    assert of_outer.distance_mm.max() == pytest.approx(math.sqrt(6**2 + 4**2 + 3**2))
+
+
 def test_distances_and_areas_stay_together_and_ascend():
     """A sheet, and beside it the same one with a plate far away: the plate's area comes last."""
     sheet, plate = box(slice(1, 4), slice(2, 7), slice(3, 4)), box(slice(6, 8), slice(2, 5), slice(15, 19))

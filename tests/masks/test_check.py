@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lungct import LungError
-from lungct.masks.check import check_is_lung, check_place, nearest_planes, skipped_slices
+from lungct.masks.check import check_is_lung, check_place, lies_on, nearest_planes, skipped_slices
 from lungct.scans.geometry import Frame
 
 MASK = Path("mask.nii.gz")
@@ -21,7 +21,16 @@ def make_frame(z_mm=(0, 5, 10, 15), x_mm=-20.0, axes=LPS, spacing_mm=(5.0, 0.8, 
 SCAN = make_frame()
 
 
-@pytest.mark.parametrize("moved", [{}, {"x_mm": -20.2}, {"z_mm": (2, 7, 12, 17)}])
+@pytest.mark.parametrize(
+    "moved",
+    [
+        {},
+        {"x_mm": -20.2},
+        {"z_mm": (2, 7, 12, 17)},
+        {"spacing_mm": (5.0, 0.8, 0.5042)},  # the last column, 59 steps away, is off by 0.496 of a voxel
+        {"spacing_mm": (5.0, 0.8101, 0.5)},  # the last row, 39 steps away, by 0.492
+    ],
+)
 def test_a_mask_within_half_a_voxel_lies_on_its_scan(moved):
     assert check_place(MASK, make_frame(**moved), SCAN).tolist() == [0, 1, 2, 3]
 
@@ -32,7 +41,8 @@ def test_a_mask_within_half_a_voxel_lies_on_its_scan(moved):
         {"x_mm": -19.7},
         {"z_mm": (3, 8, 13, 18)},
         {"z_mm": (0, 5, 10)},
-        {"spacing_mm": (5.0, 0.8, 0.52)},
+        {"spacing_mm": (5.0, 0.8, 0.5043)},
+        {"spacing_mm": (5.0, 0.8104, 0.5)},
         {"z_mm": (0, 4, 8, 12), "spacing_mm": (4.0, 0.8, 0.5)},
         {"shape": (40, 61)},
         {"axes": [[-1, 0, 0], [0, -1, 0]]},
@@ -58,6 +68,12 @@ def test_a_file_saved_without_a_place_is_named_as_that():
 
 def test_slices_that_the_scan_lacks_are_left_out_of_its_mask():
     assert check_place(MASK, SCAN, make_frame(z_mm=(0, 15))).tolist() == [0, 3]
+
+
+def test_a_frame_lies_on_another_of_as_many_slices_and_pixels_at_the_same_places():
+    assert lies_on(make_frame(x_mm=-20.2), SCAN)
+    for other in ({"x_mm": -19.7}, {"z_mm": (0, 5, 10)}, {"shape": (40, 61)}, {"shape": (41, 60)}):
+        assert not lies_on(make_frame(**other), SCAN)
 
 
 def test_a_tilted_gantry_is_compared_along_its_own_slices():
@@ -135,6 +151,39 @@ def test_more_of_a_slice_than_a_lung_can_have_is_refused():
     ct_hu, lung = make_chest()
     with pytest.raises(LungError, match="marks 100% of a slice"):
         check_is_lung(MASK, np.ones_like(lung), ALL, np.full_like(ct_hu, -900))
+
+
+def make_box(tissue: int) -> tuple[np.ndarray, np.ndarray]:
+    """(CT, lung), 10 slices of 20 x 30: a box of 1,200 voxels in the middle, some at -300 HU, others at -301."""
+    lung = np.zeros((10, 20, 30), bool)
+    lung[2:8, 5:15, 5:25] = True
+    ct_hu = np.where(lung, -301, 40).astype(np.int16)
+    ct_hu[lung] = np.where(np.arange(1200) < tissue, -300, -301)
+    return ct_hu, lung
+
+
+@pytest.mark.parametrize(
+    ("tissue", "words"),
+    [(0, ""), (84, ""), (85, "only 93%"), (360, "only 70%"), (361, "refused"), (1200, "refused")],
+)
+def test_below_300_hu_lies_93_per_cent_of_a_lung_or_70_with_a_warning(tissue, words):
+    ct_hu, lung = make_box(tissue)
+    if words == "refused":
+        with pytest.raises(LungError, match="of what it marks is below -300 HU, of lungs nearly all"):
+            check_is_lung(MASK, lung, range(10), ct_hu)
+    else:
+        warnings = check_is_lung(MASK, lung, range(10), ct_hu)
+        assert [warning[: len(words)] for warning in warnings] == ([words] if words else [])
+
+
+def test_a_lung_has_three_fifths_of_a_slice_at_most():
+    lung = np.zeros((3, 20, 30), bool)
+    lung[1, :12] = True
+    ct_hu = np.full(lung.shape, -850, np.int16)
+    assert check_is_lung(MASK, lung, range(3), ct_hu) == ()
+    lung[1, 12, 0] = True
+    with pytest.raises(LungError, match="marks 60% of a slice, a lung has 60% at most"):
+        check_is_lung(MASK, lung, range(3), ct_hu)
 
 
 def test_slices_that_were_not_drawn_on_are_counted():

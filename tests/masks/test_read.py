@@ -5,11 +5,14 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
 from conftest import run
+from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
 
 from lungct import LungError
+from lungct.masks import read
 from lungct.masks.read import (
     choose_lung,
     find_label,
@@ -101,6 +104,16 @@ def test_codes_of_luna16_leave_the_trachea_out(kind):
     assert lung_of(values, kind=kind) == ([True] * 18 + [False] * 2, ())
 
 
+def test_the_trachea_of_luna16_is_a_tenth_of_what_is_marked_at_most():
+    assert lung_of([3] * 5 + [4] * 4 + [5])[0] == [True] * 9 + [False]
+    assert lung_of([3] * 5 + [4] * 3 + [5])[0] == [True] * 9
+
+
+def test_five_lobes_are_all_lung_however_small_the_fifth():
+    assert lung_of([1, 2] + [3] * 9 + [4] * 9 + [5]) == ([True] * 21, ())
+    assert lung_of([5, 0]) == ([True, False], ())
+
+
 def test_three_lobes_of_a_right_lung_are_not_taken_for_the_codes_of_luna16():
     assert lung_of([3, 3, 4, 5, 5, 0]) == ([True] * 5 + [False], ())
 
@@ -114,6 +127,10 @@ def test_other_values_are_taken_with_a_warning_that_lists_them():
     lung, (warning,) = lung_of([0, 1, 2, 7, 52])
     assert lung == [False] + [True] * 4
     assert "taken as lung: 1, 2, 7, 52; --label-values" in warning
+    assert "taken as lung: 1, 7; " in lung_of([0, 1, 7])[1][0]
+    assert lung_of([0, 7]) == ([False, True], ())
+    assert "1, 2, 3, 4, 5, 6, 7, 8; " in lung_of(range(9))[1][0]
+    assert "1, 2, 3, 4, 5, 6, 7, 8 and 2 more; " in lung_of(range(11))[1][0]
 
 
 def test_named_values_alone_are_lung():
@@ -128,10 +145,17 @@ def test_of_probabilities_more_than_half_is_lung():
     assert lung_of([0, 0.2, 0.5, 0.51, 0.999, np.nan], kind=np.float32)[0] == [False] * 3 + [True] * 2 + [False]
 
 
-@pytest.mark.parametrize("values", [[-2048, -850, 40], [0, 0.4, 3.7], [-1, 0, 1]])
-def test_values_that_are_no_labels_are_refused(values):
-    with pytest.raises(LungError, match="are no labels; save a mask, 1 in the lung"):
+@pytest.mark.parametrize(
+    ("values", "ends"),
+    [([-2048, -850, 40], "-2048 to 40"), ([0, 0.4, 1.9, 3.7], "0.4 to 3.7"), ([-1, 0, 0.5, 1], "-1 to 1")],
+)
+def test_values_that_are_no_labels_are_refused(values, ends):
+    with pytest.raises(LungError, match=f"values {ends} are no labels; save a mask, 1 in the lung"):
         lung_of(values, kind=np.float32)
+
+
+def test_numbers_that_are_integers_but_for_rounding_are_those():
+    assert lung_of([0, 0.0004, 0.9996, 1.0004], kind=np.float32) == ([False, False, True, True], ())
 
 
 def test_file_is_found_by_patient_or_series(tmp_path):
@@ -212,6 +236,42 @@ def test_two_masks_of_one_name_are_told(tmp_path):
         find_label(tmp_path, ("P", "P", "1.2.3"))
 
 
+def test_what_is_no_file_of_a_mask_is_none(tmp_path):
+    (tmp_path / "P.nii").mkdir()
+    (tmp_path / "P.txt").touch()
+    for patient in ("P", "P.txt"):
+        with pytest.raises(LungError, match="no label"):
+            find_label(tmp_path, (patient, patient, "1.2.3"))
+
+
+def save_structures(path: Path, series_uid: str) -> None:
+    """An RTSTRUCT that says of which series it is, and nothing else."""
+    dataset, series, study, frame = (pydicom.Dataset() for _ in range(4))
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = RTStructureSetStorage
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "1.9"
+    series.SeriesInstanceUID = series_uid
+    study.RTReferencedSeriesSequence, frame.RTReferencedStudySequence = [series], [study]
+    dataset.ReferencedFrameOfReferenceSequence = [frame]
+    path.parent.mkdir(exist_ok=True)
+    dataset.save_as(path, enforce_file_format=True)
+
+
+def test_structures_belong_to_the_series_that_they_name_whatever_their_file_is_called(tmp_path):
+    mine, other = tmp_path / "a" / "any.dcm", tmp_path / "a" / "P_2.dcm"
+    save_structures(mine, "1.2.3")
+    save_structures(other, "1.2.4")
+    names = ("P", "P_2", "1.2.3")
+    assert find_label(tmp_path / "a", names) == find_label(mine, names, alone=True) == mine
+    with pytest.raises(LungError, match=r"P_2\.dcm: not the label of P or P_2 or 1\.2\.3; it is of series 1\.2\.4"):
+        find_label(other, names, alone=True)
+    save_structures(tmp_path / "b" / "one.dcm", "1.2.3")
+    save_structures(tmp_path / "b" / "two.dcm", "1.2.3")
+    with pytest.raises(LungError, match=r"one\.dcm and two\.dcm are both of this scan"):
+        find_label(tmp_path / "b", names)
+
+
 def test_a_mask_is_not_given_to_two_patients(tmp_path):
     (tmp_path / "A_B.nii.gz").touch()
     labels = find_labels(tmp_path, [("A/B", "A_B", "1"), ("A_B", "A_B_2", "2")])
@@ -222,6 +282,7 @@ def test_scans_of_a_patient_share_a_mask_only_where_it_says_where_it_lies(tmp_pa
     (tmp_path / "P.npy").touch()
     (tmp_path / "Q.nii.gz").touch()
     scans = [("P", "P", "1"), ("P", "P_2", "2"), ("Q", "Q", "3"), ("Q", "Q_2", "4")]
+    assert find_labels(tmp_path, scans[:1]) == [tmp_path / "P.npy"]
     labels = find_labels(tmp_path, scans)
     assert [isinstance(label, LungError) for label in labels] == [True, True, False, False]
 
@@ -232,7 +293,7 @@ def test_one_file_is_the_label_of_the_only_scan_or_of_the_one_it_names(tmp_path)
     (tmp_path / "P.nii.gz").touch()
     mine, other = find_labels(tmp_path / "P.nii.gz", [("P", "P", "1"), ("Q", "Q", "2")])
     assert mine == tmp_path / "P.nii.gz"
-    assert "not the label of Q" in str(other)
+    assert "not the label of Q or 2; give a folder with a mask for each scan" in str(other)
 
 
 def test_the_five_lobes_of_totalsegmentator_are_united(tmp_path, mask):
@@ -248,6 +309,28 @@ def test_the_five_lobes_of_totalsegmentator_are_united(tmp_path, mask):
     (folder / "lung_upper_lobe_left.nii.gz").unlink()
     with pytest.raises(LungError, match=r"4 files .* but a lung has 5 lobes"):
         read_lung(label, SCAN)
+
+
+def test_of_several_arrays_in_a_file_the_one_named_lung_counts(tmp_path, mask):
+    np.savez(tmp_path / "one.npz", anything=mask)
+    np.testing.assert_array_equal(read_npz(tmp_path / "one.npz"), mask)
+    np.savez(tmp_path / "two.npz", a=mask, b=mask)
+    with pytest.raises(LungError, match=r"two\.npz: no array named lung; it holds a, b"):
+        read_npz(tmp_path / "two.npz")
+
+
+def test_words_are_no_mask():
+    with pytest.raises(LungError, match="holds no numbers"):
+        choose_lung(Path("a.npy"), np.array(["lung", ""]))
+
+
+def test_an_array_that_unpacks_to_more_than_any_scan_is_refused(tmp_path, mask, monkeypatch):
+    np.savez(tmp_path / "a.npz", lung=mask)  # 105 bytes and a header of 128
+    monkeypatch.setattr(read, "MAX_BYTES", 233)
+    assert read_npz(tmp_path / "a.npz").shape == SHAPE
+    monkeypatch.setattr(read, "MAX_BYTES", 232)
+    with pytest.raises(LungError, match="when unpacked; that is no lung mask"):
+        read_npz(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half"])

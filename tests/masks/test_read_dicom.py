@@ -12,10 +12,21 @@ from pydicom.uid import RTStructureSetStorage, generate_uid
 from skimage.measure import find_contours
 
 from lungct import LungError
-from lungct.masks.read_dicom import fill, index_folder, is_lung_name, is_marked, read_dicom_label
+from lungct.masks.read_dicom import (
+    closed_contours,
+    fill,
+    group_by_plane,
+    index_folder,
+    is_lung_name,
+    is_marked,
+    reaches_outside,
+    read_dicom_label,
+    series_of,
+    to_pixels,
+)
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.dicom import find_series, open_series
-from lungct.scans.geometry import to_lps
+from lungct.scans.geometry import Frame, Scan, to_lps
 from lungct.scans.lidc import LidcScan
 
 WHO = LidcScan("P1", "1.2.3", "1.2.3.4")
@@ -191,6 +202,18 @@ def test_frames_beside_the_slices_are_told_with_both(drawn):
         read_dicom_label(path, open_scan(folder))
 
 
+def test_other_files_and_damaged_ones_belong_to_no_series(drawn):
+    folder, sources, (left, _), _ = drawn
+    write_seg(folder / "labels", sources, {"Lung": left})
+    (path,) = (folder / "labels").iterdir()
+    assert series_of(path) == {WHO.series_uid}
+    content = path.read_bytes()
+    for damaged in (b"", b"words", content[:153]):
+        path.write_bytes(damaged)
+        assert series_of(path) == set()
+    assert series_of(next((folder / "ct").glob("*.dcm"))) == set()
+
+
 def add_contours(path, contours: list[np.ndarray], kind: str = "CLOSED_PLANAR") -> None:
     dataset = pydicom.dcmread(path)
     for points_mm in contours:
@@ -261,12 +284,82 @@ def test_holes_islands_and_overlaps_of_one_plane():
     assert overlapping.sum() == 2 * 20**2 - 10**2
 
 
+def test_a_contour_much_like_another_is_the_same_and_one_nearly_inside_a_hole():
+    lung = box(0, 20)
+    assert fill([lung, box(0, 20) + np.array([0, 0.4])], (40, 40)).sum() == 400
+    assert fill([lung, np.array([[0, 0], [0, 20], [19, 20], [19, 0]]) + 0.5], (40, 40)).sum() == 400  # 95 % of it
+    assert fill([lung, np.array([[0, 0], [0, 20], [18, 20], [18, 0]]) + 0.5], (40, 40)).sum() == 40  # 90 %, a hole
+    assert fill([lung, np.array([[5, 2], [5, 22], [10, 22], [10, 2]]) + 0.5], (40, 40)).sum() == 400 - 90  # 90 % inside
+    assert fill([lung, np.array([[5, 3], [5, 23], [10, 23], [10, 3]]) + 0.5], (40, 40)).sum() == 400 + 15  # 85 % inside
+    assert not fill([], (40, 40)).any()
+
+
+SCAN = Scan(
+    "P", "1.2", (), Frame(np.array([[-9.0, 4, 2.5 * z] for z in range(4)]), np.eye(3)[:2], SPACING_MM, (40, 56))
+)
+
+
+def test_places_are_rows_and_columns_of_their_slice():
+    points_mm = np.array([[-9.0, 4, 2.5], [-9 + 2 * 0.9, 4 + 3 * 0.7, 2.5]])
+    np.testing.assert_allclose(to_pixels(points_mm, 1, SCAN), [[0, 0], [3, 2]], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("point", "answer"),
+    [
+        ((-1, 0), False),
+        ((-1.01, 0), True),
+        ((0, -1.01), True),
+        ((40, 56), False),
+        ((40.01, 0), True),
+        ((0, 56.01), True),
+    ],
+)
+def test_a_contour_may_reach_a_pixel_beyond_the_edge(point, answer):
+    assert reaches_outside(np.array([[5.0, 5.0], point]), (40, 56)) == answer
+
+
+def square(*heights_mm: float) -> np.ndarray:
+    """A contour whose points lie at some heights."""
+    return np.array([[x, y, z] for (x, y), z in zip([(0, 0), (0, 9), (9, 9), (9, 0)], heights_mm, strict=True)], float)
+
+
+def test_contours_within_a_tenth_of_a_slice_spacing_are_of_one_plane(tmp_path):
+    low, same, next_one = square(5, 5, 5, 5), square(5.2, 5.2, 5.2, 5.2), square(5.3, 5.3, 5.3, 5.3)
+    planes = group_by_plane(tmp_path, [next_one, same, low], SCAN)
+    assert [[contour[0, 2] for contour in plane] for plane in planes] == [[5, 5.2], [5.3]]
+    assert len(group_by_plane(tmp_path, [square(5, 5.2, 5, 5)], SCAN)) == 1
+    with pytest.raises(LungError, match=r"runs from 5\.0 to 5\.3 mm across the slices"):
+        group_by_plane(tmp_path, [square(5, 5.3, 5, 5)], SCAN)
+
+
+def contour_of(points_mm: list[float], kind: str) -> pydicom.Dataset:
+    contour = pydicom.Dataset()
+    contour.ContourData, contour.ContourGeometricType = points_mm, kind
+    return contour
+
+
+def test_three_points_that_are_closed_have_an_inside():
+    roi = pydicom.Dataset()
+    assert closed_contours(roi) == []
+    triangle = [0, 0, 1, 0, 9, 1, 9, 9, 1]
+    roi.ContourSequence = [
+        contour_of(triangle, "CLOSED_PLANAR"),
+        contour_of(triangle, "OPEN_NONPLANAR"),
+        contour_of(triangle[:6], "CLOSED_PLANAR"),
+    ]
+    (found,) = closed_contours(roi)
+    assert found.tolist() == [[0, 0, 1], [0, 9, 1], [9, 9, 1]]
+
+
 def test_fractions_count_from_a_half():
     dataset = pydicom.Dataset()
     dataset.SegmentationType, dataset.MaximumFractionalValue = "FRACTIONAL", 200
     assert is_marked(np.array([0, 1, 100, 101, 200]), dataset, 1).tolist() == [False, False, False, True, True]
     dataset.SegmentationType = "LABELMAP"
-    assert is_marked(np.array([0, 1, 2]), dataset, 2).tolist() == [False, False, True]
+    assert is_marked(np.array([0, 1, 2, 3]), dataset, 2).tolist() == [False, False, True, False]
+    dataset.SegmentationType = "BINARY"
+    assert is_marked(np.array([0, 1]), dataset, 2).tolist() == [False, True]
 
 
 @pytest.mark.parametrize(

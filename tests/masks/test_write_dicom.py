@@ -57,6 +57,29 @@ def test_masks_of_another_scan_are_told(tmp_path):
         write_dicom.encode(np.zeros((4, 24, 32), np.uint8), open_series(*find_series(tmp_path).values()), "0")
 
 
+def test_what_is_not_below_or_of_two_patients_is_told(tmp_path):
+    write_series(tmp_path / "a", WHO, np.zeros(SHAPE, np.int16), SPACING_MM)
+    frame = open_series(*find_series(tmp_path / "a").values()).frame
+    with pytest.raises(LungError, match=r"holds no series 9\.9; say with --dicom where the scans lie"):
+        write_dicom.find_scan(tmp_path / "a", "9.9", frame)
+    write_series(tmp_path / "b", replace(WHO, patient_id="P2"), np.zeros(SHAPE, np.int16), SPACING_MM)
+    with pytest.raises(LungError, match=r"series 1\.2\.3\.4 is of 2 patients or studies"):
+        write_dicom.find_scan(tmp_path, WHO.series_uid, frame)
+
+
+def test_the_same_prediction_has_the_same_uids_and_another_network_others(tmp_path):
+    write_series(tmp_path, WHO, np.zeros(SHAPE, np.int16), SPACING_MM)
+    scan = open_series(*find_series(tmp_path).values())
+    sides = np.ones(SHAPE, np.uint8)
+    paths = [tmp_path / name for name in ("one.seg", "again.seg", "other.seg")]
+    for path, weights in zip(paths, ("0123", "0123", "4567"), strict=True):
+        path.write_bytes(write_dicom.encode(sides, scan, weights))
+    one, again, other = (pydicom.dcmread(path) for path in paths)
+    for uid in ("SeriesInstanceUID", "SOPInstanceUID"):
+        assert one[uid].value == again[uid].value != other[uid].value
+    assert (one.SeriesNumber, one.InstanceNumber, one.StudyInstanceUID) == (900, 1, WHO.study_uid)
+
+
 def test_of_two_grids_in_a_series_that_of_the_prediction_is_found(tmp_path):
     write_series(tmp_path / "whole", WHO, np.zeros(SHAPE, np.int16), SPACING_MM)
     whole = open_series(*find_series(tmp_path / "whole").values())
@@ -64,6 +87,10 @@ def test_of_two_grids_in_a_series_that_of_the_prediction_is_found(tmp_path):
     near = open_series(*find_series(tmp_path / "near").values())
     for scan in (whole, near):
         assert write_dicom.find_scan(tmp_path, WHO.series_uid, scan.frame).files == scan.files
+    write_series(tmp_path / "again", WHO, np.ones(SHAPE, np.int16), (2.5, 0.4, 0.4), AcquisitionNumber=2)
+    write_dicom.series_below.cache_clear()
+    with pytest.raises(LungError, match=r"2 scans of series .* have the slices"):
+        write_dicom.find_scan(tmp_path, WHO.series_uid, near.frame)
     elsewhere = replace(near.frame, corners_mm=near.frame.corners_mm + 50)
     with pytest.raises(LungError, match=r"0 scans of series .* have the slices"):
         write_dicom.find_scan(tmp_path, WHO.series_uid, elsewhere)

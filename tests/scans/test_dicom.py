@@ -6,7 +6,7 @@ import pytest
 
 from lungct import LungError
 from lungct.phantom.lidc_tree import write_series, write_xray
-from lungct.scans.dicom import find_series, find_series_folder, open_series
+from lungct.scans.dicom import find_parts, find_series, find_series_folder, open_series
 from lungct.scans.lidc import LidcScan
 
 WHO = LidcScan("LIDC-IDRI-0001", "1.2.3", "1.2.3.4")
@@ -70,6 +70,102 @@ def test_of_two_slices_at_one_place_the_lowest_instance_number_is_kept(tmp_path,
         dataset.save_as(path)
     kept_hu = -700 if numbers[0] < numbers[1] else -300
     assert np.unique(open_folder(tmp_path).read([2])).tolist() == [kept_hu]
+
+
+@pytest.mark.parametrize("numbers", [(1, 2), (2, 1)])
+def test_of_slices_at_one_place_the_lowest_instance_number_is_kept(tmp_path, ct_hu, numbers):
+    """A hundredth of a millimetre is one place, more are two."""
+    for name, number in zip("ab", numbers, strict=True):
+        write_series(tmp_path / name, WHO, ct_hu[:1] * number, SPACING_MM)
+        dataset = pydicom.dcmread(tmp_path / name / "1-001.dcm")
+        dataset.InstanceNumber = number
+        dataset.save_as(tmp_path / name / "1-001.dcm")
+    np.testing.assert_array_equal(open_folder(tmp_path).read(), ct_hu[:1])
+    dataset.ImagePositionPatient[2] += 0.05
+    dataset.save_as(tmp_path / "b" / "1-001.dcm")
+    assert len(find_parts(next(iter(find_series(tmp_path).values())))[0]) == 2
+
+
+def move(folder, z_mm: list[float]) -> None:
+    for path, z in zip(sorted(folder.glob("*.dcm")), z_mm, strict=True):
+        dataset = pydicom.dcmread(path)
+        dataset.ImagePositionPatient[2] = z
+        dataset.save_as(path)
+
+
+@pytest.mark.parametrize(
+    ("z_mm", "warnings"),
+    [
+        ([0, 2.5, 5, 7.5, 10.24], ()),
+        ([0, 2.5, 5, 7.5, 10.26], ("unequal steps between slices, 2.50 to 2.76 mm",)),
+        ([0, 2.5, 5, 7.5, 11.24], ("unequal steps between slices, 2.50 to 3.74 mm",)),
+        ([0, 2.5, 5, 7.5, 11.26], ("slices missing in 1 place",)),
+    ],
+)
+def test_steps_that_differ_by_a_tenth_are_told(tmp_path, ct_hu, z_mm, warnings):
+    write_series(tmp_path, WHO, ct_hu, SPACING_MM)
+    move(tmp_path, z_mm)
+    assert open_folder(tmp_path).warnings == warnings
+
+
+@pytest.mark.parametrize(("thickness", "slice_mm"), [("0.05", 0.05), ("20", 20), ("0.04", 5), ("21", 5)])
+def test_a_single_slice_is_as_thick_as_it_says_where_that_can_be(tmp_path, ct_hu, thickness, slice_mm):
+    write_series(tmp_path, WHO, ct_hu[:1], SPACING_MM, SliceThickness=thickness)
+    scan = open_folder(tmp_path)
+    assert scan.frame.spacing_mm[0] == slice_mm
+    assert bool(scan.warnings) == (float(thickness) != slice_mm)
+
+
+@pytest.mark.parametrize(("cosine", "sine"), [(0.81, 0.5864), (0.79, 0.6131)])
+def test_a_gantry_tilts_by_less_than_37_degrees(tmp_path, ct_hu, cosine, sine):
+    write_series(tmp_path, WHO, ct_hu, SPACING_MM, ImageOrientationPatient=[1, 0, 0, 0, cosine, -sine])
+    if cosine > 0.8:
+        assert len(open_folder(tmp_path)) == 5
+    else:
+        with pytest.raises(LungError, match="not axial"):
+            open_folder(tmp_path)
+
+
+def test_the_first_pixel_of_prone_slices_is_at_the_other_corner(tmp_path, ct_hu):
+    write_series(tmp_path, WHO, ct_hu, SPACING_MM, ImageOrientationPatient=[-1, 0, 0, 0, -1, 0])
+    first = pydicom.dcmread(tmp_path / "1-001.dcm").ImagePositionPatient
+    found = open_folder(tmp_path).frame.corners_mm
+    np.testing.assert_allclose(found[0, :2], [first[0] - 31 * 0.9, first[1] - 23 * 0.7])
+
+
+def test_damaged_pixels_are_told_with_their_file(tmp_path, ct_hu):
+    write_series(tmp_path, WHO, ct_hu, SPACING_MM)
+    scan = open_folder(tmp_path)
+    whole = (tmp_path / "1-002.dcm").read_bytes()
+    (tmp_path / "1-002.dcm").write_bytes(whole[:-100])
+    with pytest.raises(LungError, match=r"1-002\.dcm: cannot decode the pixels"):
+        scan.read()
+    small = tmp_path / "small"
+    write_series(small, WHO, ct_hu[:, :20], SPACING_MM)
+    (tmp_path / "1-002.dcm").write_bytes((small / "1-002.dcm").read_bytes())
+    with pytest.raises(LungError, match=r"1-002\.dcm: 20 x 32 pixels, but its header says \(24, 32\)"):
+        scan.read()
+
+
+def test_a_damaged_file_is_raised_or_noted_and_the_others_are_found(tmp_path, ct_hu):
+    write_series(tmp_path, WHO, ct_hu, SPACING_MM)
+    (tmp_path / "1-001.dcm").write_bytes((tmp_path / "1-001.dcm").read_bytes()[:153])
+    with pytest.raises(LungError, match=r"1-001\.dcm: cannot read its header"):
+        find_series(tmp_path)
+    unreadable = []
+    (files,) = find_series(tmp_path, unreadable=unreadable).values()
+    assert len(files) == 4
+    assert ["1-001.dcm" in str(error) for error in unreadable] == [True]
+
+
+def test_slices_of_many_frames_that_do_not_say_where_are_refused(tmp_path, ct_hu):
+    write_series(tmp_path, WHO, ct_hu, SPACING_MM)
+    (files,) = find_series(tmp_path).values()
+    files[1][1].values["NumberOfFrames"] = "1"
+    assert len(open_series(files)) == 5
+    files[1][1].values["NumberOfFrames"] = "2"
+    with pytest.raises(LungError, match="multi-frame file that does not say where its frames lie"):
+        open_series(files)
 
 
 def test_slice_spacing_is_the_usual_step_where_a_slice_is_missing(tmp_path, ct_hu):

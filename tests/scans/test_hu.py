@@ -7,7 +7,7 @@ from conftest import small_patient
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from lungct.phantom.lidc_tree import write_series
-from lungct.scans.hu import check_hu_range, stored_values, to_hu
+from lungct.scans.hu import check_hu_range, name_narrow_range, stored_values, to_hu, without_padding
 from lungct.scans.lidc import LidcScan
 
 WHO = LidcScan("LIDC-IDRI-0001", "1.2.3", "1.2.3.4")
@@ -69,6 +69,36 @@ def test_bits_that_are_not_stored_do_not_count(tmp_path, signed, bits, high):
         np.testing.assert_array_equal(found, np.where(signed and value >= 2 ** (bits - 1), value - 2**bits, value))
 
 
+@pytest.mark.parametrize(
+    ("tags", "shape"),
+    [
+        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}, (24, 32, 3)),
+        ({}, (24, 32)),
+        ({"BitsAllocated": 16, "NumberOfFrames": 2}, (2, 24, 32)),
+        ({"BitsAllocated": 16, "SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, (24, 32, 3)),
+    ],
+)
+def test_pixels_of_another_layout_are_decoded_by_pydicom(tmp_path, tags, shape):
+    tags = {
+        "BitsAllocated": 8,
+        "BitsStored": 8,
+        "HighBit": 7,
+        "PixelRepresentation": 0,
+        "PlanarConfiguration": 0,
+        **tags,
+    }
+    pixels = np.random.default_rng(4).integers(0, 255, shape).astype("<u2" if tags["BitsAllocated"] == 16 else "u1")
+    write_series(tmp_path, WHO, np.zeros((1, 24, 32), np.int16), SPACING_MM, **tags, PixelData=pixels.tobytes())
+    np.testing.assert_array_equal(stored_values(pydicom.dcmread(tmp_path / "1-001.dcm")), pixels)
+
+
+def test_pixels_that_are_cut_off_are_an_error(tmp_path):
+    half = np.zeros((12, 32), "<i2").tobytes()
+    write_series(tmp_path, WHO, np.zeros((1, 24, 32), np.int16), SPACING_MM, PixelData=half)
+    with pytest.raises(ValueError, match="pixel data"):
+        stored_values(pydicom.dcmread(tmp_path / "1-001.dcm"))
+
+
 def chest() -> np.ndarray:
     """(2, 40, 60) HU: a third each of air, lung and soft tissue."""
     return np.repeat([-1000, -850, 40], 20).astype(np.int16) * np.ones((2, 40, 1), np.int16)
@@ -90,6 +120,66 @@ def test_a_chest_can_be_hu():
 )
 def test_what_cannot_be_hu_is_said_to_look_like_something(ct_hu, looks_like):
     assert check_hu_range(ct_hu) == looks_like
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 1, "values from 0 to 1"),
+        (0.2, 0.7, "values from 0 to 1"),
+        (-1, 1, "values from -1 to 1"),
+        (-1, -0.5, "values from -1 to 1"),
+        (0, 1.5, "8-bit grey levels"),
+        (-1.5, 1, "z-scores, values from -1.5 to 1"),
+        (-0.5, 1.5, "z-scores, values from -0.5 to 1.5"),
+        (-1, 99, "z-scores, values from -1 to 99"),
+        (-1, 100, "8-bit grey levels around zero, values from -1 to 100"),
+        (-50, -3, "8-bit grey levels around zero, values from -50 to -3"),
+        (0, 255, "8-bit grey levels"),
+        (1, 256, "values from 1 to 256"),
+        (-128, 127, "8-bit grey levels around zero, values from -128 to 127"),
+        (-127, 128, "values from -127 to 128"),
+        (-129, 100, "values from -129 to 100"),
+    ],
+)
+def test_a_narrow_range_is_named_by_its_ends(low, high, expected):
+    assert name_narrow_range(low, high) == expected
+
+
+def test_a_lowest_value_more_than_500_below_all_others_is_padding():
+    assert without_padding(np.array([-1500, -999, -1500, 40])).tolist() == [-999, 40]
+    assert without_padding(np.array([-1500, -1000, -1500, 40])).tolist() == [-1500, -1000, -1500, 40]
+    assert without_padding(np.array([7, 7])).tolist() == [7, 7]
+
+
+LUNG_AND_WATER = {-850: 400, 10: 200, 300: 10}
+
+
+@pytest.mark.parametrize(
+    ("values", "others", "looks_like"),
+    [
+        ({-201: 1, 300: 1}, 40, ""),  # a thousandth is air
+        ({-200: 1, 300: 1}, 40, "values from -200 to 300, no air at all"),
+        ({0: 1, 701: 100}, 40, "values from 0 to 701, no air at all"),
+        ({0: 1, 701: 101}, 40, "stored values to which the intercept of -1024 was not added"),
+        ({0: 1, 700: 101}, 40, "values from 0 to 700, no air at all"),
+        ({-2000: 100, -150: 45, 300: 1}, 40, ""),  # of the 900 inside the padding a twentieth has the lowest value
+        ({-2000: 100, -150: 46, 300: 1}, 40, "values from -150 to 300, no air at all"),
+        ({-1301: 100, **LUNG_AND_WATER}, -1000, ""),
+        ({-1301: 101, **LUNG_AND_WATER}, -1000, "values from which the 1024 of the intercept were taken twice"),
+        ({-1300: 101, **LUNG_AND_WATER}, -1000, ""),
+        ({199: 10, -199: 10}, -600, ""),  # a fiftieth is soft tissue
+        ({199: 10, -199: 9}, -600, "1.9% soft tissue"),
+        ({200: 100, -200: 100}, -600, "0.0% soft tissue"),
+        ({0: 1, 255: 1}, 40, "8-bit grey levels"),
+        ({0: 1, 256: 1}, 40, "values from 0 to 256, no air at all"),
+    ],
+)
+def test_shares_at_their_limits(values, others, looks_like):
+    """A thousand pixels, four times as wide each, since every fourth one is looked at."""
+    pixels = [value for value, times in values.items() for _ in range(times)]
+    pixels += [others] * (1000 - len(pixels))
+    assert check_hu_range(np.repeat(pixels, 4).reshape(1, 1, 4000)) == looks_like
 
 
 def test_metal_of_a_tenth_of_the_picture_is_no_missing_intercept():

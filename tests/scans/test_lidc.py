@@ -61,7 +61,10 @@ def test_padding_widens_the_box_not_the_nodule():
 
 
 def test_identities_for_phantoms_have_no_nodules():
-    for scan in lidc.scans_without_nodules()[:5]:
+    bare = lidc.scans_without_nodules()
+    assert len({scan.patient_id for scan in bare}) == len(bare) > 100
+    for scan in bare[:5]:
+        assert lidc.find_scans(scan.patient_id) == [scan]
         assert lidc.find_nodules(scan.series_uid, 0.0, 0, 0) == []
 
 
@@ -79,4 +82,11 @@ def test_root_without_patients_says_what_is_there(tmp_path):
         lidc.check_root(tmp_path)
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(LungError, match=r"found there: holiday\.jpg"):
+        lidc.check_root(tmp_path)
+    for name in "abcd":
+        (tmp_path / name).mkdir()
+    with pytest.raises(LungError, match=r"\(found there: a, b, c, d, holiday\.jpg\)"):
+        lidc.check_root(tmp_path)
+    (tmp_path / "z").touch()
+    with pytest.raises(LungError, match=r"\(found there: a, b, c, d, holiday\.jpg \.\.\.\)"):
         lidc.check_root(tmp_path)

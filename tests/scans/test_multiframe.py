@@ -12,6 +12,7 @@ from lungct.phantom.lidc_tree import write_series
 from lungct.scans.dicom import find_parts, find_series, open_series
 from lungct.scans.find import dicom_jobs, open_job
 from lungct.scans.lidc import LidcScan
+from lungct.scans.multiframe import FRAME, read_frame_headers
 
 WHO = LidcScan("P1", "1.2.3", "1.2.3.4")
 SPACING_MM = (2.5, 0.7, 0.9)
@@ -66,6 +67,14 @@ def test_frames_are_sorted_by_their_places_and_in_hu(tmp_path):
     np.testing.assert_array_equal(scan.frame.z_mm, 2.5 * np.arange(6))
     assert (scan.frame.spacing_mm, scan.patient_id, scan.series_uid) == (SPACING_MM, "P1", "1.2.3.4")
     assert scan.warnings == ()
+
+
+def test_headers_of_frames_count_from_one_and_places_in_the_file_from_zero(tmp_path):
+    write_enhanced(tmp_path / "a.dcm")
+    headers = read_frame_headers(tmp_path / "a.dcm")
+    assert [header.integer("InstanceNumber") for header in headers] == [1, 2, 3, 4, 5, 6]
+    assert [header.text(FRAME) for header in headers] == list("012345")
+    assert {header.text("NumberOfFrames") for header in headers} == {"1"}
 
 
 def test_each_frame_has_its_own_slope(tmp_path):

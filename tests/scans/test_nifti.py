@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -15,7 +16,7 @@ from lungct.phantom.lidc_tree import write_series
 from lungct.scans.dicom import find_series, open_series
 from lungct.scans.geometry import Frame
 from lungct.scans.lidc import LidcScan
-from lungct.scans.nifti import nifti_bytes, nifti_or_flag, open_nifti, volume_files
+from lungct.scans.nifti import check_dimensions, nifti_bytes, nifti_or_flag, open_nifti, stem, volume_files
 
 WHO = LidcScan("P1", "1.2.3", "1.2.3.4")
 SPACING_MM = (2.5, 0.7, 0.9)
@@ -134,7 +135,49 @@ def test_slices_that_are_shifted_sideways_are_no_nifti():
     mask = np.ones((6, 6, 8), bool)
     with pytest.raises(LungError, match="shifted sideways"):
         nifti_bytes(mask, frame_at(range(6), x_mm=[0, 0, 0, 4, 4, 4]))
-    assert nifti_bytes(mask, frame_at(range(6), x_mm=[0, 0.1, 0, 0.1, 0, 0.1]))
+    assert nifti_bytes(mask, frame_at(range(6), x_mm=[0, 0.34, 0, 0.34, 0, 0]))  # half a pixel is 0.35 mm
+    with pytest.raises(LungError, match="shifted sideways"):
+        nifti_bytes(mask, frame_at(range(6), x_mm=[0, 0.36, 0, 0.36, 0, 0]))
+
+
+@pytest.mark.parametrize(("slices", "taken"), [(22, True), (21, False)])
+def test_a_tenth_of_the_slices_may_be_missing(slices, taken):
+    """Two of 22 leave 20, of which they are a tenth."""
+    z_mm = [z for z in range(slices) if z not in (3, 9)]
+    content, (flag,) = nifti_or_flag(np.ones((len(z_mm), 6, 8), bool), frame_at(z_mm))
+    assert flag.startswith("2 missing slices empty in the .nii.gz" if taken else "no .nii.gz: NIfTI cannot hold")
+    assert (content is not None) == taken
+
+
+@pytest.mark.parametrize(("off_mm", "taken"), [(0.24, True), (0.26, False)])
+def test_a_slice_may_lie_a_quarter_of_a_step_from_its_place(off_mm, taken):
+    content, _ = nifti_or_flag(np.ones((7, 6, 8), bool), frame_at([0, 1, 2, 3 + off_mm, 4, 5, 6]))
+    assert (content is not None) == taken
+
+
+def test_a_single_slice_is_as_thick_as_its_frame_says(tmp_path):
+    (tmp_path / "a.nii.gz").write_bytes(nifti_bytes(np.ones((1, 6, 8), bool), frame_at([7.5])))
+    frame = open_nifti(tmp_path / "a.nii.gz").frame
+    np.testing.assert_allclose(frame.spacing_mm, SPACING_MM, rtol=1e-6)
+    np.testing.assert_allclose(frame.corners_mm, [[0, 0, 7.5]])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.nii.gz", "a"), ("A.NII", "A"), (".nii.gz", ".nii.gz"), ("x.dcm", "x"), ("a.b.mha", "a.b")],
+)
+def test_volumes_are_named_after_their_file_without_its_ending(name, expected):
+    assert stem(Path(name)) == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [((4, 5), r"2 dimensions \(4 x 5\), .* give the whole volume"), ((4, 5, 6, 2), r"4 dimensions .* split it first")],
+)
+def test_arrays_that_are_no_volume_are_told_what_to_do(shape, told):
+    with pytest.raises(LungError, match=told):
+        check_dimensions(Path("a.nii"), shape)
+    check_dimensions(Path("a.nii"), (4, 5, 6, 1, 1))
 
 
 def save_nifti(path, volume, code: str = "LPS", affine=None, units: str = "mm") -> nibabel.Nifti1Image:
@@ -321,3 +364,6 @@ def test_broken_nifti_is_told(tmp_path):
     (tmp_path / "p.nii").write_bytes(b"no volume")
     with pytest.raises(LungError, match=r"p\.nii: no readable volume"):
         open_nifti(tmp_path / "p.nii")
+    (tmp_path / "p.nrrd").write_bytes(b"no volume")
+    with pytest.raises(LungError, match=r"p\.nrrd: no readable volume \((?!Exception thrown)"):
+        open_nifti(tmp_path / "p.nrrd")

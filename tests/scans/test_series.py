@@ -1,5 +1,7 @@
 """Which slices make one scan: by whom, which grid, which line, which pass; and what is no scan."""
 
+from pathlib import Path
+
 import numpy as np
 import pydicom
 import pytest
@@ -9,7 +11,24 @@ from lungct.phantom.lidc_tree import write_series
 from lungct.scans.dicom import find_parts, find_series, open_series
 from lungct.scans.headers import Header
 from lungct.scans.lidc import LidcScan
-from lungct.scans.series import describe_part, identifies, never_a_scan, patient_of, second_choice
+from lungct.scans.series import (
+    count_within,
+    describe_part,
+    grid_of,
+    identifies,
+    is_same_grid,
+    label_lines,
+    natural_order,
+    never_a_scan,
+    patient_of,
+    place_of,
+    rank,
+    second_choice,
+    split_by_line,
+    split_by_pass,
+    split_series,
+    tell_difference,
+)
 
 WHO = LidcScan("P1", "1.2.3", "1.2.3.4")
 SPACING_MM = (2.5, 0.7, 0.7)
@@ -194,3 +213,125 @@ def test_thickness_of_several_slices_does_not_count(tmp_path):
     write(tmp_path, SliceThickness="0")
     scan = open_one(tmp_path)
     assert (scan.frame.spacing_mm[0], scan.warnings) == (2.5, ())
+
+
+def make_slice(z_mm: float, x_mm: float = 0.0, y_mm: float = 0.0, **tags) -> tuple[Path, Header]:
+    """A slice of 6 x 9 pixels of 0.7 x 0.9 mm whose header says so, and what `tags` change."""
+    values = {
+        "Rows": "6",
+        "Columns": "9",
+        "PixelSpacing": "0.7\\0.9",
+        "ImageOrientationPatient": "1\\0\\0\\0\\1\\0",
+        "ImagePositionPatient": f"{x_mm}\\{y_mm}\\{z_mm}",
+        "RescaleSlope": "1",
+        "RescaleIntercept": "-1024",
+        **tags,
+    }
+    return Path(f"{z_mm}"), Header(values)
+
+
+GRID = [6, 9, 0.7, 0.9, 1, 0, 0, 0, 1, 0]
+
+
+def test_grid_and_place_are_numbers_of_the_header():
+    assert grid_of(make_slice(2.5)[1]) == GRID
+    assert place_of(make_slice(2.5, -3, 4)[1]) == [-3, 4, 2.5]
+    for change in ({"PixelSpacing": "0.7"}, {"ImageOrientationPatient": "1\\0\\0"}):
+        with pytest.raises(ValueError, match="not the right number of values"):
+            grid_of(make_slice(0, **change)[1])
+    with pytest.raises(ValueError, match="not three values"):
+        place_of(make_slice(0, ImagePositionPatient="1\\2")[1])
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "answer"),
+    [
+        *((0, 7, False), (1, 10, False)),
+        *((2, 0.7006, True), (2, 0.7008, False), (2, 0.6992, False), (3, 0.9008, True), (3, 0.9010, False)),
+        *((4, 0.9951, True), (4, 0.9949, False), (9, 0.0049, True), (9, -0.0051, False)),
+    ],
+)
+def test_a_thousandth_of_the_spacing_and_a_third_of_a_degree_are_one_grid(place, value, answer):
+    assert is_same_grid([*GRID[:place], value, *GRID[place + 1 :]], GRID) == answer
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_places_without_a_gap_between_them_are_on_one_line(axis):
+    places_mm = np.zeros((5, 2))
+    places_mm[:, axis] = [2, 0, 5, 1, 3.5]
+    assert label_lines(places_mm, 1.0).tolist() == [0, 0, 2, 0, 1]
+    assert label_lines(places_mm, 1.5).tolist() == [0] * 5
+    assert label_lines(places_mm, 0.9).tolist() == [2, 0, 4, 1, 3]
+
+
+@pytest.mark.parametrize("spacing", ["0.7\\0.9", "0.9\\0.7"])
+@pytest.mark.parametrize(("shift_mm", "sizes"), [(0.34, [8]), (0.36, [6, 2])])
+def test_slices_off_the_line_by_half_a_pixel_are_apart(spacing, shift_mm, sizes):
+    for axis in ("x_mm", "y_mm"):
+        slices = [make_slice(2.5 * k, **{axis: shift_mm * (k >= 6)}, PixelSpacing=spacing) for k in range(8)]
+        assert [len(part) for part in split_by_line(slices)] == sizes
+
+
+def test_two_slices_of_a_tilted_gantry_lie_on_its_line_or_are_two_scans():
+    tilted = "1\\0\\0\\0\\0.8\\-0.6"  # the normal goes 0.6 mm to the back for 0.8 mm to the head
+    along, off = ([make_slice(0), make_slice(4, y_mm=y_mm)] for y_mm in (3, 2))
+    for slices, count in ((along, 1), (off, 2)):
+        for _, header in slices:
+            header.values["ImageOrientationPatient"] = tilted
+        assert len(split_by_line(slices)) == count
+
+
+@pytest.mark.parametrize(("z_mm", "count"), [(-0.005, 1), (-0.02, 0), (5.005, 1), (5.02, 0), (7, 0), (8, 1)])
+def test_places_within_a_range_count_with_a_hundredth_of_a_millimetre(z_mm, count):
+    assert count_within([z_mm], [(0.0, 5.0), (7.5, 9.0)]) == count
+
+
+@pytest.mark.parametrize(("places", "sizes"), [([2, 3, 4, 5], [8]), ([1, 2, 3, 4], [4, 4])])
+def test_a_pass_that_overlaps_another_by_more_than_half_is_another_scan(places, sizes):
+    first = [make_slice(z, AcquisitionNumber="1") for z in range(4)]
+    second = [make_slice(z, AcquisitionNumber="2") for z in places]
+    assert [len(part) for part in split_by_pass(second + first, "AcquisitionNumber")] == sizes
+
+
+def test_numbers_come_in_their_order_and_before_words():
+    assert sorted(["B70f", "10", "9", "", "B30f"], key=natural_order) == ["9", "10", "", "B30f", "B70f"]
+
+
+def test_an_original_comes_before_more_slices_of_a_copy_and_those_before_pictures():
+    original = [make_slice(z) for z in range(2)]
+    larger = [make_slice(z, x_mm=90) for z in range(3)]
+    copy = [make_slice(z, ImageType="DERIVED\\SECONDARY") for z in range(4)]
+    dose = [make_slice(z, ImageType="ORIGINAL\\PRIMARY\\DOSE_INFO") for z in range(5)]
+    assert [rank(part) for part in (original, copy, dose)] == [0, 1, 2]
+    assert [len(part) for part in split_series(dose + copy + original + larger)] == [3, 2, 4, 5]
+
+
+def test_files_of_one_frame_are_told_apart_and_those_of_many_are_not():
+    for frames, sizes in (("1", [3, 2]), ("2", [5])):
+        slices = [make_slice(z, x_mm=90 * (z > 2), NumberOfFrames=frames) for z in range(5)]
+        assert [len(part) for part in split_series(slices)] == sizes
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"Rows": "7"}, "7 x 9 pixels, not 6 x 9"),
+        ({"Columns": "8"}, "6 x 8 pixels, not 6 x 9"),
+        ({"ImageOrientationPatient": "1\\0\\0\\0\\0.8\\-0.6"}, "another direction"),
+        ({"PixelSpacing": "0.7\\0.5"}, "pixels of 0.7 x 0.5 mm, not 0.7 x 0.9 mm"),
+        ({"AcquisitionNumber": "2"}, "AcquisitionNumber 2, not none, at the same places"),
+        ({"x_mm": 7}, "shifted in the plane, begin at x 7.0, y 0.0 mm, not x 0.0, y 0.0 mm"),
+        ({"PixelSpacing": ""}, "no PixelSpacing in the header"),
+        ({"ImageType": "DERIVED\\SECONDARY"}, "ImageType DERIVED\\SECONDARY, made from another series"),
+        ({"ImageType": "LOCALIZER"}, "ImageType LOCALIZER, no slices in HU"),
+    ],
+)
+def test_what_sets_a_part_apart_is_told(change, told):
+    assert tell_difference([make_slice(0, **change)], [make_slice(0), make_slice(5)]) == told
+
+
+def test_a_part_is_described_by_its_lowest_place_whatever_the_order():
+    slices = [make_slice(z, x_mm=z) for z in (5.0, 2.5, 7.5)]
+    assert describe_part(slices) == describe_part(slices[::-1])
+    assert "2.5 0.0" in describe_part(slices)
+    assert describe_part([make_slice(0, PixelSpacing="")]) == ""

@@ -40,6 +40,18 @@ def test_air_around_the_trunk_is_open_and_air_in_it_is_not():
     np.testing.assert_array_equal(body.air, ct_hu == -850)
 
 
+@pytest.mark.parametrize(("hu", "is_air"), [(-401, True), (-400, False)])
+def test_air_is_below_400_hu(hu, is_air):
+    ct_hu = block_in_air()
+    ct_hu[:, 40:60, 30:50] = hu
+    assert find_body(ct_hu, SPACING_MM).air.any() == is_air
+
+
+def test_the_grid_is_of_1_6_mm_where_nothing_else_is_asked_for():
+    assert find_body(block_in_air(), (5.0, 0.8, 0.53)).steps == (2, 3)
+    assert find_body(block_in_air(), (5.0, 3.0, 4.0)).steps == (1, 1)
+
+
 def test_crop_is_the_body_of_a_box():
     ct_hu = block_in_air()
     ct_hu[1, 40:60, 30:50] = -850
@@ -62,8 +74,67 @@ def test_hull_holds_the_trunk_with_its_lungs_and_leaves_the_table_out():
     np.testing.assert_array_equal(trunk_hull(tissue, SPACING_MM), expected)
 
 
+def test_hull_holds_what_lies_between_trunk_and_trunk_in_a_row_or_in_a_column():
+    tissue = np.zeros((3, 60, 80), bool)
+    tissue[:, 10:50, 10:70] = True
+    tissue[:, 10:30, 30:50] = False  # a bay from the front: closed in its rows, open in its columns
+    tissue[:, 36:44, 50:70] = False  # one from the side
+    expected = np.zeros(tissue.shape, bool)
+    expected[:, 10:50, 10:70] = True
+    np.testing.assert_array_equal(trunk_hull(tissue, SPACING_MM), expected)
+    tissue[:, 10:30, 50:] = False  # with a corner
+    expected[:, 10:30, 30:70] = False
+    np.testing.assert_array_equal(trunk_hull(tissue, SPACING_MM), expected)
+
+
+def test_blocks_of_the_hull_are_tissue_where_three_of_four_pixels_are():
+    tissue = np.zeros((2, 60, 80), bool)
+    tissue[:, 10:50, 10:70] = True
+    tissue[:, 50, 10:70] = True  # half of the next blocks
+    assert not trunk_hull(tissue, SPACING_MM)[:, 50:].any()
+    tissue[:, 51, 10:70:2] = True  # and another quarter
+    assert trunk_hull(tissue, SPACING_MM)[:, 50:52, 10:70].all()
+
+
 def test_without_a_trunk_everything_may_be_one():
     assert trunk_hull(np.zeros((2, 30, 30), bool), SPACING_MM).all()
+
+
+def in_circle(value: float) -> np.ndarray:
+    """(2, 101, 101) HU: padding around a circle, of which rows and columns are a fiftieth of the radius apart."""
+    y, x = np.ogrid[-1:1:101j, -1:1:101j]
+    return np.broadcast_to(np.where(y * y + x * x <= 0.9, -990.0, value), (2, 101, 101)).astype(np.float32)
+
+
+def test_padding_reaches_a_little_into_the_circle():
+    padding = find_padding(in_circle(-1024))
+    assert padding[:, [0, 1, -2, -1], 50].all()  # 0.98 of the radius from its middle
+    assert padding[:, 50, [0, 1, -2, -1]].all()
+    assert not padding[:, [2, -3], 50].any()  # 0.96
+    assert not padding[:, 50, [2, -3]].any()
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (1, 1), (0, -1), (1, -2), (-1, 0), (-2, 1), (-1, -1), (-2, -2)])
+def test_padding_is_one_value_in_all_corners(corner):
+    ct_hu = in_circle(-1024)
+    assert find_padding(ct_hu).any()
+    ct_hu[1, corner[0], corner[1]] = -1023
+    assert not find_padding(ct_hu).any()
+
+
+def test_padding_is_no_trunk():
+    """A trunk of 20 x 20 pixels is smaller than each of the four corners outside the circle."""
+    y, x = np.ogrid[-1:1:101j, -1:1:101j]
+    ct_hu = np.broadcast_to(np.where(y * y + x * x <= 1, -1000, -2048), (3, 101, 101)).astype(np.int16)
+    ct_hu[:, 40:60, 40:60] = 40
+    body = find_body(ct_hu, SPACING_MM)
+    np.testing.assert_array_equal(body.hull, ct_hu == 40)
+    np.testing.assert_array_equal(body.open_air, ct_hu != 40)
+
+
+def test_padding_is_at_or_below_air():
+    assert find_padding(in_circle(-1000)).any()
+    assert not find_padding(in_circle(-999)).any()
 
 
 @pytest.mark.parametrize("value", [-1000, -1024, -2048])
@@ -98,8 +169,19 @@ def lung_at_the_frame(rows: slice, hu: float, cols: int = 30) -> np.ndarray:
         (slice(35, 65), -1000, 30, True),  # as dark as the room
         (slice(35, 65), -500, 30, True),  # denser than a lung
         (slice(45, 55), -850, 5, True),  # 128 mm2
+        (slice(24, 76), -850, 30, False),  # 52 pixels of the frame, of which 0.12 are 52.8
+        (slice(24, 77), -850, 30, True),
+        (slice(10, 31), -850, 30, True),  # at a fifth of the height
+        (slice(10, 32), -850, 30, False),
+        (slice(70, 91), -850, 30, True),  # at four fifths
+        (slice(69, 91), -850, 30, False),
+        (slice(35, 65), -930, 30, True),
+        (slice(35, 65), -929, 30, False),
+        (slice(35, 65), -650, 30, True),
+        (slice(35, 65), -651, 30, False),
+        (slice(43, 58), -850, 13, True),  # 195 pixels of 2.56 mm2 are 499 mm2
+        (slice(43, 57), -850, 14, False),  # 196
     ],
-    ids=["lung", "long", "front", "back", "air", "dense", "small"],
 )
 def test_air_at_the_frame_is_lung_only_where_the_field_of_view_can_cut_one(rows, hu, cols, is_open):
     ct_hu = lung_at_the_frame(rows, hu, cols)

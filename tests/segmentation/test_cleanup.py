@@ -64,6 +64,25 @@ def test_a_piece_of_pure_air_that_is_much_smaller_than_a_lung_is_gas(chest, hu, 
     np.testing.assert_array_equal(clean(predicted, ct_hu), lung)
 
 
+@pytest.mark.parametrize(("rows", "is_lung"), [(27, True), (26, False)])
+def test_a_piece_of_a_twentieth_of_the_largest_stays(chest, rows, is_lung):
+    ct_hu, lung = chest
+    lung[2:8, 20:50, 58:88] = False
+    piece = np.s_[4, 20 : 20 + rows, 70:80]  # 270 voxels; the lung has 5,400
+    ct_hu[2:8, 20:50, 58:88], ct_hu[piece] = 40, -850
+    predicted = lung.copy()
+    predicted[piece] = True
+    lung[piece] = is_lung
+    np.testing.assert_array_equal(clean(predicted, ct_hu), lung)
+
+
+def test_pieces_that_touch_at_an_edge_are_two(chest):
+    ct_hu, lung = chest
+    predicted = lung.copy()
+    predicted[4, 50, 42] = True  # a voxel of tissue at the corner of a lung
+    np.testing.assert_array_equal(clean(predicted, ct_hu), lung)
+
+
 def test_a_large_lung_of_pure_air_stays(chest):
     ct_hu, lung = chest
     ct_hu[2:8, 20:50, 58:88] = -980  # emphysema, 1.3 litres where slices are 20 mm apart

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import small_patient
 
-from lungct.segmentation.left_right import LEFT, RIGHT, split_left_right
+from lungct.segmentation.left_right import LEFT, RIGHT, find_cores, split_left_right
 
 SHAPE = (30, 90, 131)
 SPACING_MM = (5.0, 2.0, 1.5)
@@ -45,6 +45,50 @@ def test_one_lung_alone(lungs, side):
 
 def test_no_lung():
     assert not split_left_right(np.zeros(SHAPE, bool), SPACING_MM).any()
+
+
+@pytest.mark.parametrize("sizes", [(100, 50), (50, 100), (100, 16), (16, 100)])
+def test_of_two_cores_the_one_in_lower_columns_is_the_right_lung(sizes):
+    """Both in one corner of the slices, so that the background lies to their left."""
+    depth_mm = np.zeros((1, 20, 80))
+    expected = np.zeros(depth_mm.shape, int)
+    for side, first, pixels in zip((RIGHT, LEFT), (2, 20), sizes, strict=True):
+        here = np.s_[0, 2:12, first : first + 10]
+        depth_mm[here] = (np.arange(100) < pixels).reshape(10, 10)
+        expected[here] = side * (depth_mm[here] > 0)
+    np.testing.assert_array_equal(find_cores(depth_mm), expected)
+
+
+@pytest.mark.parametrize(("first", "side"), [(34, RIGHT), (35, RIGHT), (36, LEFT)])
+def test_a_core_of_15_per_cent_is_none_and_one_lung_lies_on_its_side(first, side):
+    """The middle of ten columns from the 35th is at 39.5, half of 80 is 40."""
+    depth_mm = np.zeros((1, 20, 80))
+    depth_mm[0, 2:12, first : first + 10] = 1
+    np.testing.assert_array_equal(find_cores(depth_mm), side * (depth_mm > 0))
+    depth_mm[0, 15:18, first : first + 5] = 1  # 15 of 100 pixels
+    assert set(np.unique(find_cores(depth_mm))) <= {0, RIGHT, LEFT}
+    assert len(np.unique(find_cores(depth_mm))) == 2
+
+
+def test_lungs_that_touch_are_shrunk_until_they_are_two():
+    """The bridge is 20 mm deep: eight steps of 2.5 mm leave it, and at 22.5 mm the cores stay."""
+    depth_mm = np.zeros((1, 10, 30))
+    depth_mm[0, :, :] = 21
+    depth_mm[0, :, :10] = depth_mm[0, :, 20:] = 24
+    cores = find_cores(depth_mm)
+    assert (cores[0, :, :10] == RIGHT).all()
+    assert (cores[0, :, 20:] == LEFT).all()
+    assert not cores[0, :, 10:20].any()
+    depth_mm[0, :, 10:20] = 22.6  # deeper than the last step
+    assert len(np.unique(find_cores(depth_mm))) == 1
+
+
+@pytest.mark.parametrize(("column", "side"), [(49, RIGHT), (51, LEFT)])
+def test_a_piece_beside_the_lungs_goes_to_the_one_whose_middle_is_nearer(column, side):
+    lung = np.zeros((3, 30, 101), bool)
+    lung[:, 2:22, 10:31] = lung[:, 2:22, 70:91] = True  # middles at columns 20 and 80
+    lung[:, 26:28, column] = True
+    assert (split_left_right(lung, (5.0, 2.5, 2.5))[:, 26:28, column] == side).all()
 
 
 def test_lungs_of_a_phantom_lie_on_their_sides_of_the_spine():

@@ -1,6 +1,7 @@
 """Grids, distances, closing and filling on arrays small enough to count by hand."""
 
 import numpy as np
+import pytest
 
 from lungct.segmentation.morphology import (
     block_mean,
@@ -53,6 +54,13 @@ def test_closing_bridges_what_is_nearer_than_its_diameter():
     assert not close_slices(mask, (1.0, 1.0, 2.0), 3.0)[gap].any()  # 8 mm apart
 
 
+def test_closing_takes_in_what_is_as_far_as_its_radius():
+    mask = volume(1, 21, 21)
+    mask[0, 8:13, :8] = mask[0, 8:13, 11:] = True  # three columns apart: the middle one is two columns from either
+    assert close_slices(mask, (1.0, 1.0, 1.0), 2.0)[0, 10, 9]
+    assert not close_slices(mask, (1.0, 1.0, 1.0), 1.9)[0, 10, 9]
+
+
 def test_closing_does_not_bridge_slices():
     mask = ~volume(3, 20, 20)
     mask[1] = False
@@ -77,6 +85,23 @@ def test_what_a_mask_encloses_on_all_sides_is_filled_whatever_its_size():
     mask[1:11, 2:28, 2:28] = True
     whole = mask.copy()
     mask[3:9, 6:24, 6:24] = False
+    np.testing.assert_array_equal(fill_volume(mask), whole)
+
+
+def test_holes_at_the_end_of_uneven_rows_and_columns_are_filled():
+    mask = volume(7, 31, 33)
+    mask[1:6, 3:30, 3:32] = True
+    whole = mask.copy()
+    mask[2:5, 24:28, 26:30] = False
+    np.testing.assert_array_equal(fill_volume(mask), whole)
+
+
+@pytest.mark.parametrize("odd", [0, 1])
+def test_a_wall_of_one_pixel_closes_a_hole(odd):
+    mask = volume(7, 30, 32)
+    mask[1:6, 4 + odd : 25 + odd, 4 + odd : 27 + odd] = True
+    whole = mask.copy()
+    mask[2:5, 5 + odd : 24 + odd, 5 + odd : 26 + odd] = False
     np.testing.assert_array_equal(fill_volume(mask), whole)
 
 
@@ -106,4 +131,7 @@ def test_box_has_a_margin_as_far_as_the_volume_goes():
     assert (
         bounding_box(mask, (5.0, 1.0, 2.0), 5.0) == np.s_[0:6, 2:15, 6:34]
     )  # margin in voxels rounded up, and one more
+    mask[9, 19, 39] = True
+    assert bounding_box(mask, (5.0, 1.0, 2.0), 0)[0] == slice(1, 10)
+    assert bounding_box(mask, (5.0, 1.0, 2.0), 11)[0] == slice(0, 10)
     assert fine_box(np.s_[0:6, 2:15, 6:34], (2, 3)) == np.s_[0:6, 4:30, 18:102]

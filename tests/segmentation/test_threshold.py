@@ -9,7 +9,16 @@ from lungct import LungError
 from lungct.evaluation.metrics import dice
 from lungct.predict import read_ct
 from lungct.scans.dicom import find_series, open_series
-from lungct.segmentation.threshold import segment_lung
+from lungct.segmentation.body import Body
+from lungct.segmentation.threshold import (
+    choose_lungs,
+    find_blobs,
+    group_by_side,
+    label_pockets,
+    refine,
+    segment_lung,
+    trunk_size_mm,
+)
 
 SPACING_MM = (4.0, 1.5, 2.0)
 
@@ -208,6 +217,142 @@ def test_input_is_left_as_it_was():
 def test_spacing_that_does_not_fit_is_told():
     with pytest.raises(LungError, match="spacing"):
         segment_lung(np.zeros((3, 40, 50), np.int16), (1.0, 2.0))
+
+
+def make_body(coarse_hu: np.ndarray, spacing_mm=(5.0, 2.0, 2.0)) -> Body:
+    """A trunk that fills its slices."""
+    nothing = np.zeros(coarse_hu.shape, bool)
+    return Body(coarse_hu.astype(np.float32), nothing, ~nothing, (1, 1), spacing_mm, -1000.0)
+
+
+def test_size_of_the_trunk_is_that_of_its_larger_slices():
+    """Of eleven slices of 0 to 100 pixels of 6 mm2 the tenth has 90, 540 mm2."""
+    body = make_body(np.zeros((11, 10, 12)), (5.0, 2.0, 3.0))
+    for n in range(11):
+        body.hull[n] = np.arange(120).reshape(10, 12) < 10 * n
+    assert trunk_size_mm(body) == pytest.approx(540**0.5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "cols", "hu", "is_blob"),
+    [
+        ((45, 55), (45, 55), -901, True),  # in the middle: below -900 HU
+        ((45, 55), (45, 55), -900, False),
+        ((45, 46), (45, 56), -980, True),  # 11 pixels of 4 mm2
+        ((45, 46), (45, 55), -980, False),  # 40 mm2
+        ((42, 59), (39, 61), -980, True),  # 1,496 mm2
+        ((43, 58), (37, 62), -980, False),  # 1,500 mm2
+        ((45, 55), (79, 89), -901, True),  # beside it
+        ((45, 55), (79, 89), -900, False),
+    ],
+)
+def test_a_blob_in_tissue_is_no_lung_where_it_is_dark_and_as_large_as_an_airway(rows, cols, hu, is_blob):
+    ct_hu = np.full((3, 100, 100), 40)
+    ct_hu[:, 2:35, 2:98] = -850
+    blob = np.s_[:, slice(*rows), slice(*cols)]
+    ct_hu[blob] = hu
+    expected = np.zeros(ct_hu.shape, bool)
+    expected[blob] = is_blob
+    np.testing.assert_array_equal(find_blobs(make_body(ct_hu)), expected)
+
+
+@pytest.mark.parametrize(("slices", "is_blob"), [(5, True), (4, False)])
+def test_a_blob_of_which_half_is_a_lung_in_another_slice_is_its_tip(slices, is_blob):
+    """100 pixels on each of some slices, below 400 (1,600 mm2) that are no blob in theirs."""
+    ct_hu = np.full((8, 100, 100), 40)
+    ct_hu[7, 2:35, 2:98] = -850
+    ct_hu[1 : 1 + slices, 60:70, 80:90] = ct_hu[1 + slices, 60:80, 75:95] = -960
+    expected = np.zeros(ct_hu.shape, bool)
+    expected[1 : 1 + slices, 60:70, 80:90] = is_blob
+    np.testing.assert_array_equal(find_blobs(make_body(ct_hu)), expected)
+
+
+def test_pockets_that_a_bridge_of_one_voxel_joins_are_apart():
+    air = np.zeros((2, 20, 40), bool)
+    air[:, 4:16, 4:18] = air[:, 4:16, 20:36] = True
+    air[:, 10, 18:20] = True
+    assert label_pockets(air).max() == 2
+    air[:, 9:12, 18:20] = True
+    assert label_pockets(air).max() == 1
+
+
+def pockets_of(*boxes: tuple[int, int, float]) -> tuple[Body, np.ndarray]:
+    """(body, pockets numbered from 1): each so many rows and columns of so many HU, one below the other."""
+    ct_hu = np.full((2, 30 + sum(rows + 2 for rows, _, _ in boxes), 120), 40.0)
+    pockets = np.zeros(ct_hu.shape, np.int32)
+    top = 15
+    for number, (rows, cols, hu) in enumerate(boxes, start=1):
+        here = np.s_[:, top : top + rows, 10 : 10 + cols]
+        ct_hu[here], pockets[here] = hu, number
+        top += rows + 2
+    return make_body(ct_hu), pockets
+
+
+NO_AIRWAY, GAS_HU = np.zeros(1, bool), -955
+
+
+@pytest.mark.parametrize(
+    ("others", "lungs"),
+    [
+        ([(20, 50, -850)], [1, 2]),
+        ([(20, 50, -955)], [1, 2]),
+        ([(20, 50, -956)], [1]),  # gas
+        ([(70, 100, -956)], [1]),  # of any size
+        ([(1, 20, -850)], [1, 2]),  # four thousandths
+        ([(1, 19, -850)], [1]),
+    ],
+)
+def test_pockets_beside_a_lung_of_5000_pixels_are_lung_but_for_gas_and_noise(others, lungs):
+    body, pockets = pockets_of((50, 100, -850), *others)
+    assert choose_lungs(body, NO_AIRWAY, pockets, GAS_HU) == lungs
+
+
+@pytest.mark.parametrize(("airway_voxels", "lungs"), [(10_000, [1]), (10_001, [])])
+def test_lungs_are_a_fifth_of_the_gas_or_none(airway_voxels, lungs):
+    body, pockets = pockets_of((10, 100, -850))  # 2,000 voxels
+    assert choose_lungs(body, np.ones(airway_voxels, bool), pockets, GAS_HU) == lungs
+
+
+@pytest.mark.parametrize(("columns", "lungs"), [(120, [1]), (70, [1]), (50, [1, 2])])
+def test_half_of_a_pocket_lies_in_the_trunk(columns, lungs):
+    body, pockets = pockets_of((50, 100, -850), (20, 80, -850))
+    body.hull[:, 67:87, :columns] = False  # of the columns 10 to 89
+    assert choose_lungs(body, NO_AIRWAY, pockets, GAS_HU) == lungs
+
+
+@pytest.mark.parametrize(("rows_away", "lungs"), [(9, [1, 2]), (10, [1])])
+def test_a_small_pocket_is_lung_within_20_mm_of_a_large_one(rows_away, lungs):
+    ct_hu = np.full((2, 100, 120), 40.0)
+    pockets = np.zeros(ct_hu.shape, np.int32)
+    pockets[:, 10:50, 10:110] = 1
+    pockets[:, 50 + rows_away : 52 + rows_away, 50:90] = 2  # 80 pixels of 4,000: a fiftieth
+    ct_hu[pockets > 0] = -850
+    body = make_body(ct_hu)
+    assert choose_lungs(body, NO_AIRWAY, pockets, GAS_HU) == lungs
+
+
+def test_pockets_are_grouped_by_the_middle_of_the_trunk():
+    pockets = np.zeros((2, 10, 40), np.int32)
+    pockets[:, 2:5, 5:15], pockets[:, 2:5, 25:35], pockets[:, 6:8, 16:23] = 1, 2, 3  # 3: its middle at 19.5
+    hull = np.ones(pockets.shape, bool)
+    assert group_by_side(hull, pockets, [1, 2, 3]) == [[1], [2, 3]]
+    pockets[:, 6:8, 22] = 0
+    assert group_by_side(hull, pockets, [1, 2, 3]) == [[1, 3], [2]]
+    assert group_by_side(hull, pockets, [2]) == [[2]]
+
+
+def test_the_edge_is_drawn_at_430_hu_a_coarse_pixel_around_what_is_closed():
+    closed = np.zeros((1, 6, 8), bool)
+    closed[0, 2:4, 2:5] = True
+    ct_hu = np.full((1, 12, 16), -430)
+    ct_hu[0, ::2] = -431
+    may_grow = np.ones(closed.shape, bool)
+    may_grow[0, 1] = False
+    found = refine(ct_hu, closed, closed, may_grow, (2, 2))
+    expected = np.zeros(ct_hu.shape, bool)
+    expected[0, 4:10:2, 2:12] = True
+    np.testing.assert_array_equal(found, expected)
+    assert refine(ct_hu, ~closed, closed, ~may_grow, (2, 2))[0, 4:8, 4:10].all()  # what the closing made is kept
 
 
 @pytest.mark.parametrize("seed", range(6))

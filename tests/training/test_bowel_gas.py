@@ -5,7 +5,7 @@ import pytest
 from chest import MM, canvas
 
 from lungct.training import gas
-from lungct.training.gas import add_gas, fill_lungs, paint_bowel, rough_depth_mm
+from lungct.training.bowel_gas import add_gas, fill_lungs, paint_bowel, rough_depth_mm
 
 
 def painted(seed: int, lungs: bool = True):
