@@ -104,7 +104,7 @@ def replace_folder(folder: Path, files: dict[str, bytes]) -> None:
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
         complete = True
-        if folder.exists():
+        if folder.exists() and not folder.is_symlink():  # a link is refused by the next line
             folder.replace(old)  # removed file by file, half of it would be gone where one is held open
         beside.replace(folder)
     except OSError as error:
