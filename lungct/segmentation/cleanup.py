@@ -24,6 +24,7 @@ from lungct.segmentation.threshold import EDGE_HU
 MIN_PIECE_SHARE = 0.05  # of the largest piece of lung; smaller pieces are bowel gas, noise and the like,
 MIN_APEX_ML = 1.0  # but for those as high as the upper half of the lungs, where no bowel is
 APEX_TRUNK_SHARE = 0.99
+BELLY_SHARE = 0.1  # of the gas: where the largest piece is smaller, all pieces are blurred bowel
 PURE_AIR_HU = -950  # no lung has a median like this
 
 
@@ -39,14 +40,19 @@ def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, f
     sample = lung[:, ::rows, ::cols]  # a pixel of each block tells well enough where a piece lies
     if not sample.any():
         return clean
+    gas = find_gas(body, float(np.median(body.coarse_hu[sample])))
+    gas_ml, voxel_ml = np.count_nonzero(gas) * np.prod(body.spacing_mm) / 1e3, np.prod(spacing_mm) / 1e3
     box = bounding_box(sample, body.spacing_mm, margin_mm=0)
     fine = fine_box(box, body.steps)
     lung, ct_hu, sample, body = lung[fine], ct_hu[fine], sample[box], body.crop(box)
     like_lung = (body.coarse_hu > PURE_AIR_HU) & (body.coarse_hu < AIR_TISSUE_HU)
     room = body.open_air & ~like_lung  # a lung that the field of view cuts is open to its frame, too
-    out = room | find_gas(body, float(np.median(body.coarse_hu[sample])))
+    out = room | gas[box]
     label = cc3d.connected_components(lung & ~enlarge(out, body.steps, lung.shape), connectivity=6)
-    kept = choose_pieces(label, ct_hu, spacing_mm, body)[label]
+    pieces = choose_pieces(label, ct_hu, spacing_mm, body)
+    if count_labels(label)[pieces].max(initial=0) * voxel_ml < BELLY_SHARE * gas_ml:
+        return clean
+    kept = pieces[label]
     aerated = kept[:, ::rows, ::cols] & (body.coarse_hu < AIR_TISSUE_HU)
     kept = redraw_edge(kept, ct_hu, ~enlarge(out, body.steps, kept.shape))
     kept |= enlarge(find_masses(aerated, body.spacing_mm), body.steps, kept.shape)
