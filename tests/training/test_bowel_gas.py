@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from chest import MM, canvas
 
-from lungct.training import gas
+from lungct.training import bowel_gas
 from lungct.training.bowel_gas import add_gas, fill_lungs, paint_bowel, rough_depth_mm
 
 
@@ -26,7 +26,7 @@ def test_gas_leaves_lung_and_target():
 
 
 def test_gas_measures_what_the_room_does(monkeypatch):
-    monkeypatch.setattr(gas, "P_STOOL", 0)
+    monkeypatch.setattr(bowel_gas, "P_STOOL", 0)
     values = []
     for seed in range(10):
         board, before, _ = painted(seed)
@@ -46,7 +46,7 @@ def test_a_wall_stays_between_gas_and_lung_and_room():
 
 
 def test_gas_grows_as_large_as_a_full_stomach(monkeypatch):
-    monkeypatch.setattr(gas, "P_STOOL", 0)
+    monkeypatch.setattr(bowel_gas, "P_STOOL", 0)
     areas = []
     for seed in range(30):
         board, before, _ = painted(seed, lungs=False)
@@ -58,7 +58,7 @@ def test_gas_grows_as_large_as_a_full_stomach(monkeypatch):
 @pytest.mark.parametrize(("p_level", "least", "most"), [(1, 0.45, 1), (0, 0, 0.4)])
 def test_fluid_stands_level_below_the_gas(p_level, least, most, monkeypatch):
     for name, value in (("P_PRONE", 0), ("P_ORAL_CONTRAST", 0), ("P_STOOL", 0), ("P_LEVEL", p_level)):
-        monkeypatch.setattr(gas, name, value)
+        monkeypatch.setattr(bowel_gas, name, value)
     for seed in range(10):
         board = canvas(seed, lungs=False)
         disc = np.hypot(board.y_mm - 170, board.x_mm - 200) - 40
