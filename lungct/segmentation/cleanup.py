@@ -7,7 +7,7 @@ import cc3d
 import numpy as np
 
 from lungct.segmentation.body import AIR_TISSUE_HU, Body
-from lungct.segmentation.gas import find_gas
+from lungct.segmentation.gas import find_gas, gas_limit_hu, lung_level_hu
 from lungct.segmentation.masses import find_masses
 from lungct.segmentation.morphology import (
     HOLE_MM2,
@@ -25,7 +25,7 @@ MIN_PIECE_SHARE = 0.05  # of the largest piece of lung; smaller pieces are bowel
 MIN_APEX_ML = 1.0  # but for those as high as the upper half of the lungs, where no bowel is
 APEX_TRUNK_SHARE = 0.99
 BELLY_SHARE = 0.1  # of the gas: where the largest piece is smaller, all pieces are blurred bowel
-PURE_AIR_HU = -950  # no lung has a median like this
+PURE_AIR_HU = -950  # darker air at the frame of a slice is the room's, not a lung's
 
 
 def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], body: Body) -> np.ndarray:
@@ -40,7 +40,8 @@ def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, f
     sample = lung[:, ::rows, ::cols]  # a pixel of each block tells well enough where a piece lies
     if not sample.any():
         return clean
-    gas = find_gas(body, float(np.median(body.coarse_hu[sample])))
+    lung_hu = lung_level_hu(body, sample)
+    gas = find_gas(body, lung_hu)
     gas_ml, voxel_ml = np.count_nonzero(gas) * np.prod(body.spacing_mm) / 1e3, np.prod(spacing_mm) / 1e3
     box = bounding_box(sample, body.spacing_mm, margin_mm=0)
     fine = fine_box(box, body.steps)
@@ -49,7 +50,7 @@ def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, f
     room = body.open_air & ~like_lung  # a lung that the field of view cuts is open to its frame, too
     out = room | gas[box]
     label = cc3d.connected_components(lung & ~enlarge(out, body.steps, lung.shape), connectivity=6)
-    pieces = choose_pieces(label, ct_hu, spacing_mm, body)
+    pieces = choose_pieces(label, ct_hu, spacing_mm, body, gas_limit_hu(body.room_hu, lung_hu))
     if count_labels(label)[pieces].max(initial=0) * voxel_ml < BELLY_SHARE * gas_ml:
         return clean
     kept = pieces[label]
@@ -73,7 +74,7 @@ def redraw_edge(lung: np.ndarray, ct_hu: np.ndarray, may_grow: np.ndarray) -> np
 
 
 def choose_pieces(
-    label: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], body: Body
+    label: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], body: Body, gas_hu: float
 ) -> np.ndarray:
     """Whether the piece of each number is lung, bool; 0 is not."""
     rows, cols = body.steps
@@ -84,7 +85,7 @@ def choose_pieces(
     size[2 * inside < sampled] = 0
     keep = size >= max(1, MIN_PIECE_SHARE * size.max())
     for number in np.flatnonzero(keep & (size < size.max())):
-        keep[number] = np.median(ct_hu[label == number]) > PURE_AIR_HU
+        keep[number] = np.median(ct_hu[label == number]) > gas_hu
     slices = np.flatnonzero(keep[label].any(axis=(1, 2)))
     if not len(slices):
         return keep
@@ -92,5 +93,5 @@ def choose_pieces(
         here = label == number
         is_high = np.flatnonzero(here.any(axis=(1, 2)))[0] > slices.mean()
         in_trunk = inside[number] >= APEX_TRUNK_SHARE * sampled[number]
-        keep[number] = is_high and in_trunk and np.median(ct_hu[here]) > PURE_AIR_HU
+        keep[number] = is_high and in_trunk and np.median(ct_hu[here]) > gas_hu
     return keep

@@ -10,7 +10,8 @@ from scipy import ndimage
 from lungct.segmentation.body import Body
 from lungct.segmentation.morphology import IN_SLICE_8
 
-LUNG_HU = (-860, -700)  # the median of lung is taken to lie here: emphysema is no gas, and consolidation is no limit
+DENSE_LUNG_HU = -700  # diseased lung is denser, and tells no limit
+USUAL_LUNG_HU, SURE_ML = -860, 500  # less than that may all be gas, and counts as no darker than usual lung
 GAS_MIX = 0.3  # gas is darker than a mixture of the room's air with so much of lung
 GAS_ML = (0.3, 1000)  # smaller is noise; larger is a lung with emphysema everywhere
 LUNG_AROUND = 0.35  # of what surrounds gas; of 95 bullae and dark parts of the lungs in ten scans, 94 have 0.48 or more
@@ -18,15 +19,27 @@ AERATED_HU = -600
 RIM = 2  # rows and columns of partial volume
 
 
+def lung_level_hu(body: Body, lung: np.ndarray) -> float:
+    """The HU of this scan's lung: the median of what is taken for lung so far, bool (Z, h, w)."""
+    if not lung.any():
+        return USUAL_LUNG_HU
+    level_hu = float(np.median(body.coarse_hu[lung]))
+    is_sure = np.count_nonzero(lung) * np.prod(body.spacing_mm) / 1e3 > SURE_ML
+    return min(DENSE_LUNG_HU, level_hu if is_sure else max(USUAL_LUNG_HU, level_hu))
+
+
 def gas_limit_hu(room_hu: float, lung_hu: float) -> float:
-    """What is darker is air without lung; both limits are the scan's own, which also holds where a scanner is off."""
-    return room_hu + GAS_MIX * (float(np.clip(lung_hu, *LUNG_HU)) - room_hu)
+    """What is darker is air without lung; both limits are the scan's own, which also holds where a scanner is off.
+
+    Never nearer to the lung than to the room: in emphysema they lie close together.
+    """
+    return min(room_hu + GAS_MIX * (max(USUAL_LUNG_HU, lung_hu) - room_hu), (room_hu + lung_hu) / 2)
 
 
 def find_gas(body: Body, lung_hu: float) -> np.ndarray:
     """Air like the room's with tissue around it, and its rim: bool (Z, h, w).
 
-    lung_hu: median of this scan's lung
+    lung_hu: as `lung_level_hu` gives it
     Trachea and main bronchi are such air too. A bulla is not: most of what surrounds it is lung.
     """
     smooth_hu = ndimage.uniform_filter(body.coarse_hu, (1, 3, 3))

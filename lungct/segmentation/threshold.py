@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from lungct import LungError
 from lungct.segmentation.body import BODY_GRID_MM, Body, find_body
-from lungct.segmentation.gas import find_gas, gas_limit_hu
+from lungct.segmentation.gas import find_gas, gas_limit_hu, lung_level_hu
 from lungct.segmentation.masses import find_masses
 from lungct.segmentation.morphology import (
     HOLE_MM2,
@@ -82,7 +82,7 @@ def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray
     body = body.crop(box)
 
     airway = find_airway(body)
-    lung_hu = largest_median_hu(body, label_pockets(body.air & ~airway))
+    lung_hu = lung_level_hu(body, largest_pocket(body, label_pockets(body.air & ~airway)))
     airway |= find_gas(body, lung_hu)
     pockets = label_pockets(body.air & ~airway)
     lungs = choose_lungs(body, airway, pockets, gas_limit_hu(body.room_hu, lung_hu))
@@ -155,11 +155,11 @@ def label_pockets(air: np.ndarray) -> np.ndarray:
     return cc3d.connected_components(ndimage.binary_erosion(air, IN_SLICE, border_value=1), connectivity=6)
 
 
-def largest_median_hu(body: Body, pockets: np.ndarray) -> float:
-    """Median HU of the pocket with most voxels in the trunk; that of air where there is none."""
+def largest_pocket(body: Body, pockets: np.ndarray) -> np.ndarray:
+    """The pocket with most voxels in the trunk, bool (Z, h, w); empty where there is none."""
     size = np.bincount(pockets[body.hull], minlength=2)
     size[0] = 0
-    return float(np.median(body.coarse_hu[pockets == size.argmax()])) if size.any() else body.room_hu
+    return pockets == size.argmax() if size.any() else np.zeros(pockets.shape, bool)
 
 
 def choose_lungs(body: Body, airway: np.ndarray, pockets: np.ndarray, gas_hu: float) -> list[int]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lungct.segmentation.body import find_body
-from lungct.segmentation.gas import find_gas, gas_limit_hu
+from lungct.segmentation.gas import find_gas, gas_limit_hu, lung_level_hu
 
 SPACING_MM = (4.0, 1.5, 1.5)
 
@@ -22,7 +22,9 @@ def trunk(room_hu: int = -1000, lung_hu: int = -850) -> tuple[np.ndarray, np.nda
 def test_limit_lies_between_the_air_of_the_room_and_lung():
     assert gas_limit_hu(-1000, -850) == pytest.approx(-955)
     assert gas_limit_hu(-960, -790) == pytest.approx(-909)
-    assert gas_limit_hu(-1000, -930) == pytest.approx(-958)  # as that of -860: emphysema is no gas
+    assert gas_limit_hu(-1000, -900) == pytest.approx(-958)  # as for lung of -860 HU
+    assert gas_limit_hu(-1000, -930) == pytest.approx(-965)  # half-way
+    assert gas_limit_hu(-1024, -984) == pytest.approx(-1004)
 
 
 @pytest.mark.parametrize("side", [6, 20, 50], ids=["9 mm", "30 mm", "75 mm"])
@@ -45,6 +47,22 @@ def test_a_bulla_in_the_lung_is_no_gas():
     ct_hu, _ = trunk()
     ct_hu[:, 30:45, 20:35] = -1000  # 22 mm, at the front and at the side of the lung, half of its border is tissue
     assert not find_gas(find_body(ct_hu, SPACING_MM), -850).any()
+
+
+@pytest.mark.parametrize(
+    ("slice_mm", "hu", "level_hu"),
+    [(4.0, -850, -850), (4.0, -950, -860), (20.0, -950, -950), (4.0, -600, -700), (20.0, -600, -700)],
+    ids=["usual", "little and dark: it may be gas", "much and dark: emphysema", "dense", "much and dense"],
+)
+def test_the_level_of_lung_is_its_median_where_that_can_be_lung(slice_mm, hu, level_hu):
+    ct_hu, lung = trunk(lung_hu=hu)  # 8 slices of 36 cm2: 115 ml at 4 mm, 576 ml at 20 mm
+    assert lung_level_hu(find_body(ct_hu, (slice_mm, 1.5, 1.5)), lung) == level_hu
+
+
+def test_lungs_nearly_as_dark_as_the_room_are_no_gas():
+    ct_hu, lung = trunk(room_hu=-1024, lung_hu=-985)  # a scanner that is off by -100 HU
+    body = find_body(ct_hu, (20.0, 1.5, 1.5))
+    assert not find_gas(body, lung_level_hu(body, lung)).any()
 
 
 def test_a_lung_of_pure_air_is_no_gas():
