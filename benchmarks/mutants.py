@@ -81,7 +81,8 @@ class QuickFirst:
         conftest.make_patient = make_once
 
     def pytest_collection_modifyitems(self, items: list) -> None:
-        items[:] = [item for item in items if "run" not in item.function.__code__.co_names]
+        run = sys.modules["conftest"].run
+        items[:] = [item for item in items if run not in map(vars(item.module).get, item.function.__code__.co_names)]
         items.sort(key=lambda item: self.before.get(item.nodeid, 0))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -330,6 +330,13 @@ def test_what_sets_a_part_apart_is_told(change, told):
     assert tell_difference([make_slice(0, **change)], [make_slice(0), make_slice(5)]) == told
 
 
+def test_two_kinds_of_copies_are_told_from_each_other():
+    kinds = ["DERIVED\\SECONDARY\\MPR", "DERIVED\\SECONDARY\\REFORMATTED"]
+    one, other = ([make_slice(0, ImageType=kind)] for kind in kinds)
+    assert tell_difference(one, other) == f"ImageType {kinds[0]}, made from another series"
+    assert tell_difference(other, one) == f"ImageType {kinds[1]}, made from another series"
+
+
 def test_a_part_is_described_by_its_lowest_place_whatever_the_order():
     slices = [make_slice(z, x_mm=z) for z in (5.0, 2.5, 7.5)]
     assert describe_part(slices) == describe_part(slices[::-1])

@@ -70,6 +70,12 @@ def test_a_core_of_15_per_cent_is_none_and_one_lung_lies_on_its_side(first, side
     assert len(np.unique(find_cores(depth_mm))) == 2
 
 
+def test_the_middle_of_an_odd_number_of_columns_is_half_a_column():
+    depth_mm = np.zeros((1, 5, 81))
+    depth_mm[..., 35:46] = 1  # its middle is 40, half of 81 is 40.5
+    assert (find_cores(depth_mm)[depth_mm > 0] == RIGHT).all()
+
+
 def test_lungs_that_touch_are_shrunk_until_they_are_two():
     """The bridge is 20 mm deep: eight steps of 2.5 mm leave it, and at 22.5 mm the cores stay."""
     depth_mm = np.zeros((1, 10, 30))
