@@ -82,7 +82,9 @@ class QuickFirst:
 
     def pytest_collection_modifyitems(self, items: list) -> None:
         run = sys.modules["conftest"].run
-        items[:] = [item for item in items if run not in map(vars(item.module).get, item.function.__code__.co_names)]
+        for item in list(items):
+            if any(vars(item.module).get(name) is run for name in item.function.__code__.co_names):
+                items.remove(item)
         items.sort(key=lambda item: self.before.get(item.nodeid, 0))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
