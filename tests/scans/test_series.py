@@ -272,6 +272,12 @@ def test_slices_off_the_line_by_half_a_pixel_are_apart(spacing, shift_mm, sizes)
         assert [len(part) for part in split_by_line(slices)] == sizes
 
 
+def test_three_slices_lie_on_a_line_of_any_slope_where_their_steps_are_alike():
+    assert [len(part) for part in split_by_line([make_slice(2.5 * k, x_mm=k) for k in range(3)])] == [3]
+    bent = [make_slice(2.5 * k, x_mm=x_mm) for k, x_mm in enumerate((0, 1, 3))]
+    assert len(split_by_line(bent)) > 1
+
+
 def test_two_slices_of_a_tilted_gantry_lie_on_its_line_or_are_two_scans():
     tilted = "1\\0\\0\\0\\0.8\\-0.6"  # the normal goes 0.6 mm to the back for 0.8 mm to the head
     along, off = ([make_slice(0), make_slice(4, y_mm=y_mm)] for y_mm in (3, 2))
