@@ -23,6 +23,12 @@ def test_lungs_that_are_apart(lungs):
     np.testing.assert_array_equal(split_left_right(lungs > 0, SPACING_MM), lungs)
 
 
+def test_pixels_larger_than_the_grid_are_taken_as_they_are():
+    sides = np.zeros((8, 20, 40), np.uint8)
+    sides[2:6, 4:16, 4:16], sides[2:6, 4:16, 22:36] = RIGHT, LEFT
+    np.testing.assert_array_equal(split_left_right(sides > 0, (6.0, 6.0, 6.0)), sides)
+
+
 def test_lungs_that_touch_are_cut_at_the_bridge(lungs):
     bridge = np.zeros(SHAPE, bool)
     bridge[10:20, 22:28, 58:68] = True
