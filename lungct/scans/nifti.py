@@ -27,7 +27,7 @@ DATA_FILE = re.compile(rb"(?im)^(?:ElementDataFile|data ?file)\s*[=:]\s*(\S.*?)\
 class NiftiScan(Scan):
     """One file a volume, turned to LPS and held in memory: volume (Z, H, W)."""
 
-    volume: np.ndarray = field(default_factory=lambda: np.zeros((0, 0, 0), np.int16))
+    volume: np.ndarray = field(kw_only=True)
 
     def _read_slice(self, z_index: int) -> np.ndarray:
         return self.volume[z_index]

@@ -176,6 +176,15 @@ def test_the_thumbnail_is_the_slice_with_most_lung_at_most_128_pixels_wide(shape
     assert np.asarray(picture.convert("L"))[-1, -1] > 250
 
 
+def test_the_thumbnail_is_not_turned():
+    ct_hu = np.full((1, 200, 300), -1350)
+    ct_hu[:, :100, :150] = 150
+    picture = np.asarray(Image.open(io.BytesIO(thumbnail(ct_hu, np.zeros(ct_hu.shape, bool)))).convert("L"))
+    assert picture[10, 10] > 250
+    assert picture[-10, 10] < 5
+    assert picture[10, -10] < 5
+
+
 def test_worst_comes_first_and_heads_sort(page, tmp_path, rows):
     show(page, tmp_path, rows)
     assert names(page) == ["Bad", "Flagged", HOSTILE, "Good"]

@@ -26,6 +26,7 @@ SCAN = make_frame()
     [
         {},
         {"x_mm": -20.2},
+        {"x_mm": -20.25},
         {"z_mm": (2, 7, 12, 17)},
         {"spacing_mm": (5.0, 0.8, 0.5042)},  # the last column, 59 steps away, is off by 0.496 of a voxel
         {"spacing_mm": (5.0, 0.8101, 0.5)},  # the last row, 39 steps away, by 0.492
@@ -71,7 +72,7 @@ def test_slices_that_the_scan_lacks_are_left_out_of_its_mask():
 
 
 def test_a_frame_lies_on_another_of_as_many_slices_and_pixels_at_the_same_places():
-    assert lies_on(make_frame(x_mm=-20.2), SCAN)
+    assert lies_on(make_frame(x_mm=-20.25), SCAN)
     for other in ({"x_mm": -19.7}, {"z_mm": (0, 5, 10)}, {"shape": (40, 61)}, {"shape": (41, 60)}):
         assert not lies_on(make_frame(**other), SCAN)
 

@@ -113,7 +113,13 @@ def test_a_single_slice_is_as_thick_as_it_says_where_that_can_be(tmp_path, ct_hu
     write_series(tmp_path, WHO, ct_hu[:1], SPACING_MM, SliceThickness=thickness)
     scan = open_folder(tmp_path)
     assert scan.frame.spacing_mm[0] == slice_mm
-    assert bool(scan.warnings) == (float(thickness) != slice_mm)
+    told = f"a single slice of SliceThickness {thickness}: taken as 5 mm thick"
+    assert scan.warnings == (() if float(thickness) == slice_mm else (told,))
+
+
+def test_a_single_slice_that_does_not_say_how_thick_it_is_is_told(tmp_path, ct_hu):
+    write_series(tmp_path, WHO, ct_hu[:1], SPACING_MM, SliceThickness="")
+    assert open_folder(tmp_path).warnings == ("a single slice of SliceThickness unknown: taken as 5 mm thick",)
 
 
 @pytest.mark.parametrize(("cosine", "sine"), [(0.81, 0.5864), (0.79, 0.6131)])
@@ -187,6 +193,12 @@ def test_series_folder_is_found_in_both_layouts(tmp_path, ct_hu, layout):
     write_series(tmp_path / layout, WHO, ct_hu, SPACING_MM)
     assert find_series_folder(tmp_path, "1.2.3", "1.2.3.4") == tmp_path / layout
     assert find_series_folder(tmp_path, "1.2.3", "9.9") is None
+
+
+def test_of_two_folders_of_a_series_the_one_named_after_it_comes_first(tmp_path, ct_hu):
+    for folder in ("0/0", "1.2.3/1.2.3.4", "9/9"):
+        write_series(tmp_path / folder, WHO, ct_hu, SPACING_MM)
+    assert find_series_folder(tmp_path, "1.2.3", "1.2.3.4") == tmp_path / "1.2.3" / "1.2.3.4"
 
 
 def test_sagittal_slices_are_refused(tmp_path, ct_hu):

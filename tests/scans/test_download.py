@@ -197,3 +197,11 @@ def test_lidc_goes_where_the_settings_say_however_it_is_spelled(client, monkeypa
     monkeypatch.setattr(config_file_create, "download", lambda client, series, root: roots.append(str(root)) or [])
     config_file_create.fetch("1", collection, Path("scans"))
     assert roots == [folder]
+
+
+def test_what_is_to_fetch_is_told_beside_what_is_free(small, tmp_path, monkeypatch, capsys):
+    client, series, _ = small
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda folder: SimpleNamespace(free=4.5e9))
+    with pytest.raises(LungError, match=r"5\.0 GB do not fit"):
+        download.download(client, series.assign(series_size_MB=2500), tmp_path / "LIDC")
+    assert f"to fetch: 5.0 GB into {tmp_path / 'LIDC'}, which has 4.5 GB free" in capsys.readouterr().out

@@ -103,6 +103,8 @@ def test_a_tag_within_a_sequence_is_not_taken_for_the_slice_s_own(slice_file, tm
         lambda data: data.replace(b"LIDC-IDRI-0001", b"LIDC-IDRI\x1b(J01"),
         lambda data: data.replace(b"\x28\x00\x10\x00US", b"\x28\x00\x10\x00UL"),
         lambda data: data.replace(b"\x08\x00\x60\x00CS", b"\x08\x00\x60\x00XX"),
+        lambda data: data.replace(b"\x08\x00\x60\x00CS", b"\x08\x00\x60\x00SH"),
+        lambda data: data.replace(b"\x08\x00\x60\x00CS", b"\x08\x00\x60\x00AE"),
         lambda data: data.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.2\0"),
     ],
 )
@@ -222,6 +224,10 @@ def element(group: int, number: int, vr: bytes, length: int = 4) -> bytes:
         (element(2, 2, b"UI"), False),
         (struct.pack("<HHI", 2, 0, 4), False),
         (element(16, 16, b"PN"), False),
+        (element(16, 1, b"PN"), False),
+        (element(1, 1, b"UL"), False),
+        (element(7, 8, b"CS"), False),
+        (element(9, 8, b"CS"), False),
         (element(8, 0x0060, b"CS")[:7], False),
     ],
 )

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,6 +33,13 @@ def test_pylidc_works_without_what_newer_packages_dropped():
     done = subprocess.run([sys.executable, "-c", WITHOUT], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout == "worked\n", done.stderr
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("system", "name"), [("win32", "pylidc.conf"), ("linux", ".pylidcrc")])
+def test_pylidc_s_own_settings_lie_where_it_looks(monkeypatch, system, name):
+    monkeypatch.setattr(lidc.sys, "platform", system)
+    monkeypatch.setattr(lidc.Path, "home", lambda: Path("somewhere"))
+    assert lidc.home_conf() == Path("somewhere") / name
 
 
 def test_scans_of_a_patient():

@@ -121,6 +121,7 @@ def test_a_missing_slice_becomes_an_empty_one(tmp_path, z_mm, there):
         [0, 2.5, 6.2],
         [*range(10), 30, 31, 32],  # more is missing than could have got lost
         [*range(10), 9.4, *range(10, 14)],
+        [*range(10), 11, 13, *range(14, 25)],  # two holes side by side: a part with twice the step
     ],
 )
 def test_slices_on_no_regular_grid_are_no_nifti(z_mm):

@@ -272,6 +272,12 @@ def test_slices_off_the_line_by_half_a_pixel_are_apart(spacing, shift_mm, sizes)
         assert [len(part) for part in split_by_line(slices)] == sizes
 
 
+def test_three_slices_lie_on_a_line_of_any_slope_where_their_steps_are_alike():
+    assert [len(part) for part in split_by_line([make_slice(2.5 * k, x_mm=k) for k in range(3)])] == [3]
+    bent = [make_slice(2.5 * k, x_mm=x_mm) for k, x_mm in enumerate((0, 1, 3))]
+    assert len(split_by_line(bent)) > 1
+
+
 def test_two_slices_of_a_tilted_gantry_lie_on_its_line_or_are_two_scans():
     tilted = "1\\0\\0\\0\\0.8\\-0.6"  # the normal goes 0.6 mm to the back for 0.8 mm to the head
     along, off = ([make_slice(0), make_slice(4, y_mm=y_mm)] for y_mm in (3, 2))
@@ -328,6 +334,13 @@ def test_files_of_one_frame_are_told_apart_and_those_of_many_are_not():
 )
 def test_what_sets_a_part_apart_is_told(change, told):
     assert tell_difference([make_slice(0, **change)], [make_slice(0), make_slice(5)]) == told
+
+
+def test_two_kinds_of_copies_are_told_from_each_other():
+    kinds = ["DERIVED\\SECONDARY\\MPR", "DERIVED\\SECONDARY\\REFORMATTED"]
+    one, other = ([make_slice(0, ImageType=kind)] for kind in kinds)
+    assert tell_difference(one, other) == f"ImageType {kinds[0]}, made from another series"
+    assert tell_difference(other, one) == f"ImageType {kinds[1]}, made from another series"
 
 
 def test_a_part_is_described_by_its_lowest_place_whatever_the_order():

@@ -23,6 +23,12 @@ def test_lungs_that_are_apart(lungs):
     np.testing.assert_array_equal(split_left_right(lungs > 0, SPACING_MM), lungs)
 
 
+def test_pixels_larger_than_the_grid_are_taken_as_they_are():
+    sides = np.zeros((8, 20, 40), np.uint8)
+    sides[2:6, 4:16, 4:16], sides[2:6, 4:16, 22:36] = RIGHT, LEFT
+    np.testing.assert_array_equal(split_left_right(sides > 0, (6.0, 6.0, 6.0)), sides)
+
+
 def test_lungs_that_touch_are_cut_at_the_bridge(lungs):
     bridge = np.zeros(SHAPE, bool)
     bridge[10:20, 22:28, 58:68] = True
@@ -68,6 +74,12 @@ def test_a_core_of_15_per_cent_is_none_and_one_lung_lies_on_its_side(first, side
     depth_mm[0, 15:18, first : first + 5] = 1  # 15 of 100 pixels
     assert set(np.unique(find_cores(depth_mm))) <= {0, RIGHT, LEFT}
     assert len(np.unique(find_cores(depth_mm))) == 2
+
+
+def test_the_middle_of_an_odd_number_of_columns_is_half_a_column():
+    depth_mm = np.zeros((1, 5, 81))
+    depth_mm[..., 35:46] = 1  # its middle is 40, half of 81 is 40.5
+    assert (find_cores(depth_mm)[depth_mm > 0] == RIGHT).all()
 
 
 def test_lungs_that_touch_are_shrunk_until_they_are_two():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lungct.segmentation.masses import find_masses
+from lungct.segmentation.masses import face_labels, find_masses
 
 SPACING_MM = (2.0, 1.5, 1.5)
 
@@ -51,6 +51,15 @@ def test_tissue_that_hangs_on_a_neck_but_has_little_lung_around_it_is_none():
     lung[:, :, :60] = False
     lung[10:30, 30:70, 30:32] = True  # thin air behind a piece of the wall
     assert not find_masses(lung, SPACING_MM).any()
+
+
+def test_numbers_at_each_of_the_six_faces_are_told():
+    label = np.zeros((5, 6, 7), int)
+    ends = [(0, 2, 2), (-1, 2, 2), (2, 0, 2), (2, -1, 2), (2, 2, 0), (2, 2, -1)]
+    for number, place in enumerate(ends, start=1):
+        label[place] = number
+    label[1, 1, 1], label[-2, -2, -2] = 7, 8  # beside them
+    assert face_labels(label) == set(range(7))
 
 
 def test_no_lung_has_no_mass():

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from lungct.segmentation.morphology import (
+    IN_SLICE,
+    IN_SLICE_8,
     block_mean,
     bounding_box,
     close_slices,
@@ -20,6 +23,14 @@ from lungct.segmentation.morphology import (
 
 def volume(*shape: int) -> np.ndarray:
     return np.zeros(shape, bool)
+
+
+def test_neighbours_in_a_slice_touch_by_edges_or_by_corners_too():
+    one = volume(3, 5, 5)
+    one[1, 2, 2] = True
+    by_edges, by_corners = (ndimage.binary_dilation(one, structure) for structure in (IN_SLICE, IN_SLICE_8))
+    assert np.argwhere(by_edges).tolist() == [[1, 1, 2], [1, 2, 1], [1, 2, 2], [1, 2, 3], [1, 3, 2]]
+    assert (by_corners.sum(), by_corners[1, 1:4, 1:4].all()) == (9, True)
 
 
 def test_block_mean_repeats_the_edge_where_a_block_is_not_whole():

@@ -256,6 +256,16 @@ def test_a_blob_in_tissue_is_no_lung_where_it_is_dark_and_as_large_as_an_airway(
     np.testing.assert_array_equal(find_blobs(make_body(ct_hu)), expected)
 
 
+@pytest.mark.parametrize("spacing_mm", [(5.0, 0.5, 8.0), (5.0, 8.0, 0.5)])
+def test_the_area_of_a_blob_counts_both_spacings(spacing_mm):
+    ct_hu = np.full((3, 100, 100), 40)
+    ct_hu[:, 2:35, 2:98] = -850
+    for pixels, is_blob in ((10, False), (11, True)):  # 40 mm2, 44 mm2
+        ct_hu[:, 49:51, 49:55] = 40
+        ct_hu[:, 49:51, 49:55][:, np.arange(12).reshape(2, 6) < pixels] = -980
+        assert find_blobs(make_body(ct_hu, spacing_mm))[:, 49:51, 49:55].any() == is_blob
+
+
 @pytest.mark.parametrize(("slices", "is_blob"), [(5, True), (4, False)])
 def test_a_blob_of_which_half_is_a_lung_in_another_slice_is_its_tip(slices, is_blob):
     """100 pixels on each of some slices, below 400 (1,600 mm2) that are no blob in theirs."""
