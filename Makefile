@@ -5,7 +5,7 @@
 # make bench  measure against the peers, write benchmarks/RESULTS.md (an hour)
 # make soak   damage files, kill steps, count the tests by kind, write benchmarks/RELIABILITY.md (twenty minutes)
 # make mutants   break a tenth of the code on purpose, count what the tests notice (an hour); SHARE=100 for all of it
-# make weights REAL=DIR   train the weights that ship again (a quarter of an hour)
+# make weights REAL=DIR   train the weights that ship again (an hour)
 PYTHON ?= python3
 BIN = .venv/bin
 CONF = --conf demo/lung.conf

@@ -211,7 +211,7 @@ def print_summary(scores: list[ScanScore], nodules: list[NoduleScore]) -> None:
         cells = "".join(f"{'-' if value is None else value!s:>9s}" for value in values)
         print(f"{score.scan:{width}s}{cells}  {worst}{note}")
     if scored := [score.dice for score in scores if score.dice is not None]:
-        print(f"mean Dice {np.mean(scored):.4f} over {count(len(scored), 'scan')}, worst {min(scored):.4f}")
+        print(f"mean Dice {np.mean(scored):.4f} over {len(scored)} scans, worst {min(scored):.4f}")
     print_coverage(nodules)
 
 
@@ -277,7 +277,7 @@ def predict_all(
 
 def print_found(scans: dict, scores: dict, before: dict, where: object, task: Task) -> None:
     """What there is to predict, what is done, and what earlier commands left."""
-    print(f"{count(len(scans), 'scan')}, {len(scores)} done already; on {where}, {task.precision}")
+    print(f"{len(scans)} scans, {len(scores)} done already; on {where}, {task.precision}")
     again = [name for name in scans if name in before and name not in scores]
     if again:
         print(f"other slices, weights or options now; predicted again: {some_of(again)}")

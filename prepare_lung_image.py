@@ -250,7 +250,7 @@ def print_report(rows: list[SliceRow], skipped: list[Skipped], warned: list[Warn
         print(f"warning {scan.scan:24s} {scan.warning}")
     if not rows:
         raise LungError(f"no scan could be prepared; the {count(len(skipped), 'reason')} above")
-    print(f"{count(len(by_scan(rows)), 'scan')}, {count(len(rows), 'slice')}, {len(skipped)} skipped")
+    print(f"{len(by_scan(rows))} scans, {len(rows)} slices, {len(skipped)} skipped")
     if options.lung_root:
         share = np.array([row.lung_px / (row.rows * row.columns) for row in rows])
         print(f"lung in a slice: {share.min():.1%} min, {np.median(share):.1%} median, {share.max():.1%} max")
@@ -311,8 +311,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     jobs, skipped = find_jobs(settings, flags)
     jobs = choose_patients(jobs, flags.patients)
-    found = f"{count(len(jobs), 'scan')} of {count(len({job.patient_id for job in jobs}), 'patient')}"
-    print(f"{found} found; {options.selection} slices of each")
+    patients = len({job.patient_id for job in jobs})
+    print(f"{len(jobs)} scans of {patients} patients found; {options.selection} slices of each")
     tasks, unlabelled = make_tasks(jobs, options)
     skipped += unlabelled
     workers = settings.workers or os.cpu_count()

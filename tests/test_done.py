@@ -133,7 +133,7 @@ def test_predictions_follow_the_slices_and_tell_of_earlier_ones(capsys):
     assert mask.any()
     assert 2 * (again[:, ::-1] & mask).sum() > 0.9 * (again.sum() + mask.sum())
     model_test.main(predict)
-    assert "1 scan, 1 done already" in capsys.readouterr().out
+    assert "1 scans, 1 done already" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("path", ["runs/mine/unet_modle.pth", "."])
