@@ -3,7 +3,6 @@
 Run     python -m benchmarks.shortcuts      needs nothing; a few minutes; writes its section of RESULTS.md
 """
 
-import io
 import statistics
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import pydicom
 
 from benchmarks.data import whole_scan
 from benchmarks.report import ROOT, WORK, medians_s, step, table, write_section
-from lungct.files import npy_bytes
 from lungct.scans.hu import stored_values
 
 SLICES, ROUNDS = 250, 5
@@ -29,13 +27,6 @@ def process_s(code: str) -> float:
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
         times.append(time.perf_counter() - start)
     return statistics.median(times)
-
-
-def save_by_numpy(array: np.ndarray) -> bytes:
-    """An array as the bytes of a .npy file, by NumPy alone."""
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
 
 
 def row(name: str, ours_s: float, theirs_s: float, number: int, steps_s: dict[int, float]) -> tuple:
@@ -62,23 +53,15 @@ def main() -> None:
             times.append(step(*command, cwd=home)[0])
         steps_s[number] = statistics.median(times)
     datasets = [pydicom.dcmread(path) for path in sorted(folder.rglob("*.dcm"))]
-    images = [dataset.pixel_array.astype(np.int16) for dataset in datasets]
     uid = f"from lungct.scans import lidc; lidc.%s('{who.series_uid}')"
-    network = "import gc; import lungct.predict as p; p.shipped_predictor()"
     pixels = medians_s(
         {"ours": lambda: [stored_values(d) for d in datasets], "theirs": lambda: [read_again(d) for d in datasets]},
         ROUNDS,
     )
-    files = medians_s(
-        {"ours": lambda: [npy_bytes(i) for i in images], "theirs": lambda: [save_by_numpy(i) for i in images]}, ROUNDS
-    )
     nodules = process_s(uid % "has_nodules"), process_s("from lungct.scans import lidc; lidc.load_pylidc()")
-    ends = process_s(network + "; gc.freeze()"), process_s(network)
     rows = [
         row("pydicom's `pixel_array`: `stored_values`", pixels["ours"], pixels["theirs"], 4, steps_s),
-        row("`numpy.save`: `npy_bytes`", files["ours"], files["theirs"], 4, steps_s),
         row("pylidc's query: `has_nodules`", *nodules, 5, steps_s),
-        row("nothing: `gc.freeze` at the end", *ends, 5, steps_s),
     ]
     lines = [*table(HEADS, rows), "", f"A scan of {SLICES} slices; medians of {ROUNDS}."]
     write_section("Own calls in place of a library's", lines)

@@ -117,10 +117,9 @@ def replace_folder(folder: Path, files: dict[str, bytes]) -> None:
 
 def npy_bytes(array: np.ndarray) -> bytes:
     """An array of numbers as the bytes of a .npy file."""
-    array = np.ascontiguousarray(array)
-    head = io.BytesIO()
-    np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(array))
-    return b"".join([head.getvalue(), array.data])
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
 
 
 def read_npy(path: Path, on_disk: bool = False) -> np.ndarray:

@@ -7,7 +7,6 @@ lung.conf start from its folder, and may use ~ and variables of the environment.
 import argparse
 import configparser
 import difflib
-import gc
 import os
 import re
 import sys
@@ -322,4 +321,3 @@ def run_step(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("\nstopped; run the same command again to go on", file=sys.stderr)
         sys.exit(130)
-    gc.freeze()  # nothing that is left is searched for garbage at the end: a quarter of a second with torch

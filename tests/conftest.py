@@ -1,6 +1,5 @@
 """What several tests need: small phantoms, a small LIDC-IDRI of them, scripts run as a user runs them."""
 
-import gc
 import importlib
 import io
 import os
@@ -136,7 +135,6 @@ def run(script: str, *flags: object, cwd: Path, status: int = 0) -> str:
         sys.stdout, sys.stderr = streams
         sys.argv = argv
         os.chdir(here)
-        gc.unfreeze()
     text = f"{code}\n{errors}{out}" if isinstance(code, str) else errors + out
     assert (1 if isinstance(code, str) else code or 0) == status, text
     return text
