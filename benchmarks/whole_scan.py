@@ -28,7 +28,7 @@ from benchmarks.report import (
     write_section,
 )
 from lungct.files import npy_bytes, replace_folder
-from lungct.predict import TRUNK_GRID_MM, Predictor, load_predictor, predict_slices, segment
+from lungct.predict import Predictor, load_predictor, predict_slices, segment
 from lungct.scans.dicom import find_series, open_series
 from lungct.segmentation.body import find_body
 from lungct.segmentation.cleanup import clean_volume
@@ -82,14 +82,14 @@ def stage_functions(scan: Path, folder: Path, predictor: Predictor) -> dict[str,
         replace_folder(folder / name, {f"{z}.npy": npy_bytes(image) for z, image in enumerate(images)})
 
     def spacing() -> tuple:
-        return seen["scan"].spacing_mm
+        return seen["scan"].frame.spacing_mm
 
     return {
         "headers": read_headers,
         "pixels": lambda: seen.update(ct=seen["scan"].read()),
         "write CT": lambda: write("ct", clip_ct(seen["ct"])),
         "read CT": lambda: [np.load(folder / "ct" / f"{z}.npy") for z in range(len(seen["ct"]))],
-        "body": lambda: seen.update(body=find_body(seen["ct"], spacing(), TRUNK_GRID_MM)),
+        "body": lambda: seen.update(body=find_body(seen["ct"], spacing())),
         "network": lambda: seen.update(found=predict_slices(predictor.network, seen["ct"], predictor.model.window_hu)),
         "clean-up": lambda: clean_volume(seen["found"], seen["ct"], spacing(), seen["body"]),
         "segment": lambda: seen.update(lung=segment(seen["ct"], spacing(), predictor)),

@@ -1,5 +1,6 @@
 """The benchmarks' own arithmetic, and the peers that they stand for."""
 
+import importlib
 from collections import Counter
 from xml.etree import ElementTree
 
@@ -138,3 +139,9 @@ def test_each_kind_has_tests_and_no_test_is_of_two_kinds():
     ]
     assert all(path.is_file() for path in found)
     assert len(found) == len(set(found)) > len(reliability.KINDS)
+
+
+@pytest.mark.parametrize("name", sorted({path.stem for path in (ROOT / "benchmarks").glob("*.py")} - {"lungmask_peer"}))
+def test_every_benchmark_finds_what_it_imports(name):
+    """But for the peer, which runs where lungmask is installed."""
+    assert importlib.import_module(f"benchmarks.{name}").__doc__

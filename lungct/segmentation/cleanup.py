@@ -45,17 +45,18 @@ def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, f
     gas_ml, voxel_ml = np.count_nonzero(gas) * np.prod(body.spacing_mm) / 1e3, np.prod(spacing_mm) / 1e3
     box = bounding_box(sample, body.spacing_mm, margin_mm=0)
     fine = fine_box(box, body.steps)
-    lung, ct_hu, sample, body = lung[fine], ct_hu[fine], sample[box], body.crop(box)
+    lung, ct_hu, body = lung[fine], ct_hu[fine], body.crop(box)
     like_lung = (body.coarse_hu > PURE_AIR_HU) & (body.coarse_hu < AIR_TISSUE_HU)
     room = body.open_air & ~like_lung  # a lung that the field of view cuts is open to its frame, too
-    out = room | gas[box]
-    label = cc3d.connected_components(lung & ~enlarge(out, body.steps, lung.shape), connectivity=6)
-    pieces = choose_pieces(label, ct_hu, spacing_mm, body, gas_limit_hu(body.room_hu, lung_hu))
-    if count_labels(label)[pieces].max(initial=0) * voxel_ml < BELLY_SHARE * gas_ml:
+    may_be_lung = ~enlarge(room | gas[box], body.steps, lung.shape)
+    label = cc3d.connected_components(lung & may_be_lung, connectivity=6)
+    size = count_labels(label)
+    pieces = choose_pieces(label, size, ct_hu, voxel_ml, body, gas_limit_hu(body.room_hu, lung_hu))
+    if size[pieces].max(initial=0) * voxel_ml < BELLY_SHARE * gas_ml:
         return clean
     kept = pieces[label]
     aerated = kept[:, ::rows, ::cols] & (body.coarse_hu < AIR_TISSUE_HU)
-    kept = redraw_edge(kept, ct_hu, ~enlarge(out, body.steps, kept.shape))
+    kept = redraw_edge(kept, ct_hu, may_be_lung)
     kept |= enlarge(find_masses(aerated, body.spacing_mm), body.steps, kept.shape)
     clean[fine] = fill_volume(fill_slices(kept, HOLE_MM2, spacing_mm[1] * spacing_mm[2]))
     return clean
@@ -74,11 +75,11 @@ def redraw_edge(lung: np.ndarray, ct_hu: np.ndarray, may_grow: np.ndarray) -> np
 
 
 def choose_pieces(
-    label: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], body: Body, gas_hu: float
+    label: np.ndarray, size: np.ndarray, ct_hu: np.ndarray, voxel_ml: float, body: Body, gas_hu: float
 ) -> np.ndarray:
-    """Whether the piece of each number is lung, bool; 0 is not."""
+    """Whether the piece of each number is lung, bool; 0 is not. `size` counts the voxels of each."""
     rows, cols = body.steps
-    size = count_labels(label)
+    size = size.copy()
     size[0] = 0
     sample = label[:, ::rows, ::cols]
     inside, sampled = (np.bincount(part.ravel(), minlength=len(size)) for part in (sample[body.hull], sample))
@@ -89,7 +90,7 @@ def choose_pieces(
     slices = np.flatnonzero(keep[label].any(axis=(1, 2)))
     if not len(slices):
         return keep
-    for number in np.flatnonzero(~keep & (size * np.prod(spacing_mm) / 1e3 >= MIN_APEX_ML)):
+    for number in np.flatnonzero(~keep & (size * voxel_ml >= MIN_APEX_ML)):
         here = label == number
         is_high = np.flatnonzero(here.any(axis=(1, 2)))[0] > slices.mean()
         in_trunk = inside[number] >= APEX_TRUNK_SHARE * sampled[number]
