@@ -32,7 +32,7 @@ from lungct.scans.geometry import (
     to_lps,
 )
 from lungct.scans.headers import DECODE_ERRORS, Header, first_line, read_dataset, read_header
-from lungct.scans.hu import stored_values, to_hu
+from lungct.scans.hu import to_hu
 from lungct.scans.multiframe import FRAME, decode_frames, is_enhanced, read_frame_headers
 from lungct.scans.series import (
     SeriesKey,
@@ -74,7 +74,7 @@ class DicomScan(Scan):
                 orientation = header.numbers("ImageOrientationPatient")
             else:
                 dataset = read_dataset(path)
-                pixels, orientation = stored_values(dataset), dataset.ImageOrientationPatient
+                pixels, orientation = dataset.pixel_array, dataset.ImageOrientationPatient
                 slope, intercept = float(dataset.RescaleSlope), float(dataset.RescaleIntercept)
             hu = to_lps(to_hu(pixels, slope, intercept), orientation)
         except DECODE_ERRORS as error:

@@ -1,8 +1,6 @@
 """Whether numbers can be HU: where the peaks of air and soft tissue lie."""
 
 import numpy as np
-import pydicom
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 AIR_HU = -200  # any picture of a chest has something below: room air, lung, gas
 MIN_AIR = 0.001  # share of the pixels; real slices, of the belly too, have more than a quarter
@@ -63,23 +61,6 @@ def name_narrow_range(low: float, high: float) -> str:
     if low >= 0 and high <= 255:
         return "8-bit grey levels"
     return f"8-bit grey levels around zero, {ends}" if low >= -128 and high <= 127 else ends
-
-
-def stored_values(dataset: pydicom.Dataset) -> np.ndarray:
-    """The pixels of a slice before rescaling, (H, W): the bits that are stored, whatever lies in the others.
-
-    16-bit pixels that are not compressed are taken as they lie in the file: pydicom's decoder needs twice the time.
-    """
-    bare = dataset.file_meta.TransferSyntaxUID in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-    layout = dataset.get("BitsAllocated"), dataset.get("SamplesPerPixel"), dataset.get("NumberOfFrames") or 1
-    size, bits = dataset.Rows * dataset.Columns, int(dataset.BitsStored)
-    usual = layout == (16, 1, 1) and 1 <= bits <= 16 and dataset.HighBit == bits - 1
-    if not bare or not usual or len(dataset.PixelData) < 2 * size:
-        return dataset.pixel_array
-    kind = "<i2" if dataset.PixelRepresentation else "<u2"
-    pixels = np.frombuffer(dataset.PixelData, kind, size).reshape(dataset.Rows, dataset.Columns)
-    unused = 16 - bits  # they may hold an overlay, or no copy of the sign
-    return pixels << unused >> unused if unused else pixels
 
 
 def to_hu(pixels: np.ndarray, slope: float, intercept: float) -> np.ndarray:

@@ -139,6 +139,19 @@ def test_the_first_pixel_of_prone_slices_is_at_the_other_corner(tmp_path, ct_hu)
     np.testing.assert_allclose(found[0, :2], [first[0] - 31 * 0.9, first[1] - 23 * 0.7])
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, of the bits that are not used
+@pytest.mark.parametrize("signed", [0, 1])
+@pytest.mark.parametrize("bits", [12, 13, 15])
+def test_bits_that_are_not_stored_do_not_count(tmp_path, signed, bits):
+    """They may hold an overlay, or no copy of the sign."""
+    dirty = np.random.default_rng(3).integers(0, 2**16, (24, 32)).astype("<u2")
+    tags = {"PixelRepresentation": signed, "BitsStored": bits, "HighBit": bits - 1, "PixelData": dirty.tobytes()}
+    write_series(tmp_path, WHO, np.zeros((1, 24, 32), np.int16), SPACING_MM, RescaleIntercept=0, **tags)
+    value = dirty.astype(int) % 2**bits
+    expected = np.where(signed and value >= 2 ** (bits - 1), value - 2**bits, value)
+    np.testing.assert_array_equal(open_folder(tmp_path).read()[0], expected)
+
+
 def test_damaged_pixels_are_told_with_their_file(tmp_path, ct_hu):
     write_series(tmp_path, WHO, ct_hu, SPACING_MM)
     scan = open_folder(tmp_path)

@@ -27,7 +27,6 @@ from lungct.scans.headers import (
     read_header,
     skip_sequence,
 )
-from lungct.scans.hu import stored_values
 from lungct.scans.lidc import LidcScan
 
 DAMAGED = 400
@@ -193,7 +192,7 @@ def test_dicom_without_preamble_is_read(slice_file, tmp_path, syntax, walked):
     assert header.text("PatientID") == ("LIDC-IDRI-0001" if walked else "Müller 1")
     if walked:
         assert parse_header((tmp_path / "a").read_bytes()[:HEAD_BYTES]) == known.values
-    np.testing.assert_array_equal(stored_values(read_dataset(tmp_path / "a")), pixels)
+    np.testing.assert_array_equal(read_dataset(tmp_path / "a").pixel_array, pixels)
 
 
 @pytest.mark.parametrize(

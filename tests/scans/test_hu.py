@@ -1,17 +1,10 @@
 """Stored values to HU, and what cannot be HU."""
 
 import numpy as np
-import pydicom
 import pytest
 from conftest import small_patient
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from lungct.phantom.lidc_tree import write_series
-from lungct.scans.hu import check_hu_range, name_narrow_range, stored_values, to_hu, without_padding
-from lungct.scans.lidc import LidcScan
-
-WHO = LidcScan("LIDC-IDRI-0001", "1.2.3", "1.2.3.4")
-SPACING_MM = (2.5, 0.7, 0.9)
+from lungct.scans.hu import check_hu_range, name_narrow_range, to_hu, without_padding
 
 
 def test_fractional_slope_is_rounded_to_the_nearest_hu():
@@ -33,83 +26,6 @@ def test_whole_intercepts_never_wrap_around(stored, kind, intercept, expected):
     found = to_hu(np.array(stored, kind), 1.0, float(intercept))
     assert found.dtype == np.int16
     assert found.tolist() == expected
-
-
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-@pytest.mark.parametrize(("signed", "bits"), [(0, 12), (0, 16), (1, 12), (1, 16)])
-def test_pixels_taken_as_they_lie_are_those_that_pydicom_decodes(tmp_path, syntax, signed, bits):
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1)) if signed else (0, 2**bits)
-    stored = np.random.default_rng(2).integers(low, high, (1, 24, 32))
-    tags = {
-        "PixelRepresentation": signed,
-        "BitsStored": bits,
-        "HighBit": bits - 1,
-        "PixelData": stored.astype("<i4").astype("<i2").tobytes(),
-    }
-    write_series(tmp_path, WHO, stored.astype(np.int16), SPACING_MM, **tags)
-    dataset = pydicom.dcmread(tmp_path / "1-001.dcm")
-    dataset.file_meta.TransferSyntaxUID = syntax
-    dataset.save_as(tmp_path / "again.dcm", implicit_vr=syntax == ImplicitVRLittleEndian)
-    dataset = pydicom.dcmread(tmp_path / "again.dcm")
-    np.testing.assert_array_equal(stored_values(dataset), stored[0])
-    np.testing.assert_array_equal(dataset.pixel_array, stored[0])
-
-
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-@pytest.mark.parametrize("bits", [1, 12, 16])
-def test_pixels_of_the_usual_layout_need_no_decoder(tmp_path, monkeypatch, syntax, bits):
-    """pydicom's takes twice the time."""
-    stored = np.random.default_rng(2).integers(0, 2**bits, (24, 32)).astype("<u2")
-    tags = {"PixelRepresentation": 0, "BitsStored": bits, "HighBit": bits - 1, "PixelData": stored.tobytes()}
-    write_series(tmp_path, WHO, np.zeros((1, 24, 32), np.int16), SPACING_MM, **tags)
-    dataset = pydicom.dcmread(tmp_path / "1-001.dcm")
-    dataset.file_meta.TransferSyntaxUID = syntax
-    monkeypatch.setattr(pydicom.Dataset, "pixel_array", None)
-    np.testing.assert_array_equal(stored_values(dataset), stored)
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, of the bits that are not used
-@pytest.mark.parametrize("signed", [0, 1])
-@pytest.mark.parametrize(("bits", "high"), [(12, 11), (13, 12), (15, 14), (12, 15)])
-def test_bits_that_are_not_stored_do_not_count(tmp_path, signed, bits, high):
-    dirty = np.random.default_rng(3).integers(0, 2**16, (24, 32)).astype("<u2")  # an overlay, or no copy of the sign
-    tags = {"PixelRepresentation": signed, "BitsStored": bits, "HighBit": high, "PixelData": dirty.tobytes()}
-    write_series(tmp_path, WHO, np.zeros((1, 24, 32), np.int16), SPACING_MM, **tags)
-    found = stored_values(pydicom.dcmread(tmp_path / "1-001.dcm"))
-    np.testing.assert_array_equal(found, pydicom.dcmread(tmp_path / "1-001.dcm").pixel_array)
-    if high == bits - 1:
-        value = dirty.astype(int) % 2**bits
-        np.testing.assert_array_equal(found, np.where(signed and value >= 2 ** (bits - 1), value - 2**bits, value))
-
-
-@pytest.mark.parametrize(
-    ("tags", "shape"),
-    [
-        ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}, (24, 32, 3)),
-        ({}, (24, 32)),
-        ({"BitsAllocated": 16, "NumberOfFrames": 2}, (2, 24, 32)),
-        ({"BitsAllocated": 16, "SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, (24, 32, 3)),
-    ],
-)
-def test_pixels_of_another_layout_are_decoded_by_pydicom(tmp_path, tags, shape):
-    tags = {
-        "BitsAllocated": 8,
-        "BitsStored": 8,
-        "HighBit": 7,
-        "PixelRepresentation": 0,
-        "PlanarConfiguration": 0,
-        **tags,
-    }
-    pixels = np.random.default_rng(4).integers(0, 255, shape).astype("<u2" if tags["BitsAllocated"] == 16 else "u1")
-    write_series(tmp_path, WHO, np.zeros((1, 24, 32), np.int16), SPACING_MM, **tags, PixelData=pixels.tobytes())
-    np.testing.assert_array_equal(stored_values(pydicom.dcmread(tmp_path / "1-001.dcm")), pixels)
-
-
-def test_pixels_that_are_cut_off_are_an_error(tmp_path):
-    half = np.zeros((12, 32), "<i2").tobytes()
-    write_series(tmp_path, WHO, np.zeros((1, 24, 32), np.int16), SPACING_MM, PixelData=half)
-    with pytest.raises(ValueError, match="pixel data"):
-        stored_values(pydicom.dcmread(tmp_path / "1-001.dcm"))
 
 
 def chest() -> np.ndarray:
