@@ -92,14 +92,16 @@ def _(folder):
 def _(folder):
     path = middle_file(folder)
     path.write_bytes(path.read_bytes()[:400])
-    return Outcome(np.delete(phantom()[0], len(phantom()[0]) // 2, 0), remark="slices missing in 1 place")
+    rest = np.delete(phantom()[0], len(phantom()[0]) // 2, 0)
+    return Outcome(rest, refused="cut off", remark="slices missing in 1 place")
 
 
 @kind("zero bytes")
 def _(folder):
     path = middle_file(folder)
     path.write_bytes(b"")
-    return Outcome(np.delete(phantom()[0], len(phantom()[0]) // 2, 0), remark="slices missing in 1 place")
+    rest = np.delete(phantom()[0], len(phantom()[0]) // 2, 0)
+    return Outcome(rest, refused="an empty file", remark="slices missing in 1 place")
 
 
 @kind("text named .dcm")

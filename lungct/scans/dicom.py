@@ -111,8 +111,14 @@ def find_series(
 def read_slices(path: Path) -> list[Header]:
     """The header of each slice in a file, one but for enhanced CT; none where it is no DICOM. Raises LungError."""
     header = read_header(path)
-    if header is None or not is_enhanced(header):
-        return [header] if header else []
+    if header is None and path.suffix.lower() == ".dcm" and not path.stat().st_size:
+        raise LungError(f"{path}: an empty file; get it again")
+    if header is None or path.name.upper() == "DICOMDIR":  # the standard's name of a disc's table of contents
+        return []
+    if not header.text("Modality"):
+        raise LungError(f"{path}: the header ends before it says what the file is: cut off; get it again")
+    if not is_enhanced(header):
+        return [header]
     try:
         return read_frame_headers(path) or [header]
     except DECODE_ERRORS as error:

@@ -139,6 +139,28 @@ def test_the_first_pixel_of_prone_slices_is_at_the_other_corner(tmp_path, ct_hu)
     np.testing.assert_allclose(found[0, :2], [first[0] - 31 * 0.9, first[1] - 23 * 0.7])
 
 
+@pytest.mark.parametrize("kept_bytes", [0, 200, 380])  # nothing, within its own tags, just before the modality
+def test_a_file_that_is_cut_off_before_its_modality_is_no_other_kind_of_image(tmp_path, ct_hu, kept_bytes):
+    write_series(tmp_path, WHO, ct_hu, SPACING_MM)
+    path = tmp_path / "1-005.dcm"
+    path.write_bytes(path.read_bytes()[:kept_bytes])
+    unreadable = []
+    (files,) = find_series(tmp_path, unreadable=unreadable).values()
+    assert len(files) == 4
+    assert len(unreadable) == 1
+    assert str(unreadable[0]).startswith(str(path))
+
+
+def test_a_table_of_contents_is_passed_over(tmp_path, ct_hu):
+    write_series(tmp_path, WHO, ct_hu, SPACING_MM)
+    path = tmp_path / "1-005.dcm"
+    (tmp_path / "DICOMDIR").write_bytes(path.read_bytes()[:380])
+    path.unlink()
+    unreadable = []
+    (files,) = find_series(tmp_path, unreadable=unreadable).values()
+    assert (len(files), unreadable) == (4, [])
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom's, of the bits that are not used
 @pytest.mark.parametrize("signed", [0, 1])
 @pytest.mark.parametrize("bits", [12, 13, 15])
