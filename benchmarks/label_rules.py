@@ -27,9 +27,9 @@ from lungct.segmentation.threshold import segment_lung
 
 INF = np.inf
 OFF = (  # a name in lungct/segmentation/, and what takes its place; a function's rule goes as a whole
-    ("find_airway", lambda body: np.zeros(body.air.shape, bool)), ("AIRWAY_REACH_MM", 0), ("AIRWAY_REACH_MM", 1000),
-    ("BLOB_AREA_MM2", (0, 1500)), ("BLOB_AREA_MM2", (40, INF)), ("BLOB_EDGE_HU", -400), ("AIRWAY_HU", -600),
-    ("AIRWAY_MIX", 1), ("AIRWAY_RADIUS_MM", 0), ("MIDDLE_MM", (0, 0)), ("MIDDLE_MM", (INF, INF)), ("LONE_SHARE", 0),
+    ("find_blobs", lambda body: np.zeros(body.air.shape, bool)), ("BLOB_AREA_MM2", (0, 1500)),
+    ("BLOB_AREA_MM2", (40, INF)), ("BLOB_EDGE_HU", -400), ("AIRWAY_HU", -600),
+    ("MIDDLE_MM", (0, 0)), ("MIDDLE_MM", (INF, INF)), ("LONE_SHARE", 0),
     ("label_pockets", lambda air: cc3d.connected_components(air, connectivity=6)), ("TRUNK_SHARE", 0),
     ("MIN_POCKET_SHARE", 0), ("BELLY_SHARE", 0), ("SMALL_SHARE", 0), ("NEAR_MM", 0),
     ("find_gas", lambda body, _: np.zeros(body.air.shape, bool)),
@@ -38,9 +38,8 @@ OFF = (  # a name in lungct/segmentation/, and what takes its place; a function'
     ("HULL_MARGIN_MM", 0), ("group_by_side", lambda hull, pockets, lungs: [lungs] if lungs else []), ("VESSEL_MM", 0),
     ("PATCH_HU", -INF), ("PATCH_HU", INF), ("PATCH_OPENING", np.ones((1, 1, 1), bool)), ("HOLE_MM2", 0),
     ("HOLE_MM2", INF), ("refine", lambda ct_hu, _, closed, __, steps: enlarge(closed, steps, ct_hu.shape)),
-    ("PADDING_HU", -INF), ("HU_RANGE", (-32000, 32000)), ("trunk_hull", lambda tissue, _: np.ones(tissue.shape, bool)),
-    ("CUT_RIM_SHARE", 0), ("CUT_RIM_SHARE", INF), ("CUT_RIM", (0, 1)), ("CUT_LUNG_HU", (-INF, -650)),
-    ("CUT_LUNG_HU", (-930, INF)), ("CUT_LUNG_MM2", 0),
+    ("PADDING_HU", -INF), ("trunk_hull", lambda tissue, _: np.ones(tissue.shape, bool)),
+    ("CUT_LUNG_HU", INF),
 )  # fmt: skip
 DICE = ("scans", "slices alone", "cut", "phantoms")
 ML = ("slices of the belly", "ACRIN", "RIDER-0117")

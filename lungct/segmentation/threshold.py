@@ -32,25 +32,25 @@ SMALL_TRUNK_MM, ADULT_TRUNK_MM = 180.0, 250.0  # `trunk_size_mm` is 207 to 339 i
 
 # What a rule brings stands beside it after "off:", measured without the rule: the change in mean Dice of seven real
 # scans, or of their slices given alone, or ml of gas taken for lung (benchmarks/label_rules.py, RESULTS.md).
-BLOB_AREA_MM2 = (40, 1500)  # a trachea, bronchus or bowel loop cut across; off: slices -0.0003 (least), scans -0.60
-BLOB_EDGE_HU = -600  # surrounded by what is denser; off: -0.0002, and 15 ml in slices of the belly
-AIRWAY_HU = -900  # the darker half of such a blob, and the airway as it is followed; off: scans -0.013
-MIDDLE_MM = (45, 35)  # rows and columns from the trunk's centre: no lung lies alone there; off: scans -0.0030
-LONE_SHARE = 0.5  # of a pocket in 3-D; a blob off the middle that is less is the tip of a lung; off: scans -0.0034
-AIRWAY_MIX = 0.35  # it is followed through air whose HU lies so far from lumen to lung
-AIRWAY_RADIUS_MM = 2.0  # thinner branches belong to the lung
-AIRWAY_REACH_MM = 15  # how far it is followed into the lung
+BLOB_AREA_MM2 = (
+    40,
+    1500,
+)  # a trachea, bronchus or bowel loop cut across; off: slices -0.0003, scans -0.56
+BLOB_EDGE_HU = -600  # surrounded by what is denser; off: slices -0.0010, 4 ml in the belly
+AIRWAY_HU = -900  # the darker half of such a blob; at -600: scans -0.0027
+MIDDLE_MM = (45, 35)  # rows and columns from the trunk's centre: no lung lies alone there; off: the worst scan -0.0006
+LONE_SHARE = 0.5  # of a pocket in 3-D; a blob off the middle that is less is the tip of a lung; off: scans -0.0030
 
-TRUNK_SHARE = 0.5  # of a pocket that lies within the trunk; less is table, cover, room; off: scans -0.073
+TRUNK_SHARE = 0.5  # of a pocket that lies within the trunk; less is table, cover, room; off: scans -0.063
 MIN_POCKET_SHARE = 0.004  # of the largest lung; smaller pockets are noise; off: scans -0.0001, the worst -0.0007
-BELLY_SHARE = 0.2  # of the gas; less lung than that is the blurred edge of bowel; off: 76 ml in the belly
+BELLY_SHARE = 0.2  # of the gas; less lung than that is the blurred edge of bowel; off: slices -0.0017
 SMALL_SHARE = 0.05  # of the largest lung; so small a pocket is lung only
-NEAR_MM = 20  # so near to a large one; off: 13 ml in the belly of ACRIN-FLT-Breast-001; at 0: slices -0.0005
-HULL_MARGIN_MM = 20  # a thin chest wall does not count as trunk; the lung may reach so far beyond; off: scans -0.0007
+NEAR_MM = 20  # so near to a large one; off: 20 ml in the belly of ACRIN-FLT-Breast-001; at 0: slices -0.0004
+HULL_MARGIN_MM = 20  # a thin chest wall does not count as trunk; the lung may reach so far beyond; off: slices -0.0098
 
 VESSEL_MM = 6.0  # closing radius: takes in vessels and wall nodules of up to 12 mm; off: scans -0.0022
-PATCH_MM = 18.0  # closing radius for patchy consolidation; off: slices -0.0003, a consolidated phantom -0.0055
-PATCH_HU = -200  # which is darker than this on average over 8 mm, as fat is not; off: scans -0.019
+PATCH_MM = 18.0  # closing radius for patchy consolidation; off: slices -0.0005, a consolidated phantom -0.0037
+PATCH_HU = -200  # which is darker than this on average over 8 mm, as fat is not; off: scans -0.018
 PATCH_OPENING = np.ones((1, 5, 5), bool)  # what is thinner is the blurred edge of a lung; off: scans -0.0054
 
 
@@ -62,8 +62,8 @@ def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray
     returns     bool, same shape; all False where there is no lung
     raises      LungError where shape and spacing do not fit together
 
-    The method is ours; its parts are the field's: threshold, connected components, region growing of the
-    airway and closing, as in Hu, Hoffman and Reinhardt, IEEE Trans Med Imaging 20 (2001) 490-498.
+    The method is ours; its parts are the field's: threshold, connected components and closing, as
+    in Hu, Hoffman and Reinhardt, IEEE Trans Med Imaging 20 (2001) 490-498.
     """
     if ct_hu.ndim not in (2, 3) or len(spacing_mm) != ct_hu.ndim:
         raise LungError(f"segment_lung: CT of shape {ct_hu.shape} does not go with spacing {spacing_mm}")
@@ -81,7 +81,7 @@ def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray
     box = bounding_box(inside, body.spacing_mm, margin_mm=HULL_MARGIN_MM)
     body = body.crop(box)
 
-    airway = find_airway(body)
+    airway = ndimage.binary_dilation(find_blobs(body), IN_SLICE_8)  # with its wall
     lung_hu = lung_level_hu(body, largest_pocket(body, label_pockets(body.air & ~airway)))
     airway |= find_gas(body, lung_hu)
     pockets = label_pockets(body.air & ~airway)
@@ -99,35 +99,11 @@ def trunk_size_mm(body: Body) -> float:
     return float(np.sqrt(np.percentile(area_mm2, 90)))
 
 
-def find_airway(body: Body) -> np.ndarray:
-    """Lumen and wall of trachea and main bronchi, and other blobs of pure air that lie free in tissue.
-
-    Seeds are such blobs, slice by slice; from there the airway is followed through air darker than lung
-    to where it has entered the lung.
-    """
-    blobs = find_blobs(body)
-    if not blobs.any():
-        return blobs
-    box = bounding_box(blobs, body.spacing_mm, margin_mm=AIRWAY_REACH_MM)
-    near, seeds, spacing_mm = body.crop(box), blobs[box], body.spacing_mm
-    smooth = ndimage.uniform_filter(near.coarse_hu, (1, 3, 3))
-    lumen_hu, lung = np.median(smooth[seeds]), near.air & ~seeds
-    lung_hu = np.median(near.coarse_hu[lung]) if lung.any() else lumen_hu
-    dark = near.air & (smooth < min(lumen_hu + AIRWAY_MIX * (lung_hu - lumen_hu), AIRWAY_HU))
-    thick = distance_mm(dark, spacing_mm) > AIRWAY_RADIUS_MM
-    tube = dark & (distance_mm(~thick, spacing_mm) <= AIRWAY_RADIUS_MM + 0.5) if thick.any() else thick
-    tube = (tube | seeds) & (distance_mm(~seeds, spacing_mm) <= AIRWAY_REACH_MM)
-    label = cc3d.connected_components(tube, connectivity=6)
-    seeded = np.zeros(label.max() + 1, bool)
-    seeded[np.unique(label[seeds])] = True
-    seeded[0] = False
-    airway = np.zeros(blobs.shape, bool)
-    airway[box] = seeded[label]
-    return ndimage.binary_dilation(airway, IN_SLICE_8)
-
-
 def find_blobs(body: Body) -> np.ndarray:
-    """Patches of pure air, each surrounded by tissue in its slice, and no tip of a lung in its neighbours."""
+    """Trachea, main bronchi and bowel loops, each a patch of pure air with tissue around it in its slice.
+
+    A patch that is the tip of a lung in its neighbours is none.
+    """
     mm = body.spacing_mm[1:]
     centre = [middle(body.hull, axis) for axis in (1, 2)]
     thin = body.air & (body.coarse_hu < BLOB_EDGE_HU)
@@ -150,7 +126,7 @@ def find_blobs(body: Body) -> np.ndarray:
 def label_pockets(air: np.ndarray) -> np.ndarray:
     """Number the pockets of air that stay apart when one-voxel bridges (partial volume) are cut: (Z, h, w).
 
-    Off: 98 ml of bowel gas taken for lung.
+    Off: the worst scan -0.0005, 5 ml of gas in slices of the belly.
     """
     return cc3d.connected_components(ndimage.binary_erosion(air, IN_SLICE, border_value=1), connectivity=6)
 

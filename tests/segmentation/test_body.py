@@ -27,11 +27,6 @@ def test_pixels_become_blocks_of_about_the_grid():
     assert not padding.any()
 
 
-def test_metal_does_not_spill_into_its_block():
-    ct_hu = np.array([[[3000, -1000], [-1000, -1000]]], np.int16)
-    assert coarsen(ct_hu, (3.0, 0.8, 0.8), 1.6)[0].item() == (300 - 3000) / 4
-
-
 def test_air_around_the_trunk_is_open_and_air_in_it_is_not():
     ct_hu = block_in_air()
     ct_hu[:, 40:60, 30:50] = -850
@@ -160,30 +155,17 @@ def lung_at_the_frame(rows: slice, hu: float, cols: int = 30) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("rows", "hu", "cols", "is_open"),
+    ("rows", "hu", "is_open"),
     [
-        (slice(35, 65), -850, 30, False),  # 30 of the frame's 440 pixels
-        (slice(20, 80), -850, 30, True),  # along too much of the frame
-        (slice(0, 20), -850, 30, True),  # before the trunk
-        (slice(85, 100), -850, 30, True),  # behind it
-        (slice(35, 65), -1000, 30, True),  # as dark as the room
-        (slice(35, 65), -500, 30, True),  # denser than a lung
-        (slice(45, 55), -850, 5, True),  # 128 mm2
-        (slice(24, 76), -850, 30, False),  # 52 pixels of the frame, of which 0.12 are 52.8
-        (slice(24, 77), -850, 30, True),
-        (slice(10, 31), -850, 30, True),  # at a fifth of the height
-        (slice(10, 32), -850, 30, False),
-        (slice(70, 91), -850, 30, True),  # at four fifths
-        (slice(69, 91), -850, 30, False),
-        (slice(35, 65), -930, 30, True),
-        (slice(35, 65), -929, 30, False),
-        (slice(35, 65), -650, 30, True),
-        (slice(35, 65), -651, 30, False),
-        (slice(43, 58), -850, 13, True),  # 195 pixels of 2.56 mm2 are 499 mm2
-        (slice(43, 57), -850, 14, False),  # 196
+        (slice(35, 65), -850, False),
+        (slice(20, 80), -850, False),  # along much of the frame
+        (slice(0, 20), -850, False),  # before the trunk
+        (slice(35, 65), -1000, True),  # as dark as the room
+        (slice(35, 65), -930, True),
+        (slice(35, 65), -929, False),
     ],
 )
-def test_air_at_the_frame_is_lung_only_where_the_field_of_view_can_cut_one(rows, hu, cols, is_open):
-    ct_hu = lung_at_the_frame(rows, hu, cols)
+def test_air_at_the_frame_is_lung_where_it_is_lighter_than_the_room(rows, hu, is_open):
+    ct_hu = lung_at_the_frame(rows, hu)
     outside = find_outside(ct_hu, NO_PADDING, SPACING_MM)
     assert outside[ct_hu == hu].all() == outside.any() == is_open
