@@ -1,4 +1,4 @@
-"""Gas of stomach, colon and rectum, and slices whose lungs are filled with tissue: a belly between ribs.
+"""Gas of stomach, colon and rectum, and organs in the place of lung: a dome of the diaphragm, a belly between ribs.
 
 Gas is never lung and never covers lung; it measures what the room's air of the same slice does.
 """
@@ -18,6 +18,10 @@ P_PRONE = 0.15
 P_STOOL, STOOL_HU = 0.08, (-900, 50)  # chance that a pocket is gas and stool mixed; from one to the other
 P_ORAL_CONTRAST, ORAL_CONTRAST_HU = 0.15, (100, 500)
 FILLED_HU, FAT_HU, FILLED_GRAIN_MM = (20, 90), -100, (15, 50)  # organs, fat between, and how coarse they alternate
+DOME_HU, DOME_MM, DOME_RATIO, DOME_ROUGHNESS = (20, 130), (50, 180), (0.6, 1), (0, 0.12)  # liver, spleen, stomach
+RIM_MM, DOME_EDGE_MM = (-8, 25), (1, 8)  # of lung that stays around a dome, none below 0; a dome's edge is slanting
+P_BOTH_DOMES, P_BELLY = 0.5, 0.4
+BELLY_SIZE, BELLY_SHIFT, BELLY_TURN = (0.55, 1.05), 0.1, 0.15  # of both lungs' extent in rows and columns; radians
 
 
 def add_gas(canvas: Canvas) -> None:
@@ -94,3 +98,43 @@ def fill_lungs(canvas: Canvas) -> None:
 
     canvas.paint(shape, pattern, in_lung=True)
     canvas.lung[:] = False
+
+
+def raise_domes(canvas: Canvas) -> None:
+    """Organs under one or both domes of the diaphragm, or all across the belly; a rim of lung may stay around them."""
+    rng, lungs = canvas.rng, canvas.lungs()
+    if not lungs:
+        return
+    hu, edge_mm = rng.uniform(*DOME_HU), rng.uniform(*DOME_EDGE_MM)
+    if rng.random() < P_BELLY:
+        paint_organs(canvas, belly(canvas), canvas.coarse_lung, hu, edge_mm)
+        return
+    if len(lungs) == 2 and rng.random() > P_BOTH_DOMES:
+        del lungs[rng.integers(2)]
+    for lung in lungs:
+        paint_organs(canvas, dome(canvas, lung), lung, hu, edge_mm)
+
+
+def dome(canvas: Canvas, lung: np.ndarray) -> np.ndarray:
+    """Signed distance (h, w) to a dome in the middle of a lung or at its edge."""
+    rng, depth_mm = canvas.rng, canvas.depth_mm(lung)
+    middle = random_node(canvas, depth_mm > rng.uniform(0.3, 0.9) * depth_mm.max())
+    radius_mm = log_uniform(rng, *DOME_MM) / 2
+    shape = blob(canvas, middle, (radius_mm, radius_mm * rng.uniform(*DOME_RATIO)), rng.uniform(*DOME_ROUGHNESS))
+    return np.maximum(shape, rng.uniform(*RIM_MM) - depth_mm)
+
+
+def belly(canvas: Canvas) -> np.ndarray:
+    """Signed distance (h, w) to an oval that leaves lung in front of it, behind it or at its sides."""
+    rng, spans = canvas.rng, [np.nonzero(canvas.coarse_lung.any(1 - axis))[0][[0, -1]] for axis in (0, 1)]
+    middle = [rng.normal(np.mean(span), BELLY_SHIFT * np.ptp(span)) for span in spans]
+    radii_mm = [rng.uniform(*BELLY_SIZE) * (np.ptp(span) + 1) / 2 * canvas.node_mm for span in spans]
+    return blob(canvas, middle, radii_mm[::-1], rng.uniform(*DOME_ROUGHNESS), angle=rng.normal(0, BELLY_TURN))
+
+
+def paint_organs(canvas: Canvas, shape: np.ndarray, lung: np.ndarray, hu: float, edge_mm: float) -> None:
+    """Fill a shape as far as it lies in some lung, (h, w) bool, and take it out of the target."""
+    near = ndimage.binary_dilation(lung, iterations=2)
+    if painted := canvas.paint(np.where(near, shape, NOWHERE_MM).astype(np.float32), hu, in_lung=True, edge_mm=edge_mm):
+        box, share = painted
+        canvas.lung[box] &= share < 0.5

@@ -211,9 +211,18 @@ def widen(mask: np.ndarray, pixels: int) -> np.ndarray:
     return mask
 
 
-def blob(canvas: Canvas, middle: tuple[int, int], radii_mm: tuple[float, float], roughness: float) -> np.ndarray:
-    """Signed distance (h, w) to an ellipse of random direction about a node, its edge lobed by `roughness`, 0 none."""
-    angle = canvas.rng.uniform(0, np.pi)
+def blob(
+    canvas: Canvas,
+    middle: tuple[float, float],
+    radii_mm: tuple[float, float],
+    roughness: float,
+    angle: float | None = None,
+) -> np.ndarray:
+    """Signed distance (h, w) to an ellipse about a node, its edge lobed by `roughness`, 0 none.
+
+    angle: of the first radius to the rows, random where it is not given
+    """
+    angle = canvas.rng.uniform(0, np.pi) if angle is None else angle
     y, x = canvas.y_mm - middle[0] * canvas.node_mm, canvas.x_mm - middle[1] * canvas.node_mm
     u = (x * np.cos(angle) + y * np.sin(angle)) / radii_mm[0]
     v = (y * np.cos(angle) - x * np.sin(angle)) / radii_mm[1]

@@ -7,14 +7,15 @@ trachea and main bronchi. Ground glass is painted by `augment`.
 
 import numpy as np
 
-from lungct.training.bowel_gas import add_gas, fill_lungs
+from lungct.training.bowel_gas import add_gas, fill_lungs, raise_domes
 from lungct.training.canvas import Canvas
 from lungct.training.lesions import add_bullae, add_consolidation, add_honeycombing, add_masses, add_tumour_across
 from lungct.training.pleura import add_effusion, add_pneumothorax
 
-P_FILLED = 0.12  # slices that lose their lungs to tissue: that air in a body means lung must not be learned
 P_GAS = 0.4  # gas in soft tissue; less leaves the gas of a full stomach in the mask
-CHANCES = (  # of one disease of the chest in a slice with lung; 0.62 have none
+CHANCES = (  # of one change to a slice with lung; 0.4 have none
+    (0.14, raise_domes),  # the middle slices of a scan, which most trainings take, show no base of a lung
+    (0.08, fill_lungs),  # that air in a body means lung must not be learned
     (0.14, add_masses),  # what lung masks cut off most often, and what readers look for
     (0.08, add_consolidation),  # common, and left out by every threshold
     (0.04, add_tumour_across),  # rare, and the piece beyond it is easily lost
@@ -28,10 +29,10 @@ CHANCES = (  # of one disease of the chest in a slice with lung; 0.62 have none
 def add_disease(ct_hu: np.ndarray, lung: np.ndarray, pixel_mm: np.ndarray, rng: np.random.Generator) -> None:
     """Paint disease and gas on slices, in place: ct_hu (B, H, W) int16, lung (B, H, W) bool, pixel_mm (B,).
 
-    At most one disease in a slice. The same state of `rng` gives the same slices.
+    At most one of CHANCES in a slice. The same state of `rng` gives the same slices.
     """
     for image, mask, mm in zip(ct_hu, lung, pixel_mm, strict=True):
-        change = fill_lungs if rng.random() < P_FILLED else pick(rng.random())
+        change = pick(rng.random())
         has_gas = change is fill_lungs or rng.random() < P_GAS
         if change is None and not has_gas:
             continue
@@ -44,7 +45,7 @@ def add_disease(ct_hu: np.ndarray, lung: np.ndarray, pixel_mm: np.ndarray, rng: 
 
 
 def pick(number: float):
-    """The disease that a number from 0 to 1 stands for; None for most."""
+    """The change that a number from 0 to 1 stands for; None for most."""
     for chance, change in CHANCES:
         if number < chance:
             return change

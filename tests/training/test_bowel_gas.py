@@ -5,7 +5,7 @@ import pytest
 from chest import MM, canvas
 
 from lungct.training import bowel_gas
-from lungct.training.bowel_gas import add_gas, fill_lungs, paint_bowel, rough_depth_mm
+from lungct.training.bowel_gas import add_gas, fill_lungs, paint_bowel, raise_domes, rough_depth_mm
 
 
 def painted(seed: int, lungs: bool = True):
@@ -85,6 +85,28 @@ def test_a_slice_without_lung_is_not_filled():
     board = canvas(lungs=False)
     before = board.ct_hu.copy()
     fill_lungs(board)
+    assert np.array_equal(board.ct_hu, before)
+
+
+def test_a_dome_is_tissue_and_out_of_the_target():
+    shares = []
+    for seed in range(25):
+        board = canvas(seed)
+        before, lung = board.ct_hu.copy(), board.lung.copy()
+        raise_domes(board)
+        lost = lung & ~board.lung
+        assert not (board.lung & ~lung).any()
+        assert np.array_equal(board.ct_hu[before < -930], before[before < -930])  # the room is as it was
+        assert -100 < np.median(board.ct_hu[lost]) < 180
+        assert np.median(board.ct_hu[board.lung]) < -800
+        shares.append(lost.sum() / lung.sum())
+    assert min(shares) < 0.15 < 0.5 < max(shares)  # from the top of a dome to a base of which a rim is left
+
+
+def test_no_lung_no_dome():
+    board = canvas(lungs=False)
+    before = board.ct_hu.copy()
+    raise_domes(board)
     assert np.array_equal(board.ct_hu, before)
 
 
