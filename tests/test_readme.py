@@ -8,6 +8,8 @@ from functools import cache
 import pytest
 from conftest import ROOT, run
 
+import lungct
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 PAGES = [
@@ -98,6 +100,11 @@ def test_first_commands_come_early_and_take_a_ct_to_a_mask():
     first, second = commands(README)[:2]
     assert first.startswith("prepare_lung_image.py --test --dicom ")
     assert second == "model_test.py --save nifti"
+
+
+def test_citation_and_changelog_name_this_version():
+    assert f"\nversion: {lungct.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\n## {lungct.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_importing_a_script_does_nothing():
