@@ -77,7 +77,7 @@ def save_weights(run: Path, trainer: Trainer, split: dict) -> None:
 def save_prediction(run: Path, trainer: Trainer) -> None:
     """CT, reference, prediction and where they differ, for a few validation slices."""
     numbers = np.linspace(0, len(trainer.val_set) - 1, PICTURE_SLICES).astype(int)
-    ct, lung = trainer.val_set.ct[numbers], trainer.val_set.lung[numbers]
+    ct, lung = trainer.val_set.read(numbers)
     predicted = predict_slices(trainer.ema, ct, trainer.model.window_hu)
     tiles, labels = [], []
     for image, truth, guess in zip(ct, lung, predicted, strict=True):

@@ -25,7 +25,7 @@ USUAL_SHAPE = (512, 512)  # where no scan can be opened
 NPY_HEADER_BYTES = 128
 PICTURE_BYTES = 200_000  # an overlay of 512 x 512 and what the report shows of it, more than usual
 RUN_BYTES = 300_000_000  # weights, checkpoint, and a picture for each epoch
-TRAINING_BYTES = 1.5e9  # Python, torch and the network's layers, beside the slices
+TRAINING_BYTES = 1.5e9  # Python, torch and the network's layers for a batch
 GIB = 2**30
 
 
@@ -165,12 +165,13 @@ def check_disk(values: dict, needed: dict[str, int]) -> Iterator[CheckResult]:
         yield CheckResult(f"disk of {there}", found, remedy, full)
 
 
-def check_memory(slices: int, shape: tuple[int, int]) -> CheckResult:
-    """Memory that is free against the training's, whose slices lie there as int16 HU and bool lung."""
-    needed = TRAINING_BYTES + 3 * slices * shape[0] * shape[1]
+def check_memory() -> CheckResult:
+    """Memory that is free against the training's, whose slices stay on disk."""
     free = psutil.virtual_memory().available
-    remedy = "close other programs, or fewer --slices-per-patient" if free < needed else ""
-    return CheckResult("memory", f"{free / GIB:.1f} GiB free, step 3 needs about {needed / GIB:.1f} GiB", remedy)
+    remedy = "close other programs, or take a smaller --batch-size" if free < TRAINING_BYTES else ""
+    return CheckResult(
+        "memory", f"{free / GIB:.1f} GiB free, step 3 needs about {TRAINING_BYTES / GIB:.1f} GiB", remedy
+    )
 
 
 def check_device(choice: str) -> CheckResult:
@@ -244,5 +245,4 @@ def check_all(conf: Path, place: tuple[str, Path] | None = None) -> list[CheckRe
         results.append(sample)
     train, test = count_slices(train_jobs), count_slices(test_jobs)
     results += check_disk(values, bytes_to_write(values, train, test, shape))
-    slices = sum(min(values["slices_per_patient"], total) for total in train)
-    return [*results, check_memory(slices, shape), check_device(values["device"])]
+    return [*results, check_memory(), check_device(values["device"])]

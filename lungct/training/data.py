@@ -3,6 +3,7 @@
 B batch, H rows, W columns. Everything works on the device where the batch lies.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from tqdm import tqdm
 from lungct import LungError
 from lungct.files import read_npy
 from lungct.parallel import some_of
-from lungct.slices import SliceRow, by_scan, is_lung, pixel_mm, read_stack, slice_path
+from lungct.slices import SliceRow, is_lung, pixel_mm, slice_path
 from lungct.training.augment import PADDING_HU
 from lungct.training.disease import add_disease
 
@@ -21,41 +22,47 @@ P_THICK_SLICE, THICK_MM = 0.2, 8.0  # chance that three slices are averaged to o
 
 
 class SliceSet:
-    """Slices in memory: ct int16 HU and lung bool, each (N, H, W), smaller ones filled up with air."""
+    """Slices on disk, read when a batch needs them, so that a training may be larger than the memory.
+
+    The system keeps in memory what was read last, as far as there is room. Slices that are smaller than others are
+    filled up with air. Raises LungError where CT and labels do not go together.
+    """
 
     def __init__(self, rows: list[SliceRow], ct_root: Path, lung_root: Path, show_progress: bool = True):
-        scans = by_scan(rows).values()
-        shapes = [read_npy(slice_path(ct_root, scan[0]), on_disk=True).shape for scan in scans]
-        shape = tuple(max(sides) for sides in zip(*shapes, strict=True))
-        self.ct = np.full((len(rows), *shape), PADDING_HU, np.int16)
-        self.lung = np.zeros((len(rows), *shape), bool)
-        self.has_thin_neighbours = np.zeros(len(rows), bool)
-        self.pixel_mm = np.empty(len(rows))
-        start = 0
-        for scan in tqdm(scans, desc="reading", unit="scan", leave=False, disable=not show_progress):
-            ct, lung_images = read_stack(ct_root, scan), read_stack(lung_root, scan)
-            lung = is_lung(lung_images)
-            for images, root in ((ct, ct_root), (lung_images, lung_root)):
-                if images.dtype != np.int16:
-                    where = slice_path(root, scan[0]).parent
-                    raise LungError(f"{where}: {images.dtype}, slices are int16 HU; run: python prepare_lung_image.py")
-            if ct.shape != lung.shape:
-                where = slice_path(lung_root, scan[0]).parent
-                raise LungError(
-                    f"{where}: shape {lung.shape}, but its CT has {ct.shape}; run: python prepare_lung_image.py"
-                )
-            place = slice(start, start + len(ct)), slice(ct.shape[1]), slice(ct.shape[2])
-            self.ct[place], self.lung[place] = ct, lung
-            self.pixel_mm[place[0]] = [pixel_mm(row.spacing_mm) for row in scan]
-            z_mm = np.array([row.z_mm for row in scan])
-            self.has_thin_neighbours[start + 1 : start + len(ct) - 1] = 1.5 * (z_mm[2:] - z_mm[:-2]) <= THICK_MM
-            start += len(ct)
-        if not self.lung.any():
+        if not any(row.lung_px > 0 for row in rows):
             patients = some_of(sorted({row.patient_id for row in rows}))
             raise LungError(f"{lung_root}: no lung in any slice of {patients}; look at the labels in overview.png")
+        self.rows, self.ct_root, self.lung_root = rows, ct_root, lung_root
+        bar = tqdm(rows, desc="checking", unit=" slice", leave=False, disable=not show_progress)
+        shapes = [check_pair(slice_path(ct_root, row), slice_path(lung_root, row)) for row in bar]
+        self.shape = tuple(max(sides) for sides in zip(*shapes, strict=True))
+        self.pixel_mm = np.array([pixel_mm(row.spacing_mm) for row in rows])
+        z_mm = np.array([row.z_mm for row in rows])
+        scans = np.array([row.scan for row in rows])
+        self.has_thin_neighbours = np.zeros(len(rows), bool)
+        self.has_thin_neighbours[1:-1] = (scans[2:] == scans[:-2]) & (1.5 * (z_mm[2:] - z_mm[:-2]) <= THICK_MM)
 
     def __len__(self) -> int:
-        return len(self.ct)
+        return len(self.rows)
+
+    def read(self, numbers: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
+        """CT int16 HU and lung bool of some slices, each (B, H, W)."""
+        pairs = [(self.read_ct(number), self.read_lung(number)) for number in numbers]
+        return tuple(np.stack(part) for part in zip(*pairs, strict=True))
+
+    def read_ct(self, number: int) -> np.ndarray:
+        """One slice, (H, W) int16 HU."""
+        image = read_npy(slice_path(self.ct_root, self.rows[number]))
+        filled = np.full(self.shape, PADDING_HU, np.int16)
+        filled[: image.shape[0], : image.shape[1]] = image
+        return filled
+
+    def read_lung(self, number: int) -> np.ndarray:
+        """Its lung, (H, W) bool."""
+        image = read_npy(slice_path(self.lung_root, self.rows[number]))
+        filled = np.zeros(self.shape, bool)
+        filled[: image.shape[0], : image.shape[1]] = is_lung(image)
+        return filled
 
     def batch(
         self,
@@ -69,16 +76,30 @@ class SliceSet:
         thick_slice: (B,) bool, CT averaged with its neighbours'
         disease:     paint disease and gas, as this generator decides
         """
-        ct, lung = self.ct[numbers], self.lung[numbers]  # copies
+        ct, lung = self.read(numbers)
         if thick_slice is not None:
             for place in np.flatnonzero(thick_slice & self.has_thin_neighbours[numbers]):
-                ct[place] = self.ct[numbers[place] - 1 : numbers[place] + 2].mean(0)
+                ct[place] = np.mean([self.read_ct(numbers[place] + step) for step in (-1, 0, 1)], 0)
         if disease is not None:
             add_disease(ct, lung, self.pixel_mm[numbers], disease)
         pair = [torch.from_numpy(part)[:, None] for part in (ct, lung)]
         if device.type == "cuda":  # from pinned memory the copy does not hold up the next step
             pair = [part.pin_memory() for part in pair]
         return tuple(part.to(device, non_blocking=True).float() for part in pair)
+
+
+def check_pair(ct: Path, lung: Path) -> tuple[int, int]:
+    """Rows and columns of a slice, whose CT and label are looked at without their pixels. Raises LungError."""
+    images = [read_npy(path, on_disk=True) for path in (ct, lung)]
+    for image, path in zip(images, (ct, lung), strict=True):
+        if image.dtype != np.int16 or image.ndim != 2:
+            found = f"{image.dtype} {image.shape}"
+            raise LungError(f"{path}: {found}, slices are int16 HU (H, W); run: python prepare_lung_image.py")
+    if images[0].shape != images[1].shape:
+        raise LungError(
+            f"{lung}: shape {images[1].shape}, but its CT has {images[0].shape}; run: python prepare_lung_image.py"
+        )
+    return images[0].shape
 
 
 def split_patients(
