@@ -38,12 +38,15 @@ from lungct.files import (
     replace_folder,
     table_bytes,
 )
+from lungct.masks.segments import SIDES, WHOLE
+from lungct.masks.source import find_scan
+from lungct.masks.volume import write_or_flag
+from lungct.masks.write_nifti import nifti_bytes
 from lungct.parallel import add_scheduler_flag, count, run_parallel, some_of
 from lungct.predict import Predictor, cached_predictor, segment
 from lungct.scans import lidc
 from lungct.scans.find import choose_names
 from lungct.scans.geometry import frame_of
-from lungct.scans.nifti import nifti_or_flag
 from lungct.segmentation.left_right import split_left_right
 from lungct.settings import BY_ATTRIBUTE, make_absolute, parse_step, resolve_path, run_step
 from lungct.slices import (
@@ -177,12 +180,13 @@ def whole_file(rows: list[SliceRow], lung: np.ndarray, predictor: Predictor, tas
     name, kind = safe_name(rows[0].scan), task.settings.save
     sides = lung if kind == "nifti" else split_left_right(lung, rows[0].spacing_mm)
     if kind != "dicom-seg":
-        content, flags = nifti_or_flag(sides, frame_of(rows))
+        segments = WHOLE if kind == "nifti" else SIDES
+        content, flags = write_or_flag(nifti_bytes, ".nii.gz", sides, frame_of(rows), segments)
         return {f"{name}.nii.gz": content} if content else {}, flags
-    from lungct.masks import write_dicom  # two seconds to import; few ask for it
+    from lungct.masks.write_dicom import seg_bytes  # two seconds to import; few ask for it
 
-    scan = write_dicom.find_scan(task.dicom_root, rows[0].series_uid, frame_of(rows))
-    return {f"{name}.seg.dcm": write_dicom.encode(sides, scan, predictor.card["sha256"][:12])}, []
+    scan = find_scan(task.dicom_root, rows[0].series_uid, frame_of(rows))
+    return {f"{name}.seg.dcm": seg_bytes(sides, scan, predictor.card["sha256"], SIDES)}, []
 
 
 def folder_of(out: Path, scan: str) -> Path:

@@ -7,10 +7,11 @@ import re
 import numpy as np
 from conftest import ROOT, run, small_patient
 
+from lungct.masks.write_nifti import nifti_bytes
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.dicom import find_series, open_series
 from lungct.scans.lidc import LidcScan
-from lungct.scans.nifti import nifti_bytes, open_nifti
+from lungct.scans.nifti import open_nifti
 from lungct.slices import safe_name
 
 PAGE = (ROOT / "docs" / "own_data.md").read_text(encoding="utf-8")

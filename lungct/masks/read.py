@@ -21,7 +21,7 @@ from lungct.scans.layouts import CT_NAMES
 from lungct.scans.nifti import VOLUME_ENDINGS, read_volume, volume_files
 
 ARRAY_ENDINGS = (".npz", ".npy")  # which do not say where they lie
-ENDINGS = (*VOLUME_ENDINGS, *ARRAY_ENDINGS)
+ENDINGS = (".seg.nrrd", *VOLUME_ENDINGS, *ARRAY_ENDINGS)  # 3D Slicer's first: it ends in another
 MAX_BYTES = MAX_VOXELS  # unpacked
 DICOM_UID = re.compile(r"\d+(\.\d+)+")
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")  # in a file name

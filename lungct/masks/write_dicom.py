@@ -4,13 +4,10 @@ Z slices, H rows, W columns.
 """
 
 import io
-from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
 
 import numpy as np
-import pydicom
 from highdicom import AlgorithmIdentificationSequence
+from highdicom.color import CIELabColor
 from highdicom.seg import (
     SegmentAlgorithmTypeValues,
     Segmentation,
@@ -19,114 +16,85 @@ from highdicom.seg import (
 )
 from highdicom.sr import CodedConcept
 from pydicom.sr.codedict import codes
-from pydicom.uid import generate_uid
 
-from lungct import LungError
-from lungct.masks.check import lies_on
-from lungct.scans.dicom import DicomScan, find_parts, find_series, open_part
-from lungct.scans.geometry import Frame, from_lps
+from lungct import LungError, __version__
+from lungct.masks.segments import CATEGORY, LUNG, WHOLE, Segment, check_values
+from lungct.masks.source import ALGORITHM, MAKER, check_slices, derive_uid, read_sources
+from lungct.scans.dicom import DicomScan
+from lungct.scans.geometry import from_lps
 from lungct.scans.headers import DECODE_ERRORS, first_line
-from lungct.scans.series import Slices
-from lungct.segmentation.left_right import LEFT, RIGHT
 
-LUNGS = (  # label, segment, SNOMED CT
-    (RIGHT, "Right lung", CodedConcept("3341006", "SCT", "Right lung")),
-    (LEFT, "Left lung", CodedConcept("44029006", "SCT", "Left lung")),
-)
-EMPTY = ("PatientName", "PatientBirthDate", "PatientSex", "ReferringPhysicianName", "AccessionNumber", "StudyID")
-OPTIONAL = ("StudyDate", "StudyTime")
-MAKER = "lung segmentation scripts"
 SERIES_NUMBER = 900
 
 
-@cache
-def series_below(folder: Path) -> dict:
-    """The CT series below a folder, looked at once; what cannot be read is no series."""
-    return find_series(folder, unreadable=[])
+def seg_bytes(
+    labels: np.ndarray,
+    scan: DicomScan,
+    weights: str,
+    segments: tuple[Segment, ...] = WHOLE,
+    anonymous: bool = False,
+) -> bytes:
+    """A mask (Z, H, W), bool or uint8, on the slices of its scan, as the bytes of a DICOM SEG file.
 
+    weights:   their checksum, SHA-256
+    segments:  what the values of the mask are; SIDES for those of `split_left_right`
+    anonymous: leave out who the patient is but for the ID, and the date and accession number of the study; otherwise
+               they are taken over, so that an archive files it with the scan
 
-def open_parts(files: Slices) -> Iterator[DicomScan]:
-    """The scans of a series: its grids, phases and acquisitions, of which one was predicted."""
-    for part in find_parts(files):
-        try:
-            yield open_part(part)
-        except LungError:  # a scout or reformat beside them
-            continue
-
-
-def find_scan(folder: Path, series_uid: str, frame: Frame) -> DicomScan:
-    """The files of a predicted scan, whose slices lie in `frame`. Raises LungError where they are not below."""
-    found = [files for key, files in series_below(folder).items() if key.series_uid == series_uid]
-    if not found:
-        raise LungError(f"{folder} holds no series {series_uid}; say with --dicom where the scans lie")
-    if len(found) > 1:
-        raise LungError(f"{folder}: series {series_uid} is of {len(found)} patients or studies; give one with --dicom")
-    scans = [scan for scan in open_parts(found[0]) if lies_on(frame, scan.frame)]
-    if len(scans) != 1:
-        raise LungError(
-            f"{folder}: {len(scans)} scans of series {series_uid} have the slices of this prediction; a segmentation "
-            "can only refer to the slices of one"
-        )
-    return scans[0]
-
-
-def encode(sides: np.ndarray, scan: DicomScan, weights: str) -> bytes:
-    """Labels (Z, H, W) of `split_sides`, on the slices of their scan, as the bytes of a DICOM file.
-
-    No name or birth date is taken over. Raises LungError where the slices are not those of the scan or lack what a
-    segmentation must name.
+    Raises LungError where the slices are not those of the scan or lack what a segmentation must name.
     """
-    if sides.shape != (len(scan), *scan.frame.shape):
-        raise LungError(
-            f"{scan.files[0].parent}: {len(scan)} slices of {scan.frame.shape}, but the masks are {sides.shape}"
-        )
+    check_slices(labels, scan)
+    check_values(labels, segments)
     try:
-        sources = [read_source(path) for path in scan.files]
+        sources = read_sources(scan, anonymous)
         pixels = np.stack(
-            [from_lps(image, source.ImageOrientationPatient) for image, source in zip(sides, sources, strict=True)]
+            [
+                from_lps(image, source.ImageOrientationPatient)
+                for image, source in zip(labels.astype(np.uint8), sources, strict=True)
+            ]
         )
         seg = Segmentation(
             source_images=sources,
             pixel_array=pixels,
             segmentation_type=SegmentationTypeValues.BINARY,
-            segment_descriptions=[describe(number, name, code, weights) for number, name, code in LUNGS],
-            series_instance_uid=generate_uid(entropy_srcs=[scan.series_uid, weights]),
+            segment_descriptions=[describe(segment, weights) for segment in segments],
+            series_instance_uid=derive_uid(scan, labels, weights, "SEG series"),
             series_number=SERIES_NUMBER,
-            sop_instance_uid=generate_uid(entropy_srcs=[scan.series_uid, weights, "1"]),
+            sop_instance_uid=derive_uid(scan, labels, weights, "SEG"),
             instance_number=1,
             manufacturer=MAKER,
-            manufacturer_model_name="U-Net",
-            software_versions=weights,
-            device_serial_number="1",
+            manufacturer_model_name=ALGORITHM,
+            software_versions=__version__,
+            device_serial_number=weights[:12],
             series_description="Lungs",
         )
+        seg.SeriesDate, seg.SeriesTime = seg.ContentDate, seg.ContentTime
+        buffer = io.BytesIO()
+        seg.save_as(buffer)
     except DECODE_ERRORS as error:
         raise LungError(f"{scan.files[0].parent}: no segmentation can refer to it ({first_line(error)})") from error
-    buffer = io.BytesIO()
-    seg.save_as(buffer)
     return buffer.getvalue()
 
 
-def read_source(path: Path) -> pydicom.Dataset:
-    """The header of a slice, without what says who the patient is beyond the ID."""
-    source = pydicom.dcmread(path, stop_before_pixels=True)
-    for name in EMPTY:
-        setattr(source, name, "")
-    for name in OPTIONAL:
-        source.setdefault(name, "")
-    if "FrameOfReferenceUID" not in source:
-        source.FrameOfReferenceUID = generate_uid(entropy_srcs=[str(source.SeriesInstanceUID), "frame"])
-    return source
-
-
-def describe(number: int, name: str, code: CodedConcept, weights: str) -> SegmentDescription:
-    """What one lung is, and what found it."""
-    algorithm = AlgorithmIdentificationSequence(MAKER, codes.DCM.ArtificialIntelligence, weights)
-    return SegmentDescription(
-        segment_number=number,
-        segment_label=name,
-        segmented_property_category=codes.SCT.Organ,
-        segmented_property_type=code,
+def describe(segment: Segment, weights: str) -> SegmentDescription:
+    """What a segment is, how it is drawn, and what found it."""
+    algorithm = AlgorithmIdentificationSequence(
+        ALGORITHM,
+        codes.DCM.ArtificialIntelligence,
+        __version__,
+        source=MAKER,
+        parameters={"weights_sha256": weights},
+    )
+    kind = CodedConcept.from_code(LUNG)
+    if segment.side is not None:
+        kind.SegmentedPropertyTypeModifierCodeSequence = [CodedConcept.from_code(segment.side)]
+    described = SegmentDescription(
+        segment_number=segment.value,
+        segment_label=segment.name,
+        segmented_property_category=CATEGORY,
+        segmented_property_type=kind,
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm,
     )
+    described.RecommendedDisplayCIELabValue = list(CIELabColor.from_rgb(*segment.rgb).value)
+    return described

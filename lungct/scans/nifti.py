@@ -3,7 +3,6 @@
 Z slices, H rows, W columns; I, J, K the axes of the file's own array.
 """
 
-import gzip
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,66 +154,3 @@ def volume_files(path: Path) -> tuple[Path, ...]:
         found = DATA_FILE.search(file.read(65536))
     data = path.parent / found[1].decode(errors="replace") if found else path
     return (path, data) if data != path and data.is_file() else (path,)
-
-
-MAX_OFF = 0.25  # of a step, between a slice's place and the one that NIfTI gives it
-MAX_SHIFT = 0.5  # of a pixel, sideways
-MAX_MISSING = 0.1  # of the slices; more are not slices that got lost
-
-
-def nifti_bytes(mask: np.ndarray, frame: Frame) -> bytes:
-    """A mask or labels (Z, H, W) as the bytes of a .nii.gz (uint8) on the grid and in the axis order of its scan.
-
-    A missing slice becomes an empty one. A tilted gantry makes a sheared affine, which NIfTI can say (sform). Raises
-    LungError where the slices do not lie on one regular grid: it cannot say that.
-    """
-    import nibabel
-    from nibabel import orientations
-
-    places, step_mm = regular_places(frame)
-    volume = np.zeros((places[-1] + 1, *mask.shape[1:]), np.uint8)
-    volume[places] = mask
-    affine = np.eye(4)
-    sides = frame.axes[0] * frame.spacing_mm[2], frame.axes[1] * frame.spacing_mm[1]
-    affine[:3] = np.column_stack([*sides, step_mm, frame.corners_mm[0]])
-    turn = [orientations.axcodes2ornt(codes) for codes in ("LPS", frame.source_axes)]
-    image = nibabel.Nifti1Image(volume.transpose(2, 1, 0), RAS_TO_LPS @ affine)
-    image = image.as_reoriented(orientations.ornt_transform(*turn))
-    unit = image.affine[:3, :3] / np.linalg.norm(image.affine[:3, :3], axis=0)
-    image.set_sform(image.affine, code="scanner")
-    image.set_qform(image.affine, code="scanner" if np.allclose(unit.T @ unit, np.eye(3), atol=1e-3) else "unknown")
-    image.header.set_xyzt_units("mm")
-    return gzip.compress(image.to_bytes(), compresslevel=3, mtime=0)
-
-
-def regular_places(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
-    """Where the slices lie on a regular grid: (places (Z,) int, step (3,) in mm from place to place).
-
-    A few missing slices leave places out, each hole by itself. Raises LungError where the steps are of two sizes or
-    more, or the slices are shifted sideways.
-    """
-    if len(frame) < 2:
-        return np.zeros(len(frame), int), np.cross(*frame.axes) * frame.spacing_mm[0]
-    steps = np.diff(frame.z_mm)
-    usual_mm = np.percentile(steps, 50, method="lower")  # of two, the one without a hole
-    holes = np.rint(steps / usual_mm).astype(int) - 1
-    places = np.append(0, np.cumsum(holes + 1))
-    step_mm = (frame.corners_mm[-1] - frame.corners_mm[0]) / places[-1]
-    off_mm = np.abs(frame.corners_mm - frame.corners_mm[0] - places[:, None] * step_mm).max(0)
-    uneven = max(off_mm[2], np.abs(steps - (holes + 1) * usual_mm).max()) > MAX_OFF * usual_mm
-    side_by_side = np.any((holes[1:] > 0) & (holes[:-1] > 0))
-    if uneven or side_by_side or holes.min() < 0 or holes.sum() > max(1, MAX_MISSING * len(frame)):
-        raise LungError("NIfTI cannot hold slices at unequal distances, take the .npy masks")
-    if max(off_mm[:2]) > MAX_SHIFT * min(frame.spacing_mm[1:]):
-        raise LungError("NIfTI cannot hold slices that are shifted sideways, take the .npy masks")
-    return places, step_mm
-
-
-def nifti_or_flag(mask: np.ndarray, frame: Frame) -> tuple[bytes | None, list[str]]:
-    """`nifti_bytes`, None where NIfTI cannot hold it; and what is to be said of it, a phrase each."""
-    try:
-        content, (places, _) = nifti_bytes(mask, frame), regular_places(frame)
-    except LungError as error:
-        return None, [f"no .nii.gz: {error}"]
-    missing = int(places[-1]) + 1 - len(places)
-    return content, [f"{missing} missing slice{'s' * (missing > 1)} empty in the .nii.gz"] if missing else []

@@ -1,44 +1,54 @@
 """Predicted lungs as DICOM SEG: what highdicom reads back is what was predicted, slice by slice."""
 
-from dataclasses import replace
+import io
 
 import highdicom
 import numpy as np
 import pydicom
 import pytest
 from conftest import run, small_patient
+from placed import FRAMES, SPACING_MM, WHO
 
-from lungct import LungError
-from lungct.masks import write_dicom
+from lungct import LungError, __version__
 from lungct.masks.read_dicom import index_folder, read_dicom_label
+from lungct.masks.segments import SIDES, WHOLE
+from lungct.masks.write_dicom import seg_bytes
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.dicom import find_series, open_series
 from lungct.scans.geometry import from_lps, to_lps
-from lungct.scans.lidc import LidcScan
 
-WHO = LidcScan("P1", "1.2.3", "1.2.3.4")
-SPACING_MM = (2.5, 0.7, 0.9)
 SHAPE = (5, 24, 32)
-FRAMES = [[1, 0, 0, 0, 1, 0], [-1, 0, 0, 0, -1, 0], [-1, 0, 0, 0, 1, 0], [0, 1, 0, -1, 0, 0]]
+WEIGHTS = "0123456789abcdef" * 4
 
 
-@pytest.mark.parametrize("frame", FRAMES)
+def open_scan(folder, **tags):
+    """A scan of five slices on disk, its headers with `tags`."""
+    write_series(folder, WHO, np.zeros(SHAPE, np.int16), SPACING_MM, **tags)
+    return open_series(*find_series(folder).values())
+
+
+def random_sides(scan, seed: int = 3) -> np.ndarray:
+    """Right, left and nothing, scattered, so that no symmetry hides a mistake."""
+    return np.random.default_rng(seed).integers(0, 3, (len(scan), *scan.frame.shape)).astype(np.uint8)
+
+
+def read_back(content: bytes) -> pydicom.Dataset:
+    return pydicom.dcmread(io.BytesIO(content))
+
+
+@pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
 def test_turning_back_undoes_the_turning(frame):
     image = np.arange(24 * 32).reshape(24, 32)
     np.testing.assert_array_equal(from_lps(to_lps(image, frame), frame), image)
 
 
-@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
 def test_highdicom_reads_both_lungs_back_on_the_slices_of_the_source(tmp_path, frame):
-    write_series(
-        tmp_path / "ct", WHO, np.zeros(SHAPE, np.int16), SPACING_MM, ImageOrientationPatient=frame, PatientName="Doe^J"
-    )
-    (files,) = find_series(tmp_path / "ct").values()
-    scan = write_dicom.find_scan(tmp_path / "ct", WHO.series_uid, open_series(files).frame)
-    sides = np.random.default_rng(3).integers(0, 3, (len(scan), *scan.frame.shape)).astype(np.uint8)
+    scan = open_scan(tmp_path / "ct", ImageOrientationPatient=frame)
+    sides = random_sides(scan)
     path = tmp_path / "seg" / "a.dcm"
     path.parent.mkdir()
-    path.write_bytes(write_dicom.encode(sides, scan, "0123456789ab"))
+    path.write_bytes(seg_bytes(sides, scan, WEIGHTS, SIDES))
     seg = highdicom.seg.segread(path)
     assert [seg.get_segment_description(n).segment_label for n in (1, 2)] == ["Right lung", "Left lung"]
     uids = [pydicom.dcmread(file).SOPInstanceUID for file in scan.files]
@@ -46,54 +56,111 @@ def test_highdicom_reads_both_lungs_back_on_the_slices_of_the_source(tmp_path, f
     for number in (1, 2):
         turned = np.stack([to_lps(image, frame) for image in pixels[..., number - 1]])
         np.testing.assert_array_equal(turned > 0, sides == number)
-    assert b"Doe" not in path.read_bytes()
     assert index_folder(path.parent) == {WHO.series_uid: (path,)}
     np.testing.assert_array_equal(read_dicom_label(path, scan)[0], sides > 0)
 
 
+@pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
+def test_each_frame_lies_where_its_slice_does(tmp_path, frame):
+    scan = open_scan(tmp_path, ImageOrientationPatient=frame)
+    seg = read_back(seg_bytes(np.ones((len(scan), *scan.frame.shape), bool), scan, WEIGHTS))
+    shared = seg.SharedFunctionalGroupsSequence[0]
+    np.testing.assert_allclose(shared.PlaneOrientationSequence[0].ImageOrientationPatient, frame, atol=1e-5)
+    np.testing.assert_allclose(shared.PixelMeasuresSequence[0].PixelSpacing, [0.7, 0.9])
+    places = [group.PlanePositionSequence[0].ImagePositionPatient for group in seg.PerFrameFunctionalGroupsSequence]
+    found = sorted(places, key=lambda place: place[2])
+    np.testing.assert_allclose(found, [[0, 0, 2.5 * k] for k in range(len(scan))])
+
+
+def test_segments_are_coded_and_coloured_as_in_3d_slicer(tmp_path):
+    scan = open_scan(tmp_path)
+    seg = read_back(seg_bytes(random_sides(scan), scan, WEIGHTS, SIDES))
+    for item, side, segment in zip(seg.SegmentSequence, ("24028007", "7771000"), SIDES, strict=True):
+        category, kind = item.SegmentedPropertyCategoryCodeSequence[0], item.SegmentedPropertyTypeCodeSequence[0]
+        assert (category.CodeValue, category.CodingSchemeDesignator) == ("123037004", "SCT")
+        assert (kind.CodeValue, kind.CodeMeaning) == ("39607008", "Lung")
+        assert kind.SegmentedPropertyTypeModifierCodeSequence[0].CodeValue == side
+        colour = highdicom.color.CIELabColor.from_dicom_value(tuple(item.RecommendedDisplayCIELabValue)).to_rgb()
+        np.testing.assert_allclose(colour, segment.rgb, atol=1)
+        algorithm = item.SegmentationAlgorithmIdentificationSequence[0]
+        assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("Lung U-Net", __version__)
+        assert algorithm.AlgorithmParameters == f"weights_sha256={WEIGHTS}"
+    (whole,) = read_back(seg_bytes(random_sides(scan) > 0, scan, WEIGHTS)).SegmentSequence
+    assert whole.SegmentLabel == WHOLE[0].name
+    assert "SegmentedPropertyTypeModifierCodeSequence" not in whole.SegmentedPropertyTypeCodeSequence[0]
+
+
+def test_it_is_filed_under_the_patient_unless_it_shall_be_anonymous(tmp_path):
+    named = {
+        "PatientName": "Doe^Jane",
+        "PatientBirthDate": "19500131",
+        "PatientSex": "F",
+        "StudyDate": "20200229",
+        "StudyTime": "101112",
+        "AccessionNumber": "A-1234",
+        "StudyDescription": "Thorax of Jane",
+    }
+    scan = open_scan(tmp_path, **named)
+    sides = random_sides(scan)
+    seg = read_back(seg_bytes(sides, scan, WEIGHTS, SIDES))
+    for name, value in named.items():
+        assert seg[name].value == value
+    assert (seg.PatientID, seg.StudyInstanceUID) == (WHO.patient_id, WHO.study_uid)
+    assert (seg.Modality, seg.SeriesDescription, seg.SeriesNumber) == ("SEG", "Lungs", 900)
+    assert (seg.Manufacturer, seg.SoftwareVersions) == ("lung segmentation scripts", __version__)
+    assert seg.SeriesDate == seg.ContentDate
+    assert len(seg.SeriesTime) >= 6
+    content = seg_bytes(sides, scan, WEIGHTS, SIDES, anonymous=True)
+    for value in set(named.values()) - {"F"}:
+        assert value.encode() not in content
+    hidden = read_back(content)
+    assert (hidden.PatientID, hidden.StudyInstanceUID) == (WHO.patient_id, WHO.study_uid)
+    assert hidden.PatientSex == ""
+
+
+def test_a_name_that_is_not_ascii_survives(tmp_path):
+    scan = open_scan(tmp_path, SpecificCharacterSet="ISO_IR 100", PatientName="Müller^Jürgen")
+    assert str(read_back(seg_bytes(random_sides(scan), scan, WEIGHTS, SIDES)).PatientName) == "Müller^Jürgen"
+
+
+@pytest.mark.parametrize("kept", [(), (1,), (2,)])
+def test_a_lung_that_is_missing_is_an_empty_segment(tmp_path, kept):
+    scan = open_scan(tmp_path / "ct")
+    sides = random_sides(scan)
+    sides[~np.isin(sides, kept)] = 0
+    (tmp_path / "a.dcm").write_bytes(seg_bytes(sides, scan, WEIGHTS, SIDES))
+    assert len(pydicom.dcmread(tmp_path / "a.dcm").SegmentSequence) == 2
+    np.testing.assert_array_equal(read_dicom_label(tmp_path / "a.dcm", scan)[0], sides > 0)
+
+
 def test_masks_of_another_scan_are_told(tmp_path):
-    write_series(tmp_path, WHO, np.zeros(SHAPE, np.int16), SPACING_MM)
     with pytest.raises(LungError, match="5 slices"):
-        write_dicom.encode(np.zeros((4, 24, 32), np.uint8), open_series(*find_series(tmp_path).values()), "0")
+        seg_bytes(np.zeros((4, 24, 32), np.uint8), open_scan(tmp_path), WEIGHTS)
 
 
-def test_what_is_not_below_or_of_two_patients_is_told(tmp_path):
-    write_series(tmp_path / "a", WHO, np.zeros(SHAPE, np.int16), SPACING_MM)
-    frame = open_series(*find_series(tmp_path / "a").values()).frame
-    with pytest.raises(LungError, match=r"holds no series 9\.9; say with --dicom where the scans lie"):
-        write_dicom.find_scan(tmp_path / "a", "9.9", frame)
-    write_series(tmp_path / "b", replace(WHO, patient_id="P2"), np.zeros(SHAPE, np.int16), SPACING_MM)
-    with pytest.raises(LungError, match=r"series 1\.2\.3\.4 is of 2 patients or studies"):
-        write_dicom.find_scan(tmp_path, WHO.series_uid, frame)
+def test_right_and_left_are_not_written_as_one_lung(tmp_path):
+    scan = open_scan(tmp_path)
+    with pytest.raises(LungError, match="the value 2"):
+        seg_bytes(random_sides(scan), scan, WEIGHTS)
 
 
 def test_the_same_prediction_has_the_same_uids_and_another_network_others(tmp_path):
-    write_series(tmp_path, WHO, np.zeros(SHAPE, np.int16), SPACING_MM)
-    scan = open_series(*find_series(tmp_path).values())
+    scan = open_scan(tmp_path)
     sides = np.ones(SHAPE, np.uint8)
-    paths = [tmp_path / name for name in ("one.seg", "again.seg", "other.seg")]
-    for path, weights in zip(paths, ("0123", "0123", "4567"), strict=True):
-        path.write_bytes(write_dicom.encode(sides, scan, weights))
-    one, again, other = (pydicom.dcmread(path) for path in paths)
+    one, again, other = (read_back(seg_bytes(sides, scan, weights)) for weights in ("0123", "0123", "4567"))
     for uid in ("SeriesInstanceUID", "SOPInstanceUID"):
         assert one[uid].value == again[uid].value != other[uid].value
     assert (one.SeriesNumber, one.InstanceNumber, one.StudyInstanceUID) == (900, 1, WHO.study_uid)
 
 
-def test_of_two_grids_in_a_series_that_of_the_prediction_is_found(tmp_path):
-    write_series(tmp_path / "whole", WHO, np.zeros(SHAPE, np.int16), SPACING_MM)
-    whole = open_series(*find_series(tmp_path / "whole").values())
-    write_series(tmp_path / "near", WHO, np.zeros(SHAPE, np.int16), (2.5, 0.4, 0.4))
-    near = open_series(*find_series(tmp_path / "near").values())
-    for scan in (whole, near):
-        assert write_dicom.find_scan(tmp_path, WHO.series_uid, scan.frame).files == scan.files
-    write_series(tmp_path / "again", WHO, np.ones(SHAPE, np.int16), (2.5, 0.4, 0.4), AcquisitionNumber=2)
-    write_dicom.series_below.cache_clear()
-    with pytest.raises(LungError, match=r"2 scans of series .* have the slices"):
-        write_dicom.find_scan(tmp_path, WHO.series_uid, near.frame)
-    elsewhere = replace(near.frame, corners_mm=near.frame.corners_mm + 50)
-    with pytest.raises(LungError, match=r"0 scans of series .* have the slices"):
-        write_dicom.find_scan(tmp_path, WHO.series_uid, elsewhere)
+def test_slices_with_a_frame_of_reference_each_are_taken_as_in_lidc_idri(tmp_path):
+    open_scan(tmp_path)
+    for number, path in enumerate(sorted(tmp_path.glob("*.dcm"))):
+        dataset = pydicom.dcmread(path)
+        dataset.FrameOfReferenceUID = f"1.9.{number}"
+        dataset.save_as(path)
+    scan = open_series(*find_series(tmp_path).values())
+    assert read_back(seg_bytes(np.ones(SHAPE, bool), scan, WEIGHTS)).FrameOfReferenceUID == "1.9.0"
 
 
 def test_step_5_writes_it_and_says_where_it_looked_for_the_scan(tmp_path):

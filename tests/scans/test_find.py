@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lungct import LungError
+from lungct.masks.write_nifti import nifti_bytes
 from lungct.phantom.lidc_tree import write_series, write_xray
 from lungct.scans.find import (
     Job,
@@ -21,7 +22,6 @@ from lungct.scans.find import (
 )
 from lungct.scans.geometry import Frame
 from lungct.scans.lidc import LidcScan, find_scans, load_pylidc, scans_without_nodules
-from lungct.scans.nifti import nifti_bytes
 from lungct.slices import SCAN_NAME
 
 SPACING_MM = (2.5, 0.7, 0.9)

@@ -1,0 +1,46 @@
+"""What the values of a mask are: their names, colours and codes, the same in every format that masks are written to.
+
+Z slices, H rows, W columns.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom.sr.coding import Code
+
+from lungct import LungError
+from lungct.segmentation.left_right import LEFT, RIGHT
+
+CATEGORY, LUNG = Code("123037004", "SCT", "Anatomical Structure"), Code("39607008", "SCT", "Lung")  # as in 3D Slicer
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One value of a mask.
+
+    value:    in the mask; the number of a segment or structure in DICOM
+    name:     for people; `masks/read_dicom.py` knows a lung by it
+    roi_name: in radiotherapy, by AAPM TG-263
+    rgb:      recommended colour, 0 to 255
+    side:     in SNOMED CT; None for both lungs
+    """
+
+    value: int
+    name: str
+    roi_name: str
+    rgb: tuple[int, int, int]
+    side: Code | None = None
+
+
+WHOLE = (Segment(1, "Lung", "Lungs", (197, 165, 145)),)  # 3D Slicer's colour of a lung
+SIDES = (  # 3D Slicer gives both the same colour; these can be told apart, also by the colour blind
+    Segment(RIGHT, "Right lung", "Lung_R", (110, 170, 220), Code("24028007", "SCT", "Right")),
+    Segment(LEFT, "Left lung", "Lung_L", (240, 175, 105), Code("7771000", "SCT", "Left")),
+)
+
+
+def check_values(labels: np.ndarray, segments: tuple[Segment, ...]) -> None:
+    """Raises LungError where a mask (Z, H, W), bool or uint8, holds a value above those of its segments."""
+    highest, known = int(labels.max(initial=0)), [segment.value for segment in segments]
+    if highest > max(known):
+        raise LungError(f"a mask with the value {highest}, but only {known} have a name; does it tell right from left?")

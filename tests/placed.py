@@ -1,0 +1,66 @@
+"""Scans and volumes for tests of where masks lie: patients in all positions, files with their axes in any order."""
+
+import nibabel
+import numpy as np
+import pydicom
+import SimpleITK
+
+from lungct.phantom.lidc_tree import write_series
+from lungct.scans.geometry import Frame
+from lungct.scans.lidc import LidcScan
+
+WHO = LidcScan("P1", "1.2.3", "1.2.3.4")
+SPACING_MM = (2.5, 0.7, 0.9)
+FRAMES = {  # ImageOrientationPatient: as it is, prone, feet first (both mirrored), on its side, tilted gantry
+    "supine": [1, 0, 0, 0, 1, 0],
+    "prone": [-1, 0, 0, 0, -1, 0],
+    "mirrored": [-1, 0, 0, 0, 1, 0],
+    "lateral": [0, 1, 0, -1, 0, 0],
+    "tilted": [1, 0, 0, 0, 0.984808, -0.173648],
+}
+NOISE = np.random.default_rng(3).integers(-1000, 1000, (4, 6, 8)).astype(np.int16)
+
+
+def write_scan(folder, frame: str) -> np.ndarray:
+    """Five slices of noise whose origin is nowhere near zero; returns their HU as stored."""
+    ct_hu = np.random.default_rng(1).integers(-1000, 1000, (5, 24, 32)).astype(np.int16)
+    write_series(folder, WHO, ct_hu, SPACING_MM, ImageOrientationPatient=FRAMES[frame])
+    for k, path in enumerate(sorted(folder.glob("*.dcm"))):
+        dataset = pydicom.dcmread(path)
+        dataset.ImagePositionPatient = [-120.5, 33.25, -700 + SPACING_MM[0] * k]
+        dataset.save_as(path)
+    return ct_hu
+
+
+def itk_points(image: SimpleITK.Image, mask: np.ndarray) -> np.ndarray:
+    """Where the voxels of a mask (Z, H, W) lie, by ITK, sorted."""
+    points = [image.TransformIndexToPhysicalPoint([int(i) for i in place[::-1]]) for place in np.argwhere(mask)]
+    return np.array(sorted(np.round(points, 2).tolist()))
+
+
+def frame_at(z_mm, shape=(6, 8), x_mm=0.0) -> Frame:
+    """Axial slices at some heights, their first pixels at `x_mm` sideways (one value or one each)."""
+    corners = np.zeros((len(z_mm), 3))
+    corners[:, 0], corners[:, 2] = x_mm, z_mm
+    return Frame(corners, np.eye(3)[:2], SPACING_MM, shape)
+
+
+def save_nifti(path, volume, code: str = "LPS", affine=None, units: str = "mm") -> nibabel.Nifti1Image:
+    """A volume (Z, H, W) in LPS as a NIfTI file whose axes run as `code` says."""
+    slice_mm, row_mm, col_mm = SPACING_MM
+    image = nibabel.Nifti1Image(volume.T, np.diag([-col_mm, -row_mm, slice_mm, 1]) if affine is None else affine)
+    image.affine[:3, 3] = 30, 40, -500
+    axes = nibabel.orientations.io_orientation(image.affine)
+    image = image.as_reoriented(nibabel.orientations.ornt_transform(axes, nibabel.orientations.axcodes2ornt(code)))
+    image = nibabel.Nifti1Image(image.dataobj, image.affine)
+    image.header.set_xyzt_units(units)
+    nibabel.save(image, path)
+    return image
+
+
+def rotation(degrees: float, axis: int) -> np.ndarray:
+    """(3, 3), about one of the axes."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turn = np.eye(3)
+    turn[np.ix_(*[[n for n in range(3) if n != axis]] * 2)] = [[c, -s], [s, c]]
+    return turn
