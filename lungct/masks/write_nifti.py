@@ -12,7 +12,7 @@ from lungct.masks.volume import as_volume
 from lungct.scans.geometry import Frame
 from lungct.scans.nifti import RAS_TO_LPS
 
-CARET = 30  # the code of header extensions of this kind; TotalSegmentator writes 0 and reads any
+CARET = 30  # NIFTI_ECODE_CARET; TotalSegmentator writes the same under 0, where Connectome Workbench does not look
 UNLABELLED = '<Label Key="0" Red="0" Green="0" Blue="0" Alpha="0"><![CDATA[???]]></Label>'  # as Workbench writes it
 
 
@@ -37,7 +37,7 @@ def nifti_bytes(labels: np.ndarray, frame: Frame, segments: tuple[Segment, ...] 
 
 
 def label_table(segments: tuple[Segment, ...]) -> str:
-    """Names and colours as the XML that Connectome Workbench and TotalSegmentator keep in the header of NIfTI files."""
+    """Names and colours as the XML that Connectome Workbench and TotalSegmentator keep in a NIfTI header."""
     labels = [UNLABELLED]
     for segment in segments:
         red, green, blue = (f"{part / 255:.4f}" for part in segment.rgb)

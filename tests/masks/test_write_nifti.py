@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import struct
 from xml.etree import ElementTree
 
 import nibabel
@@ -111,10 +112,11 @@ def test_two_commands_give_lungs_as_nifti_on_the_ct(tmp_path):
 def test_the_header_names_the_values_as_workbench_and_totalsegmentator_read_them(segments, names):
     labels = np.ones((3, 6, 8), np.uint8)
     labels[1] = len(names)
-    image = nibabel.Nifti1Image.from_bytes(gzip.decompress(nifti_bytes(labels, frame_at([0, 1, 2]), segments)))
-    (extension,) = image.header.extensions
-    assert extension.get_code() == 30  # NIFTI_ECODE_CARET
-    root = ElementTree.fromstring(extension.get_content())
+    content = gzip.decompress(nifti_bytes(labels, frame_at([0, 1, 2]), segments))
+    image = nibabel.Nifti1Image.from_bytes(content)
+    size, code = struct.unpack_from("<ii", content, 352)  # of the first extension; Workbench looks into no other
+    assert (code, 352 + size) == (30, struct.unpack_from("<f", content, 108)[0])  # where the voxels begin
+    root = ElementTree.fromstring(content[360 : 352 + size].rstrip(b"\0"))
     assert root.tag == "CaretExtension"
     found = {int(label.get("Key")): label for label in root.iterfind("VolumeInformation/LabelTable/Label")}
     assert [found[key].text for key in sorted(found)] == ["???", *names]
