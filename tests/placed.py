@@ -4,6 +4,9 @@ import nibabel
 import numpy as np
 import pydicom
 import SimpleITK
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import EnhancedCTImageStorage
 
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.geometry import Frame
@@ -19,6 +22,8 @@ FRAMES = {  # ImageOrientationPatient: as it is, prone, feet first (both mirrore
     "tilted": [1, 0, 0, 0, 0.984808, -0.173648],
 }
 NOISE = np.random.default_rng(3).integers(-1000, 1000, (4, 6, 8)).astype(np.int16)
+CT_HU = np.random.default_rng(1).integers(-1024, 1000, (6, 8, 10)).astype(np.int16)
+PLAIN_TAGS = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope")
 
 
 def write_scan(folder, frame: str) -> np.ndarray:
@@ -64,3 +69,38 @@ def rotation(degrees: float, axis: int) -> np.ndarray:
     turn = np.eye(3)
     turn[np.ix_(*[[n for n in range(3) if n != axis]] * 2)] = [[c, -s], [s, c]]
     return turn
+
+
+def item(**tags) -> Sequence:
+    """A sequence of one dataset with these tags."""
+    dataset = Dataset()
+    for tag, value in tags.items():
+        setattr(dataset, tag, value)
+    return Sequence([dataset])
+
+
+def write_enhanced(path, ct_hu=CT_HU, order=None, orientation=(1, 0, 0, 0, 1, 0), phases=1, slopes=(1, 1)):
+    """Enhanced CT, one file; `order` gives the slice in each frame, `slopes` those of even and odd frames."""
+    write_series(path.parent / "one", WHO, ct_hu[:1], SPACING_MM)
+    dataset = pydicom.dcmread(path.parent / "one" / "1-001.dcm")
+    (path.parent / "one" / "1-001.dcm").unlink()
+    for tag in (*PLAIN_TAGS, "RescaleIntercept"):
+        delattr(dataset, tag)
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    shared = Dataset()
+    shared.PlaneOrientationSequence = item(ImageOrientationPatient=list(orientation))
+    shared.PixelMeasuresSequence = item(PixelSpacing=list(SPACING_MM[1:]), SliceThickness=SPACING_MM[0])
+    shared.CTImageFrameTypeSequence = item(FrameType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"])
+    dataset.SharedFunctionalGroupsSequence = Sequence([shared])
+    frames, pixels = [], []
+    for number, k in enumerate(list(order or range(len(ct_hu))) * phases):
+        own, slope = Dataset(), slopes[number % 2]
+        own.PlanePositionSequence = item(ImagePositionPatient=[0, 0, SPACING_MM[0] * k])
+        own.PixelValueTransformationSequence = item(RescaleSlope=slope, RescaleIntercept=-1024)
+        own.FrameContentSequence = item(TemporalPositionIndex=1 + number // len(ct_hu))
+        frames.append(own)
+        pixels.append((ct_hu[k].astype(int) + 1024) // slope)
+    dataset.PerFrameFunctionalGroupsSequence = Sequence(frames)
+    dataset.NumberOfFrames = len(frames)
+    dataset.PixelData = np.stack(pixels).astype("<i2").tobytes()
+    dataset.save_as(path)

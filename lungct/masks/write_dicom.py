@@ -6,6 +6,7 @@ Z slices, H rows, W columns.
 import io
 
 import numpy as np
+import pydicom
 from highdicom import AlgorithmIdentificationSequence
 from highdicom.color import CIELabColor
 from highdicom.seg import (
@@ -23,6 +24,7 @@ from lungct.masks.source import ALGORITHM, MAKER, check_slices, derive_uid, read
 from lungct.scans.dicom import DicomScan
 from lungct.scans.geometry import from_lps
 from lungct.scans.headers import DECODE_ERRORS, first_line
+from lungct.scans.multiframe import frame_headers
 
 SERIES_NUMBER = 900
 
@@ -47,15 +49,9 @@ def seg_bytes(
     check_values(labels, segments)
     try:
         sources = read_sources(scan, anonymous)
-        pixels = np.stack(
-            [
-                from_lps(image, source.ImageOrientationPatient)
-                for image, source in zip(labels.astype(np.uint8), sources, strict=True)
-            ]
-        )
         seg = Segmentation(
-            source_images=sources,
-            pixel_array=pixels,
+            source_images=sources[:1] if scan.frames else sources,
+            pixel_array=as_stored(labels.astype(np.uint8), scan, sources),
             segmentation_type=SegmentationTypeValues.BINARY,
             segment_descriptions=[describe(segment, weights) for segment in segments],
             series_instance_uid=derive_uid(scan, labels, weights, "SEG series"),
@@ -74,6 +70,18 @@ def seg_bytes(
     except DECODE_ERRORS as error:
         raise LungError(f"{scan.files[0].parent}: no segmentation can refer to it ({first_line(error)})") from error
     return buffer.getvalue()
+
+
+def as_stored(labels: np.ndarray, scan: DicomScan, sources: list[pydicom.Dataset]) -> np.ndarray:
+    """A mask (Z, H, W) as the files have their slices; of a file of many all frames, those that are no slice empty."""
+    if not scan.frames:
+        turned = zip(labels, (source.ImageOrientationPatient for source in sources), strict=True)
+        return np.stack([from_lps(image, orientation) for image, orientation in turned])
+    headers = frame_headers(sources[0])
+    stored = np.zeros((len(headers), sources[0].Rows, sources[0].Columns), np.uint8)
+    for image, frame in zip(labels, scan.frames, strict=True):
+        stored[frame] = from_lps(image, headers[frame].numbers("ImageOrientationPatient"))
+    return stored
 
 
 def describe(segment: Segment, weights: str) -> SegmentDescription:

@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 from conftest import run, small_patient
-from placed import FRAMES, SPACING_MM, WHO
+from placed import FRAMES, SPACING_MM, WHO, write_enhanced
 
 from lungct import LungError, __version__
 from lungct.masks.read_dicom import index_folder, read_dicom_label
@@ -175,3 +175,12 @@ def test_step_5_writes_it_and_says_where_it_looked_for_the_scan(tmp_path):
     found, _ = read_dicom_label(tmp_path / "predictions/patient_P1/P1.seg.dcm", open_series(files))
     masks = [np.load(path) for path in sorted((tmp_path / "predictions/patient_P1").glob("*.npy"))]
     np.testing.assert_array_equal(found, np.stack(masks) > 0)
+
+
+@pytest.mark.parametrize("orientation", [(1, 0, 0, 0, 1, 0), (-1, 0, 0, 0, -1, 0), (0, 1, 0, -1, 0, 0)])
+def test_frames_of_enhanced_ct_are_referred_to_one_by_one(tmp_path, orientation):
+    write_enhanced(tmp_path / "ct.dcm", order=[3, 0, 5, 1, 4, 2], orientation=orientation)
+    scan = open_series(*find_series(tmp_path).values())
+    sides = np.random.default_rng(3).integers(0, 3, (len(scan), *scan.frame.shape)).astype(np.uint8)
+    (tmp_path / "mask").write_bytes(seg_bytes(sides, scan, WEIGHTS, SIDES))
+    np.testing.assert_array_equal(read_dicom_label(tmp_path / "mask", scan)[0], sides > 0)

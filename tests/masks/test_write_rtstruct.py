@@ -7,7 +7,7 @@ import pydicom
 import pytest
 import SimpleITK
 from conftest import small_patient
-from placed import FRAMES, SPACING_MM, WHO, write_scan
+from placed import FRAMES, SPACING_MM, WHO, write_enhanced, write_scan
 from skimage.draw import polygon2mask
 
 from lungct import LungError, __version__
@@ -78,12 +78,13 @@ def test_the_contours_lie_where_itk_puts_the_slices_of_the_dicom_files(tmp_path,
 
 def test_lungs_of_a_phantom_come_back(tmp_path):
     patient = small_patient(3)
-    write_series(tmp_path / "ct", WHO, patient.ct_hu, patient.spacing_mm)
+    write_series(tmp_path / "ct", WHO, patient.ct_hu[20:28], patient.spacing_mm)
     scan = open_scan(tmp_path / "ct")
-    sides = split_left_right(patient.lung, patient.spacing_mm)
+    lung = patient.lung[20:28]
+    sides = split_left_right(lung, patient.spacing_mm)
     (tmp_path / "a.dcm").write_bytes(rtstruct_bytes(sides, scan, WEIGHTS, SIDES))
     found, _ = read_dicom_label(tmp_path / "a.dcm", scan)
-    assert dice(found, patient.lung) > 0.9999
+    assert dice(found, lung) > 0.9999
 
 
 def test_structures_are_named_and_typed_as_planning_systems_want_them(tmp_path):
@@ -159,3 +160,15 @@ def test_masks_of_another_scan_are_told(tmp_path):
     write_scan(tmp_path, "supine")
     with pytest.raises(LungError, match="5 slices"):
         rtstruct_bytes(np.zeros((4, 24, 32), np.uint8), open_scan(tmp_path), WEIGHTS)
+
+
+@pytest.mark.parametrize("orientation", [(1, 0, 0, 0, 1, 0), (-1, 0, 0, 0, -1, 0), (0, 1, 0, -1, 0, 0)])
+def test_frames_of_enhanced_ct_are_referred_to_one_by_one(tmp_path, orientation):
+    write_enhanced(tmp_path / "ct.dcm", order=[3, 0, 5, 1, 4, 2], orientation=orientation)
+    scan = open_series(*find_series(tmp_path).values())
+    sides = np.random.default_rng(3).integers(0, 3, (len(scan), *scan.frame.shape)).astype(np.uint8)
+    (tmp_path / "mask").write_bytes(rtstruct_bytes(sides, scan, WEIGHTS, SIDES))
+    np.testing.assert_array_equal(read_dicom_label(tmp_path / "mask", scan)[0], sides > 0)
+    (structures, uid) = pydicom.dcmread(tmp_path / "mask"), pydicom.dcmread(tmp_path / "ct.dcm").SOPInstanceUID
+    lowest = structures.ROIContourSequence[0].ContourSequence[0].ContourImageSequence[0]
+    assert (lowest.ReferencedSOPInstanceUID, lowest.ReferencedFrameNumber) == (uid, 2)

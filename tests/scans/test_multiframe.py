@@ -3,55 +3,12 @@
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
-from pydicom.uid import EnhancedCTImageStorage
+from placed import CT_HU, SPACING_MM, write_enhanced
 
 from lungct import LungError
-from lungct.phantom.lidc_tree import write_series
 from lungct.scans.dicom import find_parts, find_series, open_series
 from lungct.scans.find import dicom_jobs, open_job
-from lungct.scans.lidc import LidcScan
 from lungct.scans.multiframe import FRAME, read_frame_headers
-
-WHO = LidcScan("P1", "1.2.3", "1.2.3.4")
-SPACING_MM = (2.5, 0.7, 0.9)
-CT_HU = np.random.default_rng(1).integers(-1024, 1000, (6, 8, 10)).astype(np.int16)
-PLAIN_TAGS = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope")
-
-
-def item(**tags) -> Sequence:
-    dataset = Dataset()
-    for tag, value in tags.items():
-        setattr(dataset, tag, value)
-    return Sequence([dataset])
-
-
-def write_enhanced(path, ct_hu=CT_HU, order=None, orientation=(1, 0, 0, 0, 1, 0), phases=1, slopes=(1, 1)):
-    """One file; `order` gives the slice in each frame, `slopes` those of even and odd frames."""
-    write_series(path.parent / "one", WHO, ct_hu[:1], SPACING_MM)
-    dataset = pydicom.dcmread(path.parent / "one" / "1-001.dcm")
-    (path.parent / "one" / "1-001.dcm").unlink()
-    for tag in (*PLAIN_TAGS, "RescaleIntercept"):
-        delattr(dataset, tag)
-    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
-    shared = Dataset()
-    shared.PlaneOrientationSequence = item(ImageOrientationPatient=list(orientation))
-    shared.PixelMeasuresSequence = item(PixelSpacing=list(SPACING_MM[1:]), SliceThickness=SPACING_MM[0])
-    shared.CTImageFrameTypeSequence = item(FrameType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"])
-    dataset.SharedFunctionalGroupsSequence = Sequence([shared])
-    frames, pixels = [], []
-    for number, k in enumerate(list(order or range(len(ct_hu))) * phases):
-        own, slope = Dataset(), slopes[number % 2]
-        own.PlanePositionSequence = item(ImagePositionPatient=[0, 0, SPACING_MM[0] * k])
-        own.PixelValueTransformationSequence = item(RescaleSlope=slope, RescaleIntercept=-1024)
-        own.FrameContentSequence = item(TemporalPositionIndex=1 + number // len(ct_hu))
-        frames.append(own)
-        pixels.append((ct_hu[k].astype(int) + 1024) // slope)
-    dataset.PerFrameFunctionalGroupsSequence = Sequence(frames)
-    dataset.NumberOfFrames = len(frames)
-    dataset.PixelData = np.stack(pixels).astype("<i2").tobytes()
-    dataset.save_as(path)
 
 
 def open_one(folder):
