@@ -38,10 +38,7 @@ from lungct.files import (
     replace_folder,
     table_bytes,
 )
-from lungct.masks.segments import SIDES, WHOLE
-from lungct.masks.source import find_scan
-from lungct.masks.volume import write_or_flag
-from lungct.masks.write_nifti import nifti_bytes
+from lungct.masks import segments, source, volume, write_nifti
 from lungct.parallel import add_scheduler_flag, count, run_parallel, some_of
 from lungct.predict import Predictor, cached_predictor, segment
 from lungct.scans import lidc
@@ -177,16 +174,16 @@ def predict_scan(rows: list[SliceRow], ct_root: Path, task: Task) -> tuple[ScanS
 
 def whole_file(rows: list[SliceRow], lung: np.ndarray, predictor: Predictor, task: Task) -> tuple[dict, list[str]]:
     """The file that holds a scan's whole mask, its bytes by name, and flags; NIfTI has none off a regular grid."""
-    name, kind = safe_name(rows[0].scan), task.settings.save
+    name, kind, frame = safe_name(rows[0].scan), task.settings.save, frame_of(rows)
     sides = lung if kind == "nifti" else split_left_right(lung, rows[0].spacing_mm)
     if kind != "dicom-seg":
-        segments = WHOLE if kind == "nifti" else SIDES
-        content, flags = write_or_flag(nifti_bytes, ".nii.gz", sides, frame_of(rows), segments)
+        values = segments.WHOLE if kind == "nifti" else segments.SIDES
+        content, flags = volume.write_or_flag(write_nifti.nifti_bytes, ".nii.gz", sides, frame, values)
         return {f"{name}.nii.gz": content} if content else {}, flags
     from lungct.masks.write_dicom import seg_bytes  # two seconds to import; few ask for it
 
-    scan = find_scan(task.dicom_root, rows[0].series_uid, frame_of(rows))
-    return {f"{name}.seg.dcm": seg_bytes(sides, scan, predictor.card["sha256"], SIDES)}, []
+    scan = source.find_scan(task.dicom_root, rows[0].series_uid, frame)
+    return {f"{name}.seg.dcm": seg_bytes(sides, scan, predictor.card["sha256"], segments.SIDES)}, []
 
 
 def folder_of(out: Path, scan: str) -> Path:

@@ -1,5 +1,7 @@
 """Scans and volumes for tests of where masks lie: patients in all positions, files with their axes in any order."""
 
+import io
+
 import nibabel
 import numpy as np
 import pydicom
@@ -104,3 +106,15 @@ def write_enhanced(path, ct_hu=CT_HU, order=None, orientation=(1, 0, 0, 0, 1, 0)
     dataset.NumberOfFrames = len(frames)
     dataset.PixelData = np.stack(pixels).astype("<i2").tobytes()
     dataset.save_as(path)
+
+
+def read_strictly(content: bytes) -> Dataset:
+    """A DICOM file; a value that its type does not allow is an error."""
+    settings = pydicom.config.settings
+    before, settings.reading_validation_mode = settings.reading_validation_mode, pydicom.config.RAISE
+    try:
+        dataset = pydicom.dcmread(io.BytesIO(content))
+        dataset.walk(lambda _, element: element.value)
+    finally:
+        settings.reading_validation_mode = before
+    return dataset
