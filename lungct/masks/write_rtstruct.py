@@ -45,8 +45,8 @@ def rtstruct_bytes(
         frames = scan.frames or [None] * len(scan)
         images = [reference(source, frame) for source, frame in zip(sources, frames, strict=True)]
         structures = describe_set(sources[0], images)
-        structures.SeriesInstanceUID = derive_uid(scan, labels, weights, "RTSTRUCT series")
-        structures.SOPInstanceUID = derive_uid(scan, labels, weights, "RTSTRUCT")
+        structures.SeriesInstanceUID = derive_uid(scan, labels, weights, str(anonymous), "RTSTRUCT series")
+        structures.SOPInstanceUID = derive_uid(scan, labels, weights, str(anonymous), "RTSTRUCT")
         for segment in segments:
             add_structure(structures, segment, weights, contours(labels == segment.value, scan.frame, images))
         return file_bytes(structures)

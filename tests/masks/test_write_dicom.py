@@ -110,6 +110,7 @@ def test_it_is_filed_under_the_patient_unless_it_shall_be_anonymous(tmp_path):
     hidden = read_strictly(content)
     assert (hidden.PatientID, hidden.StudyInstanceUID) == (WHO.patient_id, WHO.study_uid)
     assert hidden.PatientSex == ""
+    assert hidden.SOPInstanceUID != seg.SOPInstanceUID
 
 
 def test_a_name_that_is_not_ascii_survives(tmp_path):

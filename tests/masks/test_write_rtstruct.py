@@ -124,6 +124,7 @@ def test_names_are_left_out_where_it_shall_be_anonymous(tmp_path):
     assert b"Doe" not in hidden
     assert b"A-12" not in hidden
     assert read_strictly(hidden).StudyInstanceUID == WHO.study_uid
+    assert read_strictly(hidden).SOPInstanceUID != read_strictly(named).SOPInstanceUID
 
 
 @pytest.mark.parametrize("kept", [(), (1,), (2,)])
