@@ -17,10 +17,12 @@ from lungct import LungError  # first: it says which package is missing
 # isort: split
 import argparse
 import os
+import signal
 import sys
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,8 +38,12 @@ from lungct.scans.nifti import has_ending, open_nifti
 from lungct.settings import CONF_NAME, default_values, load, make_record, run_step
 from lungct.slices import is_lung, manifest_path, read_manifest, safe_name, slice_order
 
+if TYPE_CHECKING:
+    from matplotlib.backend_bases import TimerBase
+
 SHEET_SLICES = 20
 SHEET_COLUMNS = 5
+POLL_MS = 200
 PREDICTED = "patient_"  # how the folders of step 5 begin
 NO_SCREEN = "there is no screen to open a window on; use --save look.png"
 NO_TOOLKIT = (
@@ -182,11 +188,23 @@ def draw_sheet(stack: Stack, window: str, style: str) -> np.ndarray:
     for z in np.unique(np.linspace(0, len(stack.ct_hu) - 1, SHEET_SLICES).astype(int)):
         outlines = stack.masks if style == "outline" else []
         image = draw(stack, z, window, style) if style == "filled" else to_grey(stack.ct_hu[z], window)
-        caption = stack.place(z) + stack.agreement(AXIAL, z)
+        caption = stack.name(z) + stack.height(z) + stack.agreement(AXIAL, z)
         masks, colours = tuple(mask.lung[z] for mask in outlines), tuple(mask.colour for mask in outlines)
         tiles.append(Tile(image, caption, masks, colours))
     legend = {mask.name: mask.colour for mask in stack.masks} if style != "none" else {}
     return contact_sheet(tiles, min(SHEET_COLUMNS, len(tiles)), legend=legend, note=f"{stack.scan}, {window} window")
+
+
+def close_on_interrupt(viewer: Viewer) -> "TimerBase":
+    """Ctrl-C in the terminal closes the window, also while it is drawn, when Tk would print a traceback and go on."""
+    import matplotlib.pyplot as plt
+
+    stopped = Event()
+    signal.signal(signal.SIGINT, lambda *_: stopped.set())
+    timer = viewer.figure.canvas.new_timer(interval=POLL_MS)
+    timer.add_callback(lambda: plt.close(viewer.figure) if stopped.is_set() else None)
+    timer.start()
+    return timer
 
 
 def open_window(stack: Stack, window: str, style: str) -> None:
@@ -201,9 +219,9 @@ def open_window(stack: Stack, window: str, style: str) -> None:
         viewer = Viewer(stack, window, style)
     except ImportError as error:  # of MPLBACKEND
         raise LungError(reason) from error
-    with suppress(KeyboardInterrupt):  # Ctrl-C in the terminal closes the window
-        plt.show()
-    del viewer  # matplotlib holds its callbacks weakly; it must live until the window closes
+    timer = close_on_interrupt(viewer)
+    plt.show()
+    del viewer, timer  # matplotlib holds their callbacks weakly; they must live until the window closes
 
 
 def main(argv: list[str] | None = None) -> None:

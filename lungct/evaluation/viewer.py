@@ -79,10 +79,13 @@ class Stack:
         slice_mm, row_mm, col_mm = self.frame.spacing_mm
         return (row_mm if plane == AXIAL else slice_mm) / col_mm
 
-    def place(self, z: int) -> str:
-        """Name or number of a slice, and its z where it is known."""
-        name = self.names[z] if self.names else f"slice {z + 1}"
-        return name + (f"  z {self.frame.z_mm[z]:.1f} mm" if self.frame else "")
+    def name(self, z: int) -> str:
+        """The name of a slice's file, else its number, counted from 1."""
+        return self.names[z] if self.names else f"slice {z + 1}"
+
+    def height(self, z: int) -> str:
+        """Where a slice lies, nothing where that is not known."""
+        return f"  z {self.frame.z_mm[z]:.1f} mm" if self.frame else ""
 
     def describe(self, plane: str, number: int) -> str:
         """Which scan, which picture of it, and where that lies."""
@@ -90,7 +93,8 @@ class Stack:
         if plane == CORONAL:
             where = "" if self.frame else "  not to scale: the spacing is not known"
             return f"{self.scan}  coronal, row {number + 1} of {total}{where}"
-        return f"{self.scan}  {self.place(number)}  ({number + 1} of {total})"
+        of = f"  ({number + 1} of {total})" if self.names else f" of {total}"
+        return f"{self.scan}  {self.name(number)}{of}{self.height(number)}"
 
     def agreement(self, plane: str, number: int) -> str:
         """The Dice of one picture where both masks are there."""
@@ -138,6 +142,7 @@ class Viewer:
         self.plane = plane
         picture = self.stack.cut(self.stack.ct_hu, plane, self.number, NOT_SCANNED_HU)
         self.axes.clear()
+        self.drawn = []  # cleared, too
         self.axes.set_axis_off()
         self.axes.format_coord = self.value_at
         self.image = self.axes.imshow(picture, cmap="gray", aspect=self.stack.aspect(plane))
