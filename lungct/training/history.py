@@ -64,8 +64,8 @@ def draw_curves(history: list[EpochRow], augment: bool) -> Figure:
     right.plot(epochs, [distance(row.val_worst_dice) for row in history], ".-", label="worst slice")
     right.set(ylabel="1 - Dice of the validation slices")
     for axes in (left, right):
-        axes.axvline(best.epoch, color="grey", linestyle="--", label=f"best: epoch {best.epoch}")
         set_axes(axes, epochs)
+        axes.axvline(best.epoch, color="grey", linestyle="--", label=f"best: epoch {best.epoch}")
         axes.legend()
         axes.grid(alpha=0.3)
     right.set_title(f"best Dice {best.val_dice:.4f}, its worst slice {best.val_worst_dice:.4f}", fontsize=10)
@@ -77,11 +77,14 @@ def set_axes(axes: Axes, epochs: list[int]) -> None:
     """Whole epochs from left to right, a logarithm with plain numbers upwards."""
     from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    axes.set(xlabel="epoch", xlim=(epochs[0] - 0.5, epochs[-1] + 0.5), yscale="log")
-    middle, ratio = math.sqrt(math.prod(axes.get_ylim())), axes.get_ylim()[1] / axes.get_ylim()[0]
-    reach = math.sqrt(max(ratio, MIN_RATIO))
-    axes.set_ylim(middle / reach, middle * reach)
+    axes.set(xlabel="epoch", xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if not math.isfinite(axes.dataLim.minposy):  # every loss was NaN
+        return
+    axes.set_yscale("log")
+    bottom, top = axes.get_ylim()
+    middle, reach = math.sqrt(bottom * top), math.sqrt(max(top / bottom, MIN_RATIO))
+    axes.set_ylim(middle / reach, middle * reach)
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.yaxis.set_minor_formatter(NullFormatter())

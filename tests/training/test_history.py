@@ -35,7 +35,6 @@ def test_curves_show_loss_and_one_minus_dice_by_epoch():
 def test_ticks_are_whole_epochs_and_plain_numbers(epochs):
     history = [replace(HISTORY[0], epoch=n, train_loss=0.1 / n) for n in range(1, epochs + 1)]
     figure = draw_curves(history, augment=True)
-    figure.canvas.draw()
     for axes in figure.axes:
         low, high = axes.get_xlim()
         shown = [tick for tick in axes.get_xticks() if low <= tick <= high]
@@ -61,16 +60,23 @@ def test_picture_says_why_training_loss_is_the_higher_one(augment):
     assert ("augmented" in note) == ("unchanged" in note) == augment
 
 
-def test_perfect_and_missing_numbers_are_drawn_without_a_warning():
+def test_perfect_and_missing_numbers_are_drawn_without_a_warning(tmp_path):
     history = [EpochRow(1, math.nan, 0.9, 1.0, math.nan, 1e-3, 9, 2.0), EpochRow(2, 0.1, 0.2, 1.0, 1.0, 1e-3, 0, 2.0)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figure = draw_curves(history, augment=True)
-        figure.canvas.draw()
+        save_curves(tmp_path / "c.png", history, augment=True)
+    figure = draw_curves(history, augment=True)
     dice, worst, best = figure.axes[1].lines
     assert dice.get_ydata().tolist() == [1e-4, 1e-4]
     assert best.get_xdata() == [1, 1]
     assert math.isnan(worst.get_ydata()[0])
+
+
+def test_a_training_without_a_finite_loss_is_drawn_without_a_warning(tmp_path):
+    nothing = EpochRow(1, math.nan, math.nan, 0.0, 0.0, 1e-3, 9, 2.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save_curves(tmp_path / "c.png", [nothing], augment=True)
 
 
 def test_curves_are_a_picture(tmp_path):
