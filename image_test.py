@@ -9,7 +9,7 @@ Run     python image_test.py mydata/Image/ct/LIDC-IDRI-0001
 Keys    arrow keys: next slice; Page Up, Page Down: ten slices; Home, End: first and last
         1, 2, 3, 4: lung, mediastinum, bone, wide window; o: outline, filled, none; c: coronal and back
         f: full screen; p: move and enlarge; h: all of the picture again; s: save the window; q: quit
-Mouse   wheel or slider: slices; drag: to the right for a wider window, upwards for a brighter one
+Mouse   wheel or slider: slices, counted from 0; drag: to the right for a wider window, upwards for a brighter one
 """
 
 from lungct import LungError  # first: it says which package is missing

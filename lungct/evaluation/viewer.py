@@ -80,8 +80,8 @@ class Stack:
         return (row_mm if plane == AXIAL else slice_mm) / col_mm
 
     def name(self, z: int) -> str:
-        """The name of a slice's file, else its number, counted from 1."""
-        return self.names[z] if self.names else f"slice {z + 1}"
+        """The name of a slice's file, else its number, from 0 on as in those names and in arrays."""
+        return self.names[z] if self.names else f"slice {z}"
 
     def height(self, z: int) -> str:
         """Where a slice lies, nothing where that is not known."""
@@ -89,12 +89,11 @@ class Stack:
 
     def describe(self, plane: str, number: int) -> str:
         """Which scan, which picture of it, and where that lies."""
-        total = self.count(plane)
-        if plane == CORONAL:
-            where = "" if self.frame else "  not to scale: the spacing is not known"
-            return f"{self.scan}  coronal, row {number + 1} of {total}{where}"
-        of = f"  ({number + 1} of {total})" if self.names else f" of {total}"
-        return f"{self.scan}  {self.name(number)}{of}{self.height(number)}"
+        if plane == AXIAL:
+            what, where = self.name(number), self.height(number)
+        else:
+            what, where = f"coronal, row {number}", "" if self.frame else "  not to scale: the spacing is not known"
+        return f"{self.scan}  {what}  ({number + 1} of {self.count(plane)}){where}"
 
     def agreement(self, plane: str, number: int) -> str:
         """The Dice of one picture where both masks are there."""
@@ -184,13 +183,13 @@ class Viewer:
             return
         axes = self.figure.add_axes((0.12, 0.025, 0.74, 0.03))
         label = "slice" if self.plane == AXIAL else "row"
-        self.slider = Slider(axes, label, 1, total, valinit=self.number + 1, valstep=1, valfmt="%d")
+        self.slider = Slider(axes, label, 0, total - 1, valinit=self.number, valstep=1, valfmt="%d")
         for text in (self.slider.label, self.slider.valtext):
             text.set_color("white")
-        self.slider.on_changed(lambda value: self.go_to(round(value) - 1))
+        self.slider.on_changed(lambda value: self.go_to(round(value)))
 
     def value_at(self, x: float, y: float) -> str:
-        """Slice, row and column, counted from 0 as in the array, and HU under the cursor."""
+        """Slice, row and column, from 0 on, and HU under the cursor."""
         col, line = round(x), round(y)
         height, width = self.image.get_array().shape
         if not (0 <= line < height and 0 <= col < width):
@@ -198,7 +197,7 @@ class Viewer:
         z, row = (self.number, line) if self.plane == AXIAL else (int(self.stack.coronal_lines()[line]), self.number)
         if z < 0:
             return "no slice here"
-        return f"z_index {z}  row {row}  column {col}  {self.stack.ct_hu[z, row, col]} HU"
+        return f"slice {z}  row {row}  column {col}  {self.stack.ct_hu[z, row, col]} HU"
 
     def go_to(self, number: int) -> None:
         """Show another picture, not past the ends."""
@@ -276,8 +275,8 @@ class Viewer:
         self.image.set_data(self.stack.cut(self.stack.ct_hu, self.plane, self.number, NOT_SCANNED_HU))
         self.image.set_clim(*self.window_hu)
         self.draw_masks()
-        if self.slider is not None and round(self.slider.val) != self.number + 1:
-            self.slider.set_val(self.number + 1)
+        if self.slider is not None and round(self.slider.val) != self.number:
+            self.slider.set_val(self.number)
         place = self.stack.describe(self.plane, self.number)
         view = self.describe_window() + self.stack.agreement(self.plane, self.number)
         self.axes.set_title(f"{place}\n{view}", color="white", fontsize=TEXT_SIZE)

@@ -86,7 +86,7 @@ def test_keys_go_from_slice_to_slice(open_viewer, keys, number):
     assert viewer.number == 15
     press(viewer, *keys)
     assert viewer.number == number
-    assert viewer.slider.val == number + 1
+    assert viewer.slider.val == number
     np.testing.assert_array_equal(viewer.image.get_array(), viewer.stack.ct_hu[number])
 
 
@@ -97,7 +97,7 @@ def test_wheel_and_slider_go_from_slice_to_slice(open_viewer):
     point(viewer, "scroll_event", 0, 0, button="down", step=-1)
     point(viewer, "scroll_event", 0, 0, button="down", step=-1)
     assert viewer.number == 14
-    viewer.slider.set_val(3)
+    viewer.slider.set_val(2)
     assert viewer.number == 2
     np.testing.assert_array_equal(viewer.image.get_array(), viewer.stack.ct_hu[2])
 
@@ -166,7 +166,7 @@ def test_title_names_scan_file_place_and_agreement(open_viewer):
     press(viewer, "home")
     assert title(viewer)[1].endswith("HU  no lung")
     volume = open_viewer(make_stack())
-    assert title(volume)[0] == "LIDC-IDRI-0001  slice 16 of 30  z 40.0 mm"
+    assert title(volume)[0] == "LIDC-IDRI-0001  slice 15  (16 of 30)  z 40.0 mm"
 
 
 def test_right_and_left_of_the_patient_are_marked(open_viewer):
@@ -217,13 +217,13 @@ def test_coronal_shows_the_head_at_the_top_to_scale(open_viewer):
     press(viewer, "c")
     assert viewer.plane == CORONAL
     assert viewer.axes.get_aspect() == 6.0 / 1.5
-    assert title(viewer)[0] == "LIDC-IDRI-0001  coronal, row 11 of 20"
+    assert title(viewer)[0] == "LIDC-IDRI-0001  coronal, row 10  (11 of 20)"
     np.testing.assert_array_equal(viewer.image.get_array(), viewer.stack.ct_hu[::-1, 10])
-    assert viewer.slider.valmax == 20
+    assert viewer.slider.valmax == 19
     press(viewer, "end")
     np.testing.assert_array_equal(viewer.image.get_array(), viewer.stack.ct_hu[::-1, 19])
     press(viewer, "c")
-    assert (viewer.plane, viewer.number, viewer.slider.valmax) == (AXIAL, 15, 30)
+    assert (viewer.plane, viewer.number, viewer.slider.valmax) == (AXIAL, 15, 29)
 
 
 def test_coronal_leaves_a_gap_between_slices_empty():
@@ -237,10 +237,10 @@ def test_coronal_leaves_a_gap_between_slices_empty():
 
 def test_cursor_says_where_it_is_and_the_hu(open_viewer):
     viewer = open_viewer(make_stack(np.array([0.0, 6, 12, 30])))
-    assert viewer.value_at(2.2, 1.4) == f"z_index 2  row 1  column 2  {viewer.stack.ct_hu[2, 1, 2]} HU"
+    assert viewer.value_at(2.2, 1.4) == f"slice 2  row 1  column 2  {viewer.stack.ct_hu[2, 1, 2]} HU"
     assert viewer.value_at(50, 1) == ""
     press(viewer, "c")
-    assert viewer.value_at(3, 0) == f"z_index 3  row 10  column 3  {viewer.stack.ct_hu[3, 10, 3]} HU"
+    assert viewer.value_at(3, 0) == f"slice 3  row 10  column 3  {viewer.stack.ct_hu[3, 10, 3]} HU"
     assert viewer.value_at(3, 1) == "no slice here"
 
 
@@ -248,7 +248,7 @@ def test_slices_of_unknown_place_are_shown_without_millimetres(open_viewer):
     viewer = open_viewer(Stack("P", np.zeros(SHAPE, np.int16), names=tuple(f"s{z}" for z in range(30))))
     assert title(viewer)[0] == "P  s15  (16 of 30)"
     press(viewer, "c")
-    assert title(viewer)[0] == "P  coronal, row 11 of 20  not to scale: the spacing is not known"
+    assert title(viewer)[0] == "P  coronal, row 10  (11 of 20)  not to scale: the spacing is not known"
     assert viewer.image.get_array().shape == (30, 40)
 
 
@@ -256,4 +256,4 @@ def test_a_single_slice_needs_no_slider(open_viewer):
     viewer = open_viewer(make_stack(np.array([4.0])))
     assert viewer.slider is None
     press(viewer, "up", "pagedown", "c", "c")
-    assert title(viewer)[0] == "LIDC-IDRI-0001  slice 1 of 1  z 4.0 mm"
+    assert title(viewer)[0] == "LIDC-IDRI-0001  slice 0  (1 of 1)  z 4.0 mm"
