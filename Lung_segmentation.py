@@ -30,7 +30,8 @@ import numpy as np
 import torch
 
 from lungct.device import pick_amp, pick_device
-from lungct.evaluation.figures import contact_sheet, difference, overlay, save_png
+from lungct.evaluation.figures import BLUE, GREEN, RED, Tile, contact_sheet, difference, save_png, to_grey
+from lungct.evaluation.metrics import dice
 from lungct.files import exclusive_lock, replace_file, table_bytes
 from lungct.predict import predict_slices
 from lungct.settings import parse_step, run_step
@@ -76,25 +77,37 @@ def save_weights(run: Path, trainer: Trainer, split: dict) -> None:
 
 def save_prediction(run: Path, trainer: Trainer) -> None:
     """CT, reference, prediction and where they differ, for a few validation slices."""
-    numbers = np.linspace(0, len(trainer.val_set) - 1, PICTURE_SLICES).astype(int)
-    ct, lung = trainer.val_set.read(numbers)
+    data, epoch = trainer.val_set, trainer.progress.epoch
+    numbers = np.unique(np.linspace(0, len(data) - 1, PICTURE_SLICES).astype(int))
+    ct, lung = data.read(numbers)
     predicted = predict_slices(trainer.ema, ct, trainer.model.window_hu)
-    tiles, labels = [], []
-    for image, truth, guess in zip(ct, lung, predicted, strict=True):
-        tiles += [overlay(image), overlay(image, truth), overlay(image, guess), difference(image, truth, guess)]
-        labels += ["CT", "reference", "prediction", "red: too much, blue: missed"]
-    save_png(run / f"pred_epoch_{trainer.progress.epoch}.png", contact_sheet(tiles, labels, columns=4, side=300))
+    tiles = []
+    for number, ct_hu, truth, guess in zip(numbers, ct, lung, predicted, strict=True):
+        tiles += [
+            Tile(to_grey(ct_hu), data.rows[number].slice_name),
+            Tile(to_grey(ct_hu), "reference", (truth,), (GREEN,)),
+            Tile(to_grey(ct_hu), f"prediction, epoch {epoch}: Dice {dice(truth, guess):.4f}", (guess,), (RED,)),
+            Tile(difference(ct_hu, truth, guess), "difference"),
+        ]
+    legend = {"reference": GREEN, "prediction; in the difference: too much": RED, "missed": BLUE}
+    save_png(run / f"pred_epoch_{epoch}.png", contact_sheet(tiles, columns=4, side=300, legend=legend))
 
 
 def save_target(run: Path, trainer: Trainer) -> None:
     """The first batch as it reaches network and loss."""
-    settings = trainer.settings
-    numbers = batches(len(trainer.train_set), settings.batch_size, settings.seed, 0)[0][: 2 * PICTURE_SLICES]
+    settings, data = trainer.settings, trainer.train_set
+    numbers = batches(len(data), settings.batch_size, settings.seed, 0)[0][: 2 * PICTURE_SLICES]
     image, target = trainer.make_batch(numbers, (settings.seed, 0, 0))
     low, high = trainer.model.window_hu
     ct_hu = ((image[:, 0] + 1) * ((high - low) / 2) + low).cpu().numpy()
-    tiles = [overlay(ct, mask) for ct, mask in zip(ct_hu, target[:, 0].cpu().numpy() > 0.5, strict=True)]
-    save_png(run / "target_epoch_1.png", contact_sheet(tiles, ["target"] * len(tiles), columns=4, side=300))
+    kind = "augmented" if settings.augment else "not augmented"
+    tiles = [
+        Tile(to_grey(ct), f"{data.rows[number].slice_name}  {kind}", (mask,))
+        for number, ct, mask in zip(numbers, ct_hu, target[:, 0].cpu().numpy() > 0.5, strict=True)
+    ]
+    note = f"epoch 1, first batch, {kind}: CT and label as network and loss see them"
+    sheet = contact_sheet(tiles, columns=4, side=300, legend={"label": GREEN}, note=note)
+    save_png(run / "target_epoch_1.png", sheet)
 
 
 def finish_epoch(run: Path, trainer: Trainer, split: dict, start: float, loss: float, skipped: int) -> bool:
@@ -113,7 +126,7 @@ def finish_epoch(run: Path, trainer: Trainer, split: dict, start: float, loss: f
         if better:
             save_weights(run, trainer, split)
         replace_file(run / "history.csv", table_bytes(progress.history, EpochRow))
-        save_curves(run / "training_and_validation_loss.png", progress.history)
+        save_curves(run / "training_and_validation_loss.png", progress.history, trainer.settings.augment)
         save_prediction(run, trainer)
         replace_file(run / "checkpoint.pth", torch_bytes(trainer.state()))  # last: an epoch counts when it is here
         note = "  best" if better else ""

@@ -1,33 +1,55 @@
 """Viewer, for use after any step. Shows CT slices, with the outlines of reference (green) and predicted lungs (red).
 
-Reads   a slice .npy, a patient's folder of slices, a DICOM file or folder, a NIfTI file
+Reads   a slice .npy, a patient's folder of slices, a DICOM file or folder, a NIfTI, MetaImage or NRRD file;
+        with --mask also a mask of that CT: .nii.gz, .seg.dcm, RTSTRUCT, .npz ...
 Writes  nothing; with --save one picture instead of a window: one slice, or an overview of several
 Run     python image_test.py mydata/Image/ct/LIDC-IDRI-0001
         python image_test.py predictions/patient_LIDC-IDRI-0001 --save look.png
-Keys    mouse wheel, arrow keys: slices; 1, 2, 3: lung, mediastinum, bone window; o: outline, filled, none; q: quit
+        python image_test.py scan.nii.gz --mask predictions/patient_scan/scan.nii.gz
+Keys    arrow keys: next slice; Page Up, Page Down: ten slices; Home, End: first and last
+        1, 2, 3, 4: lung, mediastinum, bone, wide window; o: outline, filled, none; c: coronal and back
+        f: full screen; p: move and enlarge; h: all of the picture again; s: save the window; q: quit
+Mouse   wheel or slider: slices, counted from 0; drag: to the right for a wider window, upwards for a brighter one
 """
 
 from lungct import LungError  # first: it says which package is missing
 
 # isort: split
 import argparse
-from dataclasses import dataclass
+import os
+import signal
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lungct.evaluation.figures import GREEN, RED, WINDOWS_HU, contact_sheet, overlay, save_png
-from lungct.evaluation.metrics import dice
+from lungct.evaluation.figures import GREEN, RED, WINDOWS_HU, Tile, contact_sheet, overlay, save_png, to_grey
+from lungct.evaluation.viewer import AXIAL, STYLES, Mask, Stack, Viewer
 from lungct.files import read_npy
+from lungct.masks.read import are_labels, read_lung
+from lungct.masks.read_dicom import series_of
 from lungct.scans.dicom import open_series, read_slices
 from lungct.scans.find import open_largest
+from lungct.scans.geometry import Frame, Scan, frame_of
 from lungct.scans.nifti import has_ending, open_nifti
 from lungct.settings import CONF_NAME, default_values, load, make_record, run_step
-from lungct.slices import is_lung, slice_order
+from lungct.slices import is_lung, manifest_path, read_manifest, safe_name, slice_order
+
+if TYPE_CHECKING:
+    from matplotlib.backend_bases import TimerBase
 
 SHEET_SLICES = 20
 SHEET_COLUMNS = 5
-STYLES = ("outline", "filled", "none")
+POLL_MS = 200
+PREDICTED = "patient_"  # how the folders of step 5 begin
+NO_SCREEN = "there is no screen to open a window on; use --save look.png"
+NO_TOOLKIT = (
+    "this Python cannot open windows; install Tk (sudo apt install python3-tk) or Qt (pip install pyside6), "
+    "or use --save look.png"
+)
 
 
 @dataclass(frozen=True)
@@ -39,40 +61,18 @@ class ViewSettings:
     predictions_path: Path
 
 
-@dataclass(frozen=True)
-class Stack:
-    """What there is to see: ct_hu (Z, H, W), names, and reference and predicted lungs where there are any."""
-
-    ct_hu: np.ndarray
-    names: list[str]
-    reference: np.ndarray | None = None
-    predicted: np.ndarray | None = None
-
-    def masks(self, z: int) -> tuple[list[np.ndarray], list[tuple]]:
-        """The masks of a slice and their colours: green the reference, red the prediction."""
-        pairs = [(self.reference, GREEN), (self.predicted, RED)]
-        return [m[z] for m, _ in pairs if m is not None], [c for m, c in pairs if m is not None]
-
-    def title(self, z: int) -> str:
-        """Name, place and, where both masks are there, how well they agree."""
-        text = f"{self.names[z]}  ({z + 1} of {len(self.names)})"
-        if self.reference is not None and self.predicted is not None:
-            text += f"  Dice {dice(self.reference[z], self.predicted[z]):.4f}"
-        return text
-
-
 def sister_folders(folder: Path, conf: Path) -> dict[str, Path]:
     """Where CT, reference and prediction of a patient's folder lie, by the roots in lung.conf and beside it."""
-    scan = folder.name.removeprefix("patient_")
+    scan = folder.name.removeprefix(PREDICTED)
     values = load(conf) if conf.is_file() else default_values()
     settings = make_record(ViewSettings, values, conf.parent)
     ct_roots = [folder.parent, folder.parent.parent / "ct", settings.lung_ct_test_path, settings.lung_ct_path]
-    if folder.parent.name == "lung" or folder.name.startswith("patient_"):
+    if folder.parent.name == "lung" or folder.name.startswith(PREDICTED):
         ct_roots = ct_roots[1:]
     ct = next((root / scan for root in ct_roots if (root / scan).is_dir()), None)
     if ct is None:
         raise LungError(f"{folder}: no CT slices of {scan} beside it or in the folders of {conf}")
-    predicted = folder if folder.name.startswith("patient_") else settings.predictions_path / f"patient_{scan}"
+    predicted = folder if folder.name.startswith(PREDICTED) else settings.predictions_path / f"{PREDICTED}{scan}"
     found = {"ct": ct, "reference": ct.parent.parent / "lung" / scan, "predicted": predicted}
     return {kind: path for kind, path in found.items() if path.is_dir()}
 
@@ -88,128 +88,161 @@ def open_slices(folder: Path, conf: Path, only: str | None = None) -> Stack:
     for kind, path in folders.items():
         if all((path / f"{name}.npy").is_file() for name in names):
             stacks[kind] = np.stack([read_npy(path / f"{name}.npy") for name in names])
-    reference, predicted = stacks.get("reference"), stacks.get("predicted")
+    ct_hu, reference, predicted = (stacks.get(kind) for kind in ("ct", "reference", "predicted"))
     return Stack(
-        stacks["ct"],
-        names,
-        None if reference is None else is_lung(reference),
-        None if predicted is None else predicted > 0,
+        folders["ct"].name,
+        ct_hu,
+        read_frame(folders["ct"], names, ct_hu.shape),
+        tuple(names),
+        None if reference is None else Mask("reference", is_lung(reference), GREEN),
+        None if predicted is None else Mask("prediction", predicted > 0, RED),
     )
 
 
-def open_dicom(path: Path) -> Stack:
-    """One DICOM file, or the CT series with most slices below a folder."""
-    if path.is_file():
+def read_frame(folder: Path, names: list[str], shape: tuple[int, ...]) -> Frame | None:
+    """Where the slices of a folder lie, of the manifest beside it; None where that does not say it of all of them."""
+    try:
+        rows = read_manifest(manifest_path(folder.parent))
+    except LungError:  # slices that were copied here, or of another version: they can be seen all the same
+        return None
+    by_name = {safe_name(row.slice_name): row for row in rows if safe_name(row.scan) == folder.name}
+    if not set(names) <= by_name.keys():
+        return None
+    frame = frame_of([by_name[name] for name in names])
+    return frame if (len(frame), *frame.shape) == shape else None
+
+
+def open_volume(path: Path, conf: Path) -> Stack:
+    """A NIfTI, MetaImage or NRRD file. Raises LungError for a mask whose CT is not found."""
+    scan = open_nifti(path)
+    ct_hu = scan.read()
+    return open_mask(path, conf) if are_labels(ct_hu) else Stack(scan.patient_id, ct_hu, scan.frame)
+
+
+def open_dicom(path: Path, conf: Path) -> Stack:
+    """One DICOM file, or the CT series with most slices below a folder. Raises LungError, also for a mask."""
+    if not path.is_file():
+        scan = open_largest(path)
+    elif series_of(path):
+        return open_mask(path, conf)
+    else:
         headers = read_slices(path)
         if not headers:
             raise LungError(f"{path}: neither .npy, NIfTI nor DICOM")
         scan = open_series([(path, header) for header in headers])
-    else:
-        scan = open_largest(path)
-    return Stack(scan.read(), [f"{scan.patient_id}  z {z:.1f} mm" for z in scan.frame.z_mm])
+    return Stack(scan.patient_id, scan.read(), scan.frame)
+
+
+def open_mask(path: Path, conf: Path) -> Stack:
+    """A mask that was given as PATH: one of step 5 on its slices. Raises LungError for any other."""
+    if path.parent.name.startswith(PREDICTED):
+        return add_mask(open_slices(path.parent, conf), path)
+    raise LungError(f"{path}: this is a mask; give its CT as PATH and this as --mask")
+
+
+def add_mask(stack: Stack, path: Path) -> Stack:
+    """A CT with the lungs of a mask file in place of the prediction. Raises LungError where it does not lie on it."""
+    if not path.exists():
+        raise LungError(f"{path} does not exist")
+    if stack.frame is None:
+        raise LungError(f"{stack.scan}: no manifest.csv says where its slices lie; give the scan itself as PATH")
+    lung, warnings = read_lung(path, Scan(stack.scan, stack.scan, (), stack.frame))
+    for warning in warnings:
+        print(warning)
+    return replace(stack, predicted=Mask(path.name, lung, RED))
 
 
 def open_path(path: Path, conf: Path) -> Stack:
     """Whatever PATH is. Raises LungError for what is none of these."""
+    if not path.exists():
+        raise LungError(f"{path} does not exist")
     if has_ending(path) and path.is_file():
-        scan = open_nifti(path)
-        return Stack(scan.read(), [f"{scan.patient_id}  z {z:.1f} mm" for z in scan.frame.z_mm])
+        return open_volume(path, conf)
+    if path.suffix == ".npz":
+        return open_mask(path, conf)
     if path.suffix == ".npy":
         return open_slices(path.parent, conf, path.stem)
     if path.is_dir() and any(path.glob("*.npy")):
         return open_slices(path, conf)
-    if path.exists():
-        return open_dicom(path)
-    raise LungError(f"{path} does not exist")
+    return open_dicom(path, conf)
 
 
-def draw(stack: Stack, z: int, window: str, style: str) -> np.ndarray:
-    """One slice as it is shown: (H, W, 3) uint8."""
-    masks, colours = stack.masks(z) if style != "none" else ([], [])
-    image = overlay(stack.ct_hu[z], *(masks if style == "outline" else []), colours=colours, window=window)
-    if style == "filled":
-        for mask, colour in zip(masks, colours, strict=True):
-            image[mask] = image[mask] // 2 + np.array(colour, np.uint8) // 4
+def tint(image: np.ndarray, masks: list[Mask], z: int) -> np.ndarray:
+    """A slice (H, W, 3) with its masks in colour."""
+    for mask in masks:
+        image[mask.lung[z]] = image[mask.lung[z]] // 2 + np.array(mask.colour, np.uint8) // 4
     return image
 
 
-def save_picture(stack: Stack, path: Path, window: str, style: str) -> None:
-    """One slice at full size, or a contact sheet of a stack."""
-    if len(stack.names) == 1:
-        save_png(path, draw(stack, 0, window, style))
-        return
-    chosen = np.unique(np.linspace(0, len(stack.names) - 1, SHEET_SLICES).astype(int))
-    tiles = [draw(stack, z, window, style) for z in chosen]
-    save_png(path, contact_sheet(tiles, [stack.names[z] for z in chosen], SHEET_COLUMNS))
+def draw(stack: Stack, z: int, window: str, style: str) -> np.ndarray:
+    """One slice at full size: (H, W, 3) uint8."""
+    outlines = stack.masks if style == "outline" else []
+    colours = [mask.colour for mask in outlines]
+    image = overlay(stack.ct_hu[z], *(mask.lung[z] for mask in outlines), colours=colours, window=window)
+    return tint(image, stack.masks if style == "filled" else [], z)
 
 
-class Viewer:
-    """A window that shows one slice at a time."""
+def draw_sheet(stack: Stack, window: str, style: str) -> np.ndarray:
+    """Some slices from the first to the last, each with its place and Dice."""
+    tiles = []
+    for z in np.unique(np.linspace(0, len(stack.ct_hu) - 1, SHEET_SLICES).astype(int)):
+        outlines = stack.masks if style == "outline" else []
+        image = draw(stack, z, window, style) if style == "filled" else to_grey(stack.ct_hu[z], window)
+        caption = stack.name(z) + stack.height(z) + stack.agreement(AXIAL, z)
+        masks, colours = tuple(mask.lung[z] for mask in outlines), tuple(mask.colour for mask in outlines)
+        tiles.append(Tile(image, caption, masks, colours))
+    legend = {mask.name: mask.colour for mask in stack.masks} if style != "none" else {}
+    return contact_sheet(tiles, min(SHEET_COLUMNS, len(tiles)), legend=legend, note=f"{stack.scan}, {window} window")
 
-    def __init__(self, stack: Stack, window: str, style: str):
-        import matplotlib.pyplot as plt  # opens no screen when --save is given
 
-        self.stack, self.window, self.style = stack, window, style
-        self.z = len(stack.names) // 2
-        self.figure, self.axes = plt.subplots(figsize=(8, 8), layout="constrained")
-        self.axes.set_axis_off()
-        self.image = self.axes.imshow(draw(stack, self.z, window, style))
-        self.axes.format_coord = self.describe
-        self.figure.canvas.mpl_connect("scroll_event", lambda event: self.move(1 if event.button == "up" else -1))
-        self.figure.canvas.mpl_connect("key_press_event", self.press)
-        self.update()
+def close_on_interrupt(viewer: Viewer) -> "TimerBase":
+    """Ctrl-C in the terminal closes the window, also while it is drawn, when Tk would print a traceback and go on."""
+    import matplotlib.pyplot as plt
 
-    def describe(self, x: float, y: float) -> str:
-        """Row, column and HU under the cursor."""
-        row, col = round(y), round(x)
-        if not (0 <= row < self.stack.ct_hu.shape[1] and 0 <= col < self.stack.ct_hu.shape[2]):
-            return ""
-        return f"row {row}  column {col}  {self.stack.ct_hu[self.z, row, col]} HU"
+    stopped = Event()
+    signal.signal(signal.SIGINT, lambda *_: stopped.set())
+    timer = viewer.figure.canvas.new_timer(interval=POLL_MS)
+    timer.add_callback(lambda: plt.close(viewer.figure) if stopped.is_set() else None)
+    timer.start()
+    return timer
 
-    def move(self, step: int) -> None:
-        """Go up or down, not past the ends."""
-        self.z = min(max(self.z + step, 0), len(self.stack.names) - 1)
-        self.update()
 
-    def press(self, event) -> None:
-        """The keys of the module's docstring; matplotlib itself closes the window on q."""
-        if event.key in ("up", "right", "down", "left"):
-            self.move(1 if event.key in ("up", "right") else -1)
-        elif event.key in ("1", "2", "3"):
-            self.window = list(WINDOWS_HU)[int(event.key) - 1]
-            self.update()
-        elif event.key == "o":
-            self.style = STYLES[(STYLES.index(self.style) + 1) % len(STYLES)]
-            self.update()
+def open_window(stack: Stack, window: str, style: str) -> None:
+    """Show the viewer until it is closed. Raises LungError where no window can be opened."""
+    import matplotlib.pyplot as plt
 
-    def update(self) -> None:
-        """Show the slice as it is now."""
-        self.image.set_data(draw(self.stack, self.z, self.window, self.style))
-        self.axes.set_title(f"{self.stack.title(self.z)}  {self.window} window")
-        self.figure.canvas.draw_idle()
+    has_screen = sys.platform in ("win32", "darwin") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+    reason = NO_TOOLKIT if has_screen else NO_SCREEN
+    if plt.get_backend().lower() == "agg":  # matplotlib's choice where it finds no other
+        raise LungError(reason)
+    try:
+        viewer = Viewer(stack, window, style)
+    except ImportError as error:  # of MPLBACKEND
+        raise LungError(reason) from error
+    timer = close_on_interrupt(viewer)
+    plt.show()
+    del viewer, timer  # matplotlib holds their callbacks weakly; they must live until the window closes
 
 
 def main(argv: list[str] | None = None) -> None:
     """Open what PATH is; show it, or save a picture of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", type=Path, help="slice .npy, patient folder, DICOM file or folder, NIfTI file")
+    parser.add_argument("--mask", type=Path, metavar="FILE", help="a mask of this CT, shown as the prediction")
     parser.add_argument("--conf", type=Path, default=Path(CONF_NAME), help="settings file (default: %(default)s)")
     parser.add_argument("--save", type=Path, metavar="PNG", help="write a picture instead of opening a window")
     parser.add_argument("--window", choices=WINDOWS_HU, default="lung", help="grey scale (default: %(default)s)")
     parser.add_argument("--style", choices=STYLES, default="outline", help="how lungs are drawn (default: %(default)s)")
     flags = parser.parse_args(argv)
     stack = open_path(flags.path, flags.conf)
-    if flags.save:
-        save_picture(stack, flags.save, flags.window, flags.style)
-        print(f"wrote {flags.save}")
+    if flags.mask:
+        stack = add_mask(stack, flags.mask)
+    if not flags.save:
+        open_window(stack, flags.window, flags.style)
         return
-    import matplotlib.pyplot as plt
-
-    if plt.get_backend().lower() == "agg":
-        raise LungError("there is no screen to open a window on; use --save look.png")
-    viewer = Viewer(stack, flags.window, flags.style)
-    plt.show()
-    del viewer  # matplotlib holds its callbacks weakly; it must live until the window closes
+    look = (flags.window, flags.style)
+    save_png(flags.save, draw(stack, 0, *look) if len(stack.ct_hu) == 1 else draw_sheet(stack, *look))
+    print(f"wrote {flags.save}")
 
 
 if __name__ == "__main__":

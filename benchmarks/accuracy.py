@@ -22,7 +22,7 @@ from benchmarks.real import (
     slices_without_lung,
 )
 from benchmarks.report import REAL, WORK, table, write_section
-from lungct.evaluation.figures import contact_sheet, difference, save_png
+from lungct.evaluation.figures import BLUE, RED, Tile, contact_sheet, difference, save_png
 from lungct.evaluation.metrics import Agreement, compare, dice, litres
 from lungct.evaluation.nodules import audit_nodules
 from lungct.predict import Predictor, load_predictor, read_ct, segment
@@ -94,8 +94,8 @@ def variants(ct_hu: np.ndarray, lung: np.ndarray, spacing: tuple):
 def save_sheet(path: Path, ct_hu: np.ndarray, lung: np.ndarray, predicted: np.ndarray) -> None:
     """Where a prediction differs, on slices from base to apex, to look at."""
     places = np.linspace(0, len(ct_hu) - 1, SHEET_SLICES).astype(int)
-    tiles = [difference(ct_hu[z], lung[z], predicted[z]) for z in places]
-    save_png(path, contact_sheet(tiles, [f"slice {z}" for z in places], columns=6, side=260))
+    tiles = [Tile(difference(ct_hu[z], lung[z], predicted[z]), f"slice {z}") for z in places]
+    save_png(path, contact_sheet(tiles, columns=6, side=260, legend={"too much": RED, "missed": BLUE}))
 
 
 def score(predictor: Predictor, ct_hu: np.ndarray, lung: np.ndarray, spacing: tuple) -> tuple[Agreement, np.ndarray]:

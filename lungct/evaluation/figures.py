@@ -1,11 +1,12 @@
-"""Overlays, curves and contact sheets. Shapes: H rows, W columns."""
+"""Overlays and contact sheets; everywhere green is the reference and red the prediction. Shapes: H rows, W columns."""
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from lungct.files import read_npy, replace_file
 from lungct.slices import HU_WINDOW, SliceRow, by_scan, is_lung, slice_path
@@ -18,7 +19,26 @@ WINDOWS_HU = {  # black and white of each display window, in the order of the ke
 }
 OVERVIEW_SCANS = 60
 GREYS = 254  # of a palette's 256 entries; the others are for outlines
-RED, GREEN, BLUE, YELLOW = (255, 70, 70), (80, 230, 100), (90, 140, 255), (255, 210, 60)
+RED, GREEN, BLUE = (255, 70, 70), (80, 230, 100), (90, 140, 255)
+LINE_PX = 2  # outlines on a contact sheet
+MIN_COVERED = 63  # of 255: a quarter of a pixel on the sheet, so that thin lung stays when a slice is made smaller
+BAR_PX, FONT_PX = 20, 13  # a line of text on a contact sheet
+BAR_COLOUR, TEXT_COLOUR = (38, 38, 42), (235, 235, 235)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a contact sheet.
+
+    image:   (H, W) or (H, W, 3) uint8, without outlines: they are drawn when the picture has its size on the sheet
+    caption: the line above it
+    masks:   (H, W) bool each, and the colours of their outlines
+    """
+
+    image: np.ndarray
+    caption: str
+    masks: tuple[np.ndarray, ...] = ()
+    colours: tuple[tuple[int, int, int], ...] = (GREEN, RED)
 
 
 def to_grey(ct_hu: np.ndarray, window: str = "lung") -> np.ndarray:
@@ -27,10 +47,12 @@ def to_grey(ct_hu: np.ndarray, window: str = "lung") -> np.ndarray:
     return (np.clip((ct_hu.astype(np.float32) - low) / (high - low), 0, 1) * 255).astype(np.uint8)
 
 
-def outline(mask: np.ndarray) -> np.ndarray:
-    """The pixels of a mask (H, W) that touch what is not mask."""
-    padded = np.pad(mask, 1, mode="edge")
-    inside = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+def outline(mask: np.ndarray, width_px: int = 1) -> np.ndarray:
+    """The pixels of a mask (H, W) that touch what is not mask; of a wider line, those beside them, too."""
+    inside = mask
+    for _ in range(width_px):
+        padded = np.pad(inside, 1, mode="edge")
+        inside = inside & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return mask & ~inside
 
 
@@ -90,28 +112,65 @@ def outline_png(*masks: np.ndarray, colours: Sequence = (GREEN, RED)) -> bytes:
     return buffer.getvalue()
 
 
-def contact_sheet(tiles: Sequence[np.ndarray], labels: Sequence[str], columns: int, side: int = 256) -> np.ndarray:
-    """Images of any size as a labelled grid: (rows * side, columns * side, 3) uint8."""
+def draw_tile(tile: Tile, side: int) -> np.ndarray:
+    """A tile with its outlines, its longer side `side` pixels: (h, w, 3) uint8."""
+    rows, cols = tile.image.shape[:2]
+    size = tuple(max(1, round(n * side / max(rows, cols))) for n in (cols, rows))
+    image = np.array(Image.fromarray(tile.image).convert("RGB").resize(size, Image.Resampling.LANCZOS))
+    for mask, colour in zip(tile.masks, tile.colours, strict=False):
+        resized = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR))
+        image[outline(resized > MIN_COVERED, LINE_PX)] = colour
+    return image
+
+
+def contact_sheet(
+    tiles: Sequence[Tile], columns: int, side: int = 256, legend: Mapping[str, tuple] | None = None, note: str = ""
+) -> np.ndarray:
+    """A grid of tiles below their captions; last a bar with the legend (text: colour) and a note, if there are any.
+
+    (rows * (BAR_PX + side), columns * side, 3) uint8, and BAR_PX more for the last bar.
+    """
     rows = -(-len(tiles) // columns)
-    sheet = Image.new("RGB", (columns * side, rows * side))
-    for number, (tile, label) in enumerate(zip(tiles, labels, strict=True)):
-        picture = Image.fromarray(tile)
-        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-        corner = (number % columns * side, number // columns * side)
-        sheet.paste(picture, corner)
-        ImageDraw.Draw(sheet).text((corner[0] + 5, corner[1] + 4), label, fill=YELLOW)
+    foot = BAR_PX if legend or note else 0
+    sheet = Image.new("RGB", (columns * side, rows * (BAR_PX + side) + foot))
+    for number, tile in enumerate(tiles):
+        left, top = number % columns * side, number // columns * (BAR_PX + side)
+        draw_bar(sheet, (left, top), side, {}, tile.caption)
+        image = draw_tile(tile, side)
+        sheet.paste(Image.fromarray(image), (left + (side - image.shape[1]) // 2, top + BAR_PX))
+    if foot:
+        draw_bar(sheet, (0, rows * (BAR_PX + side)), columns * side, legend or {}, note)
     return np.asarray(sheet)
+
+
+def draw_bar(sheet: Image.Image, corner: tuple[int, int], width: int, legend: Mapping[str, tuple], text: str) -> None:
+    """A dark bar with coloured squares and what they mean, then a text, of which the end stays where it is too long."""
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_PX)
+    left, top = corner
+    pen.rectangle((left, top, left + width - 1, top + BAR_PX - 1), fill=BAR_COLOUR)
+    left += 5
+    for meaning, colour in legend.items():
+        pen.rectangle((left, top + 5, left + 9, top + 14), fill=colour)
+        pen.text((left + 15, top + BAR_PX // 2), meaning, TEXT_COLOUR, font, anchor="lm")
+        left += 30 + round(font.getlength(meaning))
+    free = corner[0] + width - left - 3
+    shown = text
+    while shown and font.getlength(shown) > free:
+        text = text[1:]
+        shown = f"...{text}" if text else ""
+    pen.text((left, top + BAR_PX // 2), shown, TEXT_COLOUR, font, anchor="lm")
 
 
 def draw_overview(rows: Iterable[SliceRow], ct_root: Path, lung_root: Path | None) -> np.ndarray:
     """A contact sheet: one middle slice of each scan, with the outline of its lung where there are lung slices."""
-    scans = list(by_scan(rows).items())[:OVERVIEW_SCANS]
     tiles = []
-    for _, scan in scans:
+    for name, scan in list(by_scan(rows).items())[:OVERVIEW_SCANS]:
         middle = scan[len(scan) // 2]
-        masks = [is_lung(read_npy(slice_path(lung_root, middle)))] if lung_root else []
-        tiles.append(overlay(read_npy(slice_path(ct_root, middle)), *masks))
-    return contact_sheet(tiles, [name for name, _ in scans], columns=min(6, len(tiles)))
+        masks = (is_lung(read_npy(slice_path(lung_root, middle))),) if lung_root else ()
+        grey = to_grey(read_npy(slice_path(ct_root, middle)))
+        tiles.append(Tile(grey, f"{name}  slice {middle.z_index}", masks))
+    legend = {"label": GREEN} if lung_root else {}
+    return contact_sheet(tiles, columns=min(6, len(tiles)), legend=legend)
 
 
 def save_png(path: Path, image: np.ndarray) -> None:

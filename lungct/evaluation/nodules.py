@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lungct.evaluation.figures import GREEN, RED, contact_sheet, overlay, save_png
+from lungct.evaluation.figures import BLUE, GREEN, Tile, contact_sheet, save_png, to_grey
 from lungct.files import replace_file, table_bytes
 from lungct.scans.geometry import Frame, frame_of
 from lungct.scans.lidc import Nodule, find_nodules
@@ -61,8 +61,8 @@ def as_stored(lung: np.ndarray, source_axes: str) -> np.ndarray:
     return lung[:, :, ::-1] if columns in "AR" else lung
 
 
-def draw_nodule(ct_hu: np.ndarray, lung: np.ndarray, frame: Frame, nodule: Nodule) -> np.ndarray:
-    """A nodule (green) and the lung (red) as outlines in the slice with most of it: (h, w, 3) uint8, rows as stored."""
+def draw_nodule(ct_hu: np.ndarray, lung: np.ndarray, frame: Frame, nodule: Nodule, caption: str) -> Tile:
+    """The lung label (green) and a nodule (blue) in the slice with most of the nodule, rows as stored."""
     z = int(np.abs(frame.z_mm - nodule.z_mm[nodule.mask.sum((0, 1)).argmax()]).argmin())
     at = int(np.abs(nodule.z_mm - frame.z_mm[z]).argmin())
     image, inside = (as_stored(part[z : z + 1], frame.source_axes)[0] for part in (ct_hu, lung))
@@ -72,7 +72,7 @@ def draw_nodule(ct_hu: np.ndarray, lung: np.ndarray, frame: Frame, nodule: Nodul
     margin = round(PICTURE_MARGIN_MM / frame.spacing_mm[1])
     rows = slice(max(0, nodule.row - margin), nodule.row + height + margin)
     cols = slice(max(0, nodule.col - margin), nodule.col + width + margin)
-    return overlay(image[rows, cols], marked[rows, cols], inside[rows, cols], colours=(GREEN, RED))
+    return Tile(to_grey(image[rows, cols]), caption, (inside[rows, cols], marked[rows, cols]), (GREEN, BLUE))
 
 
 def audit_labels(
@@ -87,9 +87,10 @@ def audit_labels(
         frame, ct_hu, lung = frame_of(rows), read_stack(ct_root, rows), is_lung(read_stack(lung_root, rows))
         for score in audit_nodules(name, frame, lung, list(nodules.values())):
             scores.append(score)
-            tiles.append(draw_nodule(ct_hu, lung, frame, nodules[score.nodule]))
-    labels = [f"{score.scan} {score.nodule}: {score.coverage:.2f}" for score in scores]
-    return scores, contact_sheet(tiles, labels, columns=min(6, len(tiles))) if tiles else None
+            caption = f"{score.scan} nodule {score.nodule}: {score.coverage:.0%} in the label"
+            tiles.append(draw_nodule(ct_hu, lung, frame, nodules[score.nodule], caption))
+    legend = {"label": GREEN, "nodule": BLUE}
+    return scores, contact_sheet(tiles, columns=min(6, len(tiles)), legend=legend) if tiles else None
 
 
 def print_coverage(scores: list[NoduleScore]) -> None:

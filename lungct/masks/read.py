@@ -37,6 +37,7 @@ ALL_LUNG = (
 )  # five lobes, right and left lung, one value; TotalSegmentator's lobes
 WHOLE = 1e-3  # a value that is nearer to an integer is one
 MAX_LISTED = 8
+MAX_LABEL, MAX_LABELS = 255, 150  # of a mask, TotalSegmentator's with 117 organs included; CT has thousands of values
 
 
 def parse_values(text: str) -> tuple[int, ...]:
@@ -210,6 +211,13 @@ def _read_lobes(folder: Path, scan: Scan) -> np.ndarray:
     for path in files:
         lung |= read_values(path, scan) > 0
     return lung
+
+
+def are_labels(volume: np.ndarray) -> bool:
+    """Whether a volume read as CT (int16) is a mask: a few whole numbers from 0 on."""
+    if volume.min() < 0 or volume.max() > MAX_LABEL:
+        return False
+    return len(np.unique(volume)) <= MAX_LABELS
 
 
 def choose_lung(path: Path, values: np.ndarray, codes: tuple[int, ...] = ()) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import make_row
 
-from lungct.evaluation.figures import GREEN, RED
+from lungct.evaluation.figures import BLUE, GREEN
 from lungct.evaluation.nodules import NoduleScore, as_stored, audit_nodules, draw_nodule, save_audit
 from lungct.files import read_table
 from lungct.scans.geometry import axis_codes, frame_of, to_lps
@@ -94,12 +94,12 @@ def test_slices_are_turned_back_to_those_of_their_files(across, down, swap):
 def test_a_picture_shows_nodule_and_lung_where_they_lie():
     ct_hu, mask = np.full((5, 10, 12), 40, np.int16), np.zeros((5, 10, 12), bool)
     mask[2, 2:8, 3:11] = True
-    image = draw_nodule(ct_hu, mask, FRAME, nodule([15.0]))
-    assert image.shape == (10, 12, 3)
-    assert (image[4, 5:8] == GREEN).all()
-    assert (image[5, 5:8] == GREEN).all()
-    assert (image[2, 3:11] == RED).all()
-    assert (image[0, :] == image[0, 0]).all()
+    tile = draw_nodule(ct_hu, mask, FRAME, nodule([15.0]), "S nodule 1")
+    assert tile.image.shape == (10, 12)
+    assert (tile.caption, tile.colours) == ("S nodule 1", (GREEN, BLUE))
+    label, marked = tile.masks
+    np.testing.assert_array_equal(label, mask[2])
+    np.testing.assert_array_equal(np.argwhere(marked), [(y, x) for y in (4, 5) for x in (5, 6, 7)])
 
 
 def write_scan(tmp_path: Path) -> list[SliceRow]:

@@ -14,6 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
 from lungct import LungError
 from lungct.masks import read
 from lungct.masks.read import (
+    are_labels,
     choose_lung,
     find_label,
     find_labels,
@@ -366,3 +367,21 @@ def test_an_edited_mask_another_folder_and_other_values_are_noticed(tmp_path):
     assert label_stamps(tmp_path / "b" / "P.nii", ()) != before
     (tmp_path / "a" / "P.nii").write_bytes(b"12")
     assert label_stamps(tmp_path / "a" / "P.nii", ()) != before
+
+
+@pytest.mark.parametrize(
+    ("values", "is_mask"),
+    [
+        ([0, 1], True),
+        ([0, 1, 2], True),
+        ([0, 255], True),
+        ([0, 0], True),  # an empty one
+        (range(118), True),  # TotalSegmentator
+        (range(256), False),  # 8-bit grey levels
+        ([0, 256], False),
+        ([-1000, 0, 1], False),
+        ([-1, 1], False),
+    ],
+)
+def test_a_mask_is_told_from_ct_by_its_few_small_values(values, is_mask):
+    assert are_labels(np.array(values, np.int16).reshape(1, 1, -1)) == is_mask

@@ -7,10 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from training_runs import read_history, save_patients, write_settings
 
 import Lung_segmentation as step
 from lungct import LungError
+from lungct.evaluation.figures import BAR_PX, GREEN, contact_sheet
+from lungct.evaluation.metrics import dice
 from lungct.training import trainer
 from lungct.training.loss import lung_loss
 from lungct.training.trainer import learning_rate
@@ -52,6 +55,35 @@ def test_interrupted_training_ends_like_an_undisturbed_one(phantom_rows, tmp_pat
         "target_epoch_1.png",
         "training_and_validation_loss.png",
     ]
+
+
+def test_pictures_show_the_reference_in_green_and_the_prediction_in_red(phantom_rows, tmp_path):
+    """Of six validation slices four are shown: CT, reference, prediction, difference."""
+    root, rows = phantom_rows
+    write_settings(root)
+    drawn = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            step, "contact_sheet", lambda tiles, **how: drawn.append((tiles, how)) or contact_sheet(tiles, **how)
+        )
+        step.main(["--conf", str(root / "lung.conf"), "--run-path", str(tmp_path), "--epochs", "1"])
+    (targets, seen), (tiles, _) = drawn
+    assert seen["legend"] == {"label": GREEN}
+    assert "augmented" in seen["note"]
+    names = {row.slice_name for row in rows}
+    for tile in targets:
+        name, kind = tile.caption.split("  ")
+        assert name in names
+        assert kind == "augmented"
+    assert [tile.caption.split(":")[0] for tile in tiles[1:4]] == ["reference", "prediction, epoch 1", "difference"]
+    truth, guess = tiles[1].masks[0], tiles[2].masks[0]
+    assert tiles[2].caption.endswith(f"Dice {dice(truth, guess):.4f}")
+    sheet = np.asarray(Image.open(tmp_path / "pred_epoch_1.png"))
+    assert sheet.shape == (4 * (BAR_PX + 300) + BAR_PX, 4 * 300, 3)
+    green = (sheet[:-BAR_PX] == GREEN).all(-1)
+    assert green[:, 300:600].sum() > 500
+    assert not green[:, :300].any()
+    assert not green[:, 600:].any()
 
 
 def test_damaged_checkpoint_is_told(phantom_rows, tmp_path):
