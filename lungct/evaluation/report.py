@@ -4,12 +4,12 @@ import base64
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from lungct.evaluation.figures import GREEN, RED, WINDOWS_HU, jpeg_bytes, outline_png, overlay, overlay_png, to_grey
+from lungct.evaluation.scores import ScanScore
 from lungct.files import npy_bytes
 from lungct.segmentation.morphology import slice_pixels
 from lungct.slices import SliceRow, safe_name
@@ -20,37 +20,6 @@ PNG_EVERY = {"all": 1, "some": 10, "none": None}  # slices for each overlay
 THUMBNAIL_PX = 128
 VIEW, THUMBNAIL = "view", "thumbnail.jpg"
 STORED_WINDOW = "wide"  # of the pictures below VIEW; the page makes the other windows from it
-
-
-@dataclass(frozen=True)
-class ScanScore:
-    """A row of scores.csv. What needs a reference is None (an empty cell) where there is none.
-
-    worst_slice: name of the slice with the lowest Dice
-    flags:       why the result needs a look, separated by semicolons
-    seen_in_training: no, train, val, or unknown
-    weights:     first digits of their SHA-256
-    fingerprint: of all that the row was made from
-    """
-
-    scan: str
-    patient_id: str
-    slices: int
-    litres: float
-    dice: float | None = None
-    iou: float | None = None
-    hd95_mm: float | None = None
-    surface_dice_1mm: float | None = None
-    surface_dice_2mm: float | None = None
-    worst_slice: str = ""
-    worst_slice_dice: float | None = None
-    flags: str = ""
-    seen_in_training: str = "no"
-    weights: str = ""
-    precision: str = ""
-    png: str = ""
-    save: str = ""
-    fingerprint: str = ""
 
 
 def report_bytes(scans: list[dict]) -> bytes:
