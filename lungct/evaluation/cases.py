@@ -90,7 +90,7 @@ class StoredCase:
         """The scan that step 4 took the slices from. Raises LungError where it is no DICOM, or not there any more."""
         from lungct.masks.write_dicom import find_scan  # two seconds to import; few ask for it
 
-        place = self.ct_root.parent / self.rows[0].source
+        place = (self.ct_root.parent.resolve() / self.rows[0].source).resolve()  # as `source_of` counts
         if place.is_file():
             raise LungError(f"{REFERS}, and it was {place.name}")
         if not place.is_dir():

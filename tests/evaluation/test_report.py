@@ -16,12 +16,12 @@ from lungct.evaluation.figures import GREEN, RED, WINDOWS_HU, jpeg_bytes, outlin
 from lungct.evaluation.report import (
     THUMBNAIL,
     VIEW,
-    ScanScore,
     report_bytes,
     report_row,
     result_files,
     thumbnail,
 )
+from lungct.evaluation.scores import ScanScore
 
 SLICES = [f"0001_slice{z:03d}" for z in range(5)]
 HOSTILE = '<img src=x onerror="document.title=1"></script><script>document.title=2</script>'
