@@ -37,19 +37,13 @@ def job(tmp_path):
 
 
 def store(root: Path, source: str) -> list[SliceRow]:
-    """Slices and rows as step 4 leaves them below root/ct."""
+    """Slices and rows as step 4 leaves them below root/test."""
     frame = open_series(*find_series(root / "ct").values()).frame
-    rows = [
-        make_row(
-            "P1", z, series_uid=WHO.series_uid, source=source, lung_px=-1 if lung is None else 9, **row_fields(frame, z)
-        )
-        for z in range(len(CT_HU))
-    ]
-    for row, ct in zip(rows, CT_HU, strict=True):
+    same = {"series_uid": WHO.series_uid, "source": source}
+    rows = [make_row("P1", z, **same, **row_fields(frame, z)) for z in range(len(CT_HU))]
+    for row, ct, lung in zip(rows, CT_HU, LUNG, strict=True):
         replace_file(slice_path(root / "test" / "ct", row), npy_bytes(clip_ct(ct)))
-        if lung is not None:
-            image = lung_image(CT_HU[row.z_index], lung[row.z_index])
-            replace_file(slice_path(root / "test" / "lung", row), npy_bytes(image))
+        replace_file(slice_path(root / "test" / "lung", row), npy_bytes(lung_image(ct, lung)))
     return rows
 
 
