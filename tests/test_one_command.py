@@ -4,6 +4,7 @@ import csv
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -12,9 +13,10 @@ import pytest
 from conftest import run, small_patient
 
 import model_test
+from lungct import LungError
 from lungct.evaluation.metrics import dice
 from lungct.evaluation.scores import read_scores
-from lungct.masks.write import keep_bytes
+from lungct.masks.write import FORMATS, keep_bytes
 from lungct.phantom.lidc_tree import write_series
 from lungct.predict import segment
 from lungct.scans.lidc import LidcScan
@@ -319,6 +321,19 @@ def test_where_no_format_can_hold_the_mask_the_slices_are_written(tmp_path):
     assert score.flags.count("no .nii.gz") == 1
     assert len(list((tmp_path / "predictions/patient_P1").glob("*.npy"))) == len(PART)
     assert "1 done already" in run("model_test.py", *QUICK, "--dicom", "ct", cwd=tmp_path)
+
+
+def test_a_format_that_failed_is_tried_again_and_leaves_the_others_alone(home, monkeypatch):
+    def fail(_):
+        raise LungError("lacks what it must name")
+
+    whole = FORMATS["dicom-seg"]
+    monkeypatch.setitem(FORMATS, "dicom-seg", replace(whole, encode=fail))
+    assert "no .seg.dcm: lacks what it must name" in again(home, "--save", "dicom-seg,npy", *QUICK[:2])
+    assert {"P1.nii.gz", "P1_slice000.npy"} < files(home).keys()
+    monkeypatch.setitem(FORMATS, "dicom-seg", whole)
+    assert "no .seg.dcm" not in again(home, "--save", "dicom-seg", *QUICK[:2])
+    assert "P1.seg.dcm" in files(home)
 
 
 def test_a_setting_of_an_older_lung_conf_means_what_it_meant(home, monkeypatch):

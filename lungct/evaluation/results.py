@@ -73,11 +73,11 @@ def picture_names(slice_names: list[str], png: str) -> list[str]:
 
 
 def missing_kinds(folder: Path, wanted: Wanted, score: ScanScore, slice_names: list[str]) -> tuple[str, ...]:
-    """Of the masks that are wanted, those that are not there, unless the scan's flags say that they cannot be made."""
-    flags = score.flags.split("; ") if score.flags else []
-    missing = []
+    """Of the masks that are wanted, those that are not there, but for those that were tried and cannot be."""
+    flags, tried, missing = score.flags.split("; "), score.save.split(","), []
     for kind in wanted.kinds:
-        cannot_be = kind != NPY and any(flag.startswith(f"no {FORMATS[kind].ending}:") for flag in flags)
+        beginning = f"no {FORMATS[kind].ending}:" if kind in FORMATS else "-"
+        cannot_be = kind in tried and any(flag.startswith(beginning) for flag in flags)
         if not cannot_be and not all((folder / name).is_file() for name in files_of(kind, score.scan, slice_names)):
             missing.append(kind)
     return tuple(missing)
@@ -120,7 +120,7 @@ def make_files(
     wanted = wanted.with_earlier(earlier) if earlier else wanted
     names, base = [safe_name(row.slice_name) for row in volume.rows], score.flags.split("; ") if score.flags else []
     new = missing_kinds(folder, wanted, earlier, names) if earlier else wanted.kinds
-    files, flags = encode_masks(mask, [kind for kind in new if kind != NPY], safe_name(score.scan))
+    files, flags, failed = encode_masks(mask, [kind for kind in new if kind != NPY], safe_name(score.scan))
     if not files and NPY not in wanted.kinds and new == wanted.kinds:  # none of these formats can hold this mask
         wanted, new = replace(wanted, kinds=(NPY, *wanted.kinds)), (NPY, *new)
     flags = base + (flags_of_files(earlier, base, new) if earlier else []) + flags
@@ -129,9 +129,10 @@ def make_files(
     files |= {name: content for name, content in made.items() if NPY in new or not name.endswith(".npy")}
     if not is_same:
         files[f"{VIEW}/{THUMBNAIL}"] = thumbnail(volume.ct_hu, mask.lung)
+    saved = [kind for kind in wanted.kinds if kind not in failed]  # those that failed are tried again next time
     if not earlier:
         files[KEPT_PATH] = keep_bytes(mask.lung)
-    return replace(score, flags="; ".join(flags), png=wanted.png, save=",".join(wanted.kinds)), files
+    return replace(score, flags="; ".join(flags), png=wanted.png, save=",".join(saved)), files
 
 
 def add_files(folder: Path, files: dict[str, bytes]) -> None:

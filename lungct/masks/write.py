@@ -97,21 +97,26 @@ def kind_of(path: Path) -> str:
     return max(kinds, key=lambda kind: len(FORMATS[kind].ending))
 
 
-def encode_masks(mask: LungMask, kinds: Iterable[str], name: str) -> tuple[dict[str, bytes], list[str]]:
-    """A scan's files in some of FORMATS by name, and flags, such as that a format cannot hold the mask.
+def encode_masks(
+    mask: LungMask, kinds: Iterable[str], name: str
+) -> tuple[dict[str, bytes], list[str], tuple[str, ...]]:
+    """A scan's files in some of FORMATS: (files by name, flags, the formats that failed).
 
     name: of the scan, which the files' names begin with
+
+    A format that cannot hold the mask has not failed: it says so in a flag, and would say the same again.
     """
-    files, flags = {}, []
+    files, flags, failed = {}, [], []
     for kind in kinds:
         try:
             content, more = FORMATS[kind].encode(mask)
         except LungError as error:
-            content, more = None, [f"no {FORMATS[kind].ending}: {error}"]
+            content, more = None, [f"no {FORMATS[kind].ending}: {error}".replace("; ", ", ")]  # semicolons part flags
+            failed.append(kind)
         flags += more
         if content is not None:
             files[f"{name}{FORMATS[kind].ending}"] = content
-    return files, list(dict.fromkeys(flags))
+    return files, flags, tuple(failed)
 
 
 def keep_bytes(lung: np.ndarray) -> bytes:

@@ -79,7 +79,7 @@ def test_what_is_missing_and_what_cannot_be_made(tmp_path):
     wanted = Wanted(("npy", "nifti", "sides", "dicom-seg"), "none")
     assert missing_kinds(tmp_path, wanted, score(), NAMES) == ("npy", "sides", "dicom-seg")
     fill(tmp_path, "A_slice001.npy")
-    flagged = score(flags="one lung only; no _sides.nii.gz: unequal")
+    flagged = score(flags="one lung only; no _sides.nii.gz: unequal; no .seg.dcm: failed", save="npy,nifti,sides")
     assert missing_kinds(tmp_path, wanted, flagged, NAMES) == ("dicom-seg",)
 
 

@@ -29,7 +29,7 @@ SHAPE = (5, 40, 60)
 
 
 def no_dicom():
-    raise LungError("no DICOM here")
+    raise LungError("no DICOM; none here")
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def test_the_setting_offers_what_there_is():
 
 
 def test_right_and_left_lie_in_a_file_of_their_own(mask, tmp_path):
-    files, flags = encode_masks(mask, ["nifti", "sides"], "A")
-    assert (list(files), flags) == (["A.nii.gz", "A_sides.nii.gz"], [])
+    files, flags, failed = encode_masks(mask, ["nifti", "sides"], "A")
+    assert (list(files), flags, failed) == (["A.nii.gz", "A_sides.nii.gz"], [], ())
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     np.testing.assert_array_equal(read_volume(tmp_path / "A.nii.gz")[0], mask.lung)
@@ -60,22 +60,21 @@ def test_right_and_left_lie_in_a_file_of_their_own(mask, tmp_path):
 
 
 def test_dicom_seg_refers_to_the_scan_and_says_where_there_is_none(mask, tmp_path):
-    files, flags = encode_masks(mask, ["dicom-seg", "nifti"], "A")
-    assert (list(files), flags) == (["A.nii.gz"], ["no .seg.dcm: no DICOM here"])
+    files, flags, failed = encode_masks(mask, ["dicom-seg", "nifti"], "A")
+    assert (list(files), flags, failed) == (["A.nii.gz"], ["no .seg.dcm: no DICOM, none here"], ("dicom-seg",))
     write_series(tmp_path, LidcScan("P", "1.2", "1.2.3"), np.zeros(SHAPE, np.int16), mask.frame.spacing_mm)
     scan = open_series(*find_series(tmp_path).values())
-    files, flags = encode_masks(replace(mask, dicom=lambda: as_dicom(scan)), ["dicom-seg"], "A")
-    assert (list(files), flags) == (["A.seg.dcm"], [])
+    files, flags, failed = encode_masks(replace(mask, dicom=lambda: as_dicom(scan)), ["dicom-seg"], "A")
+    assert (list(files), flags, failed) == (["A.seg.dcm"], [], ())
     assert files["A.seg.dcm"][128:132] == b"DICM"
 
 
 def test_slices_at_unequal_steps_are_flagged_for_each_format_that_cannot_hold_them(mask):
     z_mm = [0, 2.5, 5, 9, 15]
     corners_mm = np.array([[0, 0, z] for z in z_mm])
-    files, flags = encode_masks(
-        replace(mask, frame=replace(mask.frame, corners_mm=corners_mm)), ["nifti", "sides"], "A"
-    )
-    assert files == {}
+    uneven = replace(mask, frame=replace(mask.frame, corners_mm=corners_mm))
+    files, flags, failed = encode_masks(uneven, ["nifti", "sides"], "A")
+    assert (files, failed) == ({}, ())
     assert [flag.split(":")[0] for flag in flags] == ["no .nii.gz", "no _sides.nii.gz"]
 
 
