@@ -148,6 +148,12 @@ def next_command(cases: list[Case], scores: list[ScanScore], out: Path) -> str:
         return ""
     folder = folder_of(out, case.scan)
     if isinstance(case, StoredCase):
-        return f", then run: python image_test.py {folder}"
+        return f", then run: python image_test.py {quoted(folder)}"
     masks = [path for kind in FORMATS if (path := folder / files_of(kind, case.scan, [])[0]).is_file()]
-    return f", then run: python image_test.py {case.job.location} --mask {masks[0]}" if masks else ""
+    where = quoted(case.job.location)
+    return f", then run: python image_test.py {where} --mask {quoted(masks[0])}" if masks else ""
+
+
+def quoted(path: Path) -> str:
+    """A path as a command line takes it on every system."""
+    return f'"{path}"' if " " in str(path) else str(path)
