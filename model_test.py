@@ -1,72 +1,71 @@
-"""Step 5. Predict the lungs on the test slices, and score them where there is a reference.
+"""Step 5. Predict the lungs of CT scans, measure them, and score them where there is a reference.
 
-Reads   lung.conf if there is one, the weights, mydata/Image_test/manifest.csv and the slices that it lists
+Reads   lung.conf if there is one, the weights, mydata/Image_test/manifest.csv and the slices that it lists (step 4);
+        with --dicom or --nifti the scans themselves, and nothing of the steps before
 Writes  predictions/patient_<id>/<slice>.npy (uint8, 1 = lung) and .png, predictions/scores.csv, nodules.csv,
         predictions/report.html, which shows all scans in a browser, and its pictures (view/);
-        with --save: predictions/patient_<id>/<scan>.nii.gz or .seg.dcm
-Run     python model_test.py                predicts what has not been predicted yet
+        with --save, or from the scans themselves: predictions/patient_<id>/<scan>.nii.gz, _sides.nii.gz, .seg.dcm
+Run     python model_test.py --dicom DIR    straight from DICOM files to a .nii.gz each; also --nifti FILE_OR_DIR
+        python model_test.py                the slices of step 4, those that have not been predicted yet
         python model_test.py --png none     masks without pictures
-        python model_test.py --save nifti   also a .nii.gz for 3D Slicer or ITK-SNAP; nifti-sides: right lung 1, left 2
-        python model_test.py --save dicom-seg --dicom DIR   also a DICOM segmentation that refers to the scan in DIR
+        python model_test.py --save nifti,sides,dicom-seg   also these; masks that are there are not predicted again
 """
 
 from lungct import LungError, __version__  # first: it says which package is missing
 
 # isort: split
 import argparse
-import re
 import shutil
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from lungct.evaluation.metrics import compare, litres
+from lungct.evaluation.cases import Case, StoredCase, file_cases, stored_cases
 from lungct.evaluation.nodules import NoduleScore, audit_nodules, print_coverage
-from lungct.evaluation.quality import find_flags
-from lungct.evaluation.report import THUMBNAIL, VIEW, ScanScore, report_bytes, report_row, result_files, thumbnail
+from lungct.evaluation.report import report_bytes, report_row
+from lungct.evaluation.results import (
+    KEPT_PATH,
+    Wanted,
+    add_files,
+    choose_files,
+    choose_kinds,
+    folder_of,
+    has_all,
+    has_mask,
+    make_files,
+    next_command,
+)
+from lungct.evaluation.scores import ScanScore, print_scores, read_earlier_scores, score_volume, scores_bytes
 from lungct.files import (
     exclusive_lock,
-    file_stamps,
     fingerprint,
+    is_dir_path,
     periodic_save,
     read_earlier_table,
     replace_file,
     replace_folder,
     table_bytes,
 )
-from lungct.masks import segments, source, volume, write_nifti
-from lungct.parallel import add_scheduler_flag, count, run_parallel, some_of
+from lungct.masks.read import parse_values
+from lungct.masks.write import LungMask, read_kept
+from lungct.parallel import Skipped, Warned, add_scheduler_flag, count, print_notes, run_parallel, some_of
 from lungct.predict import Predictor, cached_predictor, segment
 from lungct.scans import lidc
-from lungct.scans.find import choose_names
+from lungct.scans.find import choose_patients, dicom_jobs, nifti_jobs
 from lungct.scans.geometry import frame_of
-from lungct.segmentation.left_right import split_left_right
 from lungct.settings import BY_ATTRIBUTE, make_absolute, parse_step, resolve_path, run_step
-from lungct.slices import (
-    SliceRow,
-    by_scan,
-    is_lung,
-    lung_root,
-    manifest_path,
-    read_manifest,
-    read_stack,
-    safe_name,
-    slice_path,
-)
-from lungct.weights import SHIPPED, checksum
+from lungct.weights import checksum, choose_weights, seen_in_training
 
-DICOM_UID = re.compile(r"\d+(\.\d+)+")
+OF_FILES = ("labels", "label_values", "any_values", "series")  # flags that say how scans are read from their own files
 
 
 @dataclass(frozen=True)
 class PredictSettings:
     """What step 5 uses."""
 
-    lidc_test_dicom_path: Path
     lung_ct_test_path: Path
     mask_threshold: int
     confidence_level: float
@@ -85,37 +84,25 @@ class Task:
 
     settings: PredictSettings
     weights_sha256: str
-    dicom_root: Path  # where the scans lie, for dicom-seg
     precision: str
 
 
-def choose_weights(path: Path, default: Path) -> Path:
-    """The user's weights; the shipped ones where the user has trained none and named none. Raises LungError."""
-    if path.is_file():
-        return path
-    if path.exists():
-        raise LungError(f"{path} is a folder; give the .pth file in it")
-    if path.resolve() != default.resolve():
-        raise LungError(f"no {path}; give a file that is there, or leave weights_path out to use the shipped weights")
-    print(f"no {path} yet: predicting with the shipped weights/{SHIPPED.name}; see weights/MODEL_CARD.md")
-    return SHIPPED
+@dataclass(frozen=True)
+class Todo:
+    """A scan to work on: what it is to have, and its earlier row where the mask of that is still right."""
+
+    case: Case
+    wanted: Wanted
+    earlier: ScanScore | None
 
 
-def seen_in_training(card: dict, row: SliceRow) -> str:
-    """Whether a patient took part in the training: no, train or val; unknown for a file that names no patient."""
-    parts = [part for part, names in card.get("patients", {}).items() if row.patient_id in names]
-    names_patient = DICOM_UID.fullmatch(row.series_uid)  # else it is a file's name
-    return parts[0] if parts else "no" if names_patient else "unknown"
-
-
-def scan_fingerprint(rows: list[SliceRow], ct_root: Path, task: Task) -> str:
-    """Of all that a scan's masks, pictures and scores are made from."""
+def fingerprint_of(case: Case, task: Task) -> tuple[str, str]:
+    """Of all that a scan's mask is made from, and of all that its row of scores.csv is. Raises OSError."""
     settings = task.settings
     audit = settings.mask_threshold, settings.confidence_level, settings.padding_size
-    roots = [ct_root] + [lung_root(ct_root)] * rows[0].has_label
-    stamps = [file_stamps(slice_path(root, row) for row in rows) for root in roots]
-    made_from = [row.fingerprint for row in rows], stamps, task.weights_sha256, task.precision
-    return fingerprint(__version__, made_from, settings.png, settings.save, audit)
+    scan, truth = case.stamps()
+    mask = fingerprint(__version__, scan, task.weights_sha256, task.precision)
+    return mask, f"{mask}-{fingerprint(truth, audit)}"
 
 
 def get_predictor(task: Task) -> Predictor:
@@ -124,106 +111,45 @@ def get_predictor(task: Task) -> Predictor:
     return cached_predictor(settings.weights_path, task.weights_sha256, settings.device, settings.amp)
 
 
-def read_truth(rows: list[SliceRow], ct_root: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The reference lungs of a scan, (Z, H, W) bool; None where there are none. Raises LungError for another shape."""
-    if not rows[0].has_label:
-        return None
-    truth = is_lung(read_stack(lung_root(ct_root), rows))
-    if truth.shape != shape:
-        raise LungError(f"{lung_root(ct_root) / rows[0].scan}: shape {truth.shape}, but the CT has {shape}")
-    return truth
+def predict_scan(todo: Todo, task: Task) -> tuple[ScanScore, list[NoduleScore], tuple[str, ...]]:
+    """Predict one scan, or take its mask that is there, and write what is missing.
 
-
-def predict_scan(rows: list[SliceRow], ct_root: Path, task: Task) -> tuple[ScanScore, list[NoduleScore]]:
-    """Predict and write one scan; returns its row of scores.csv and its rows of nodules.csv. Raises LungError."""
-    predictor, settings, first = get_predictor(task), task.settings, rows[0]
-    made_from = scan_fingerprint(rows, ct_root, task)
-    ct_hu = read_stack(ct_root, rows)
-    lung = segment(ct_hu, first.spacing_mm, predictor)
-    truth = read_truth(rows, ct_root, lung.shape)
-    agreement = {}
-    if truth is not None:
-        agreement = asdict(compare(lung, truth, first.spacing_mm))
-        agreement["worst_slice"] = rows[agreement["worst_slice"]].slice_name
-    files = result_files(rows, ct_hu, lung, truth, settings.png)
-    files[f"{VIEW}/{THUMBNAIL}"] = thumbnail(ct_hu, lung)
-    whole, flags = whole_file(rows, lung, predictor, task) if settings.save != "npy" else ({}, [])
-    files.update(whole)
-    frame = frame_of(rows)
-    extents_mm = frame.extents_mm
-    replace_folder(folder_of(settings.predictions_path, first.scan), files)
-    score = ScanScore(
-        scan=first.scan,
-        patient_id=first.patient_id,
-        slices=len(rows),
-        litres=round(litres(lung, first.spacing_mm, extents_mm), 3),
-        **{name: round(v, 4) if isinstance(v, float) else v for name, v in agreement.items()},
-        flags="; ".join(find_flags(ct_hu, lung, first.spacing_mm, extents_mm) + flags),
-        seen_in_training=seen_in_training(predictor.card, first),
-        weights=predictor.card["sha256"][:12],
+    Returns its row of scores.csv, its rows of nodules.csv, and warnings. Raises LungError.
+    """
+    case, settings = todo.case, task.settings
+    folder = folder_of(settings.predictions_path, case.scan)
+    _, made_from = fingerprint_of(case, task)
+    volume = case.read()
+    lung = read_kept(folder / KEPT_PATH, todo.earlier.mask) if todo.earlier else None
+    earlier = todo.earlier if lung is not None else None
+    if lung is None:
+        lung = segment(volume.ct_hu, volume.frame.spacing_mm, get_predictor(task))
+    mask = LungMask(lung, volume.frame, case.find_dicom, task.weights_sha256)
+    score = replace(
+        score_volume(volume, mask),
+        seen_in_training=seen_in_training(get_predictor(task).card, case.patient_id, volume.rows[0].series_uid),
+        weights=task.weights_sha256[:12],
         precision=task.precision,
-        png=settings.png,
-        save=settings.save,
+        version=__version__,
         fingerprint=made_from,
     )
+    score, files = make_files(folder, todo.wanted, volume, mask, score, earlier)
+    if earlier:
+        add_files(folder, files)
+    else:
+        replace_folder(folder, files)
     nodules = lidc.find_nodules(
-        first.series_uid, settings.confidence_level, settings.padding_size, settings.mask_threshold
+        volume.rows[0].series_uid, settings.confidence_level, settings.padding_size, settings.mask_threshold
     )
-    return score, audit_nodules(first.scan, frame, lung, nodules)
+    return score, audit_nodules(case.scan, frame_of(volume.rows), lung, nodules), volume.warnings
 
 
-def whole_file(rows: list[SliceRow], lung: np.ndarray, predictor: Predictor, task: Task) -> tuple[dict, list[str]]:
-    """The file that holds a scan's whole mask, its bytes by name, and flags; NIfTI has none off a regular grid."""
-    name, kind, frame = safe_name(rows[0].scan), task.settings.save, frame_of(rows)
-    sides = lung if kind == "nifti" else split_left_right(lung, rows[0].spacing_mm)
-    if kind != "dicom-seg":
-        values = segments.WHOLE if kind == "nifti" else segments.SIDES
-        content, flags = volume.write_or_flag(write_nifti.nifti_bytes, ".nii.gz", sides, frame, values)
-        return {f"{name}.nii.gz": content} if content else {}, flags
-    from lungct.masks.write_dicom import seg_bytes  # two seconds to import; few ask for it
-
-    scan = source.find_scan(task.dicom_root, rows[0].series_uid, frame)
-    return {f"{name}.seg.dcm": seg_bytes(sides, scan, predictor.card["sha256"], segments.SIDES)}, []
-
-
-def folder_of(out: Path, scan: str) -> Path:
-    """Where a scan's masks go."""
-    return out / f"patient_{safe_name(scan)}"
-
-
-def is_done(score: ScanScore, rows: list[SliceRow], ct_root: Path, task: Task) -> bool:
-    """Whether a scan's results were made from this input with these settings, and its masks are all there."""
-    masks = {path.stem for path in folder_of(task.settings.predictions_path, score.scan).glob("*.npy")}
-    there = masks == {safe_name(row.slice_name) for row in rows}
-    return there and score.fingerprint == scan_fingerprint(rows, ct_root, task)
-
-
-def print_summary(scores: list[ScanScore], nodules: list[NoduleScore]) -> None:
-    """A line for each scan, then the means."""
-    heads = ("slices", "litres", "Dice", "HD95 mm", "surf 1mm", "surf 2mm")
-    width = max(24, *(len(score.scan) + 1 for score in scores)) if scores else 24
-    print(f"{'scan':{width}s}" + "".join(f"{head:>9s}" for head in heads) + "  worst slice")
-    for score in scores:
-        values = (score.slices, score.litres, score.dice, score.hd95_mm, score.surface_dice_1mm, score.surface_dice_2mm)
-        worst = "-" if score.dice is None else f"{score.worst_slice} ({score.worst_slice_dice:.3f})"
-        note = f"  {score.flags}" if score.flags else ""
-        part = score.seen_in_training
-        note += f"  patient was in the training set ({part})" if part in ("train", "val") else ""
-        cells = "".join(f"{'-' if value is None else value!s:>9s}" for value in values)
-        print(f"{score.scan:{width}s}{cells}  {worst}{note}")
-    if scored := [score.dice for score in scores if score.dice is not None]:
-        print(f"mean Dice {np.mean(scored):.4f} over {len(scored)} scans, worst {min(scored):.4f}")
-    print_coverage(nodules)
-
-
-def save_report(
-    out: Path, scans: dict[str, list[SliceRow]], scores: list[ScanScore], nodules: list[NoduleScore]
-) -> Path:
+def save_report(out: Path, cases: dict[str, Case], scores: list[ScanScore], nodules: list[NoduleScore]) -> Path:
     """The page that shows every prediction."""
     pages = []
     for score in scores:
         shares = [nodule.coverage for nodule in nodules if nodule.scan == score.scan]
-        names = [safe_name(row.slice_name) for row in scans[score.scan]]
+        names = cases[score.scan].slice_names(score.slices)
         coverage = float(np.mean(shares)) if shares else None
         pages.append(report_row(score, coverage, folder_of(out, score.scan), names))
     path = out / "report.html"
@@ -233,96 +159,142 @@ def save_report(
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """This step's own flags."""
-    parser.add_argument("--dicom", type=Path, metavar="DIR", help="where the scans lie, for dicom-seg")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="DICOM to predict, not the slices of step 4")
+    place.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="the same of NIfTI, MetaImage or NRRD in HU")
     parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by ID: A,B,C")
+    more = parser.add_argument_group("with --dicom or --nifti, as in prepare_lung_image.py")
+    more.add_argument("--labels", type=Path, metavar="PATH", help="masks to score against: see docs/own_data.md")
+    more.add_argument("--label-values", type=parse_values, metavar="LIST", help="the masks' lung: 1,2,3")
+    more.add_argument("--series", choices=("largest", "all"), help="of each patient in --dicom")
+    more.add_argument("--any-values", action="store_true", help="go on where values cannot be HU, or masks not lung")
     add_scheduler_flag(parser)
 
 
+def find_cases(settings: PredictSettings, flags: argparse.Namespace) -> tuple[list[Case], list[Skipped]]:
+    """The scans that the flags point to, or else those of step 4; and what is left out. Raises LungError."""
+    if not flags.dicom and not flags.nifti:
+        if given := [f"--{name.replace('_', '-')}" for name in OF_FILES if getattr(flags, name)]:
+            step_4 = "python prepare_lung_image.py --test"
+            raise LungError(f"{given[0]} goes with --dicom or --nifti; for the slices of step 4, give it to {step_4}")
+        return stored_cases(settings.lung_ct_test_path, flags.patients), []
+    jobs, skipped = dicom_jobs(flags.dicom, flags.series == "all") if flags.dicom else nifti_jobs(flags.nifti)
+    jobs = choose_patients(jobs, flags.patients)
+    patients = count(len({job.patient_id for job in jobs}), "patient")
+    print(f"{count(len(jobs), 'scan')} of {patients} found; all slices of each")
+    root = settings.predictions_path
+    cases, unlabelled = file_cases(jobs, root, flags.labels, flags.label_values or (), flags.any_values)
+    return cases, skipped + unlabelled
+
+
 def predict_all(
-    scans: dict[str, list[SliceRow]], ct_root: Path, task: Task, scheduler: str
-) -> tuple[list[ScanScore], list[NoduleScore], dict[str, str]]:
-    """Predict what is not done yet and keep both tables: (scores, nodules, why scans failed)."""
-    out = task.settings.predictions_path
-    before = {score.scan: score for score in read_earlier_table(out / "scores.csv", ScanScore)}
-    scores = {
-        name: before[name] for name in scans if name in before and is_done(before[name], scans[name], ct_root, task)
-    }
-    audits: dict[str, list[NoduleScore]] = {name: [] for name in scans}
-    for nodule in read_earlier_table(out / "nodules.csv", NoduleScore):
+    todos: list[Todo], done: dict[str, ScanScore], names: list[str], task: Task, scheduler: str
+) -> tuple[list[ScanScore], list[NoduleScore], list[Skipped], list[Warned]]:
+    """Work on what is to do and keep both tables: (scores, nodules, scans that failed, warnings).
+
+    done: rows that are still right, also of scans that are to get more files; names: of all scans, in their order
+    """
+    out, scores, failed, warned = task.settings.predictions_path, dict(done), [], []
+    path = out / "nodules.csv"
+    audits: dict[str, list[NoduleScore]] = {name: [] for name in names}
+    for nodule in read_earlier_table(path, NoduleScore):
         if nodule.scan in scores:
             audits[nodule.scan].append(nodule)
-    print_found(scans, scores, before, scheduler or get_predictor(task).device, task)
-    failed = {}
 
     def tables() -> tuple[list[ScanScore], list[NoduleScore]]:
-        return [scores[name] for name in scans if name in scores], [row for audit in audits.values() for row in audit]
+        return [scores[name] for name in names if name in scores], [row for audit in audits.values() for row in audit]
 
     def save() -> None:
-        for name, rows, kind in zip(("scores.csv", "nodules.csv"), tables(), (ScanScore, NoduleScore), strict=True):
-            replace_file(out / name, table_bytes(rows, kind))
+        rows, nodules = tables()
+        replace_file(out / "scores.csv", scores_bytes(rows))
+        if nodules or path.is_file() or any(isinstance(todo.case, StoredCase) for todo in todos):
+            replace_file(path, table_bytes(nodules, NoduleScore))
 
-    todo = [rows for name, rows in scans.items() if name not in scores]
     with periodic_save(save) as save_if_due:
-        work = partial(predict_scan, ct_root=ct_root, task=task)
-        results = run_parallel(work, todo, 1, out / "errors.log", scheduler)
-        for rows, result in tqdm(results, total=len(todo), desc="scans", unit="scan"):
-            name = rows[0].scan
+        results = run_parallel(partial(predict_scan, task=task), todos, 1, out / "errors.log", scheduler)
+        for todo, result in tqdm(results, total=len(todos), desc="scans", unit=" scan", disable=not todos):
+            name = todo.case.scan
             if isinstance(result, LungError):
-                failed[name] = str(result)
-                shutil.rmtree(folder_of(out, name), ignore_errors=True)  # of an earlier input
+                failed.append(Skipped(name, str(result)))
+                if not todo.earlier:
+                    shutil.rmtree(folder_of(out, name), ignore_errors=True)  # of an earlier input
                 continue
-            scores[name], audits[name] = result
+            scores[name], audits[name], warnings = result
+            warned += [Warned(name, warning) for warning in warnings]
             save_if_due()
-    return *tables(), failed
+    return *tables(), failed, warned
 
 
-def print_found(scans: dict, scores: dict, before: dict, where: object, task: Task) -> None:
-    """What there is to predict, what is done, and what earlier commands left."""
-    print(f"{len(scans)} scans, {len(scores)} done already; on {where}, {task.precision}")
-    again = [name for name in scans if name in before and name not in scores]
+def plan(
+    cases: list[Case], wanted: dict[str, Wanted], task: Task, where: object
+) -> tuple[list[Todo], dict[str, ScanScore], list[Skipped]]:
+    """(What is to do, the earlier rows that are still right, the scans whose files are gone); says so."""
+    out, todos, right, skipped = task.settings.predictions_path, [], {}, []
+    before = {score.scan: score for score in read_earlier_scores(out / "scores.csv")}
+    for case in cases:
+        try:
+            of_mask, of_row = fingerprint_of(case, task)
+        except (OSError, LookupError) as error:  # LookupError: no file is left
+            skipped.append(Skipped(case.scan, str(error)))
+            continue
+        folder, earlier = folder_of(out, case.scan), before.get(case.scan)
+        names = case.slice_names(earlier.slices) if earlier else []
+        if earlier and not (earlier.fingerprint.startswith(of_mask) and has_mask(folder, earlier, names)):
+            earlier = None
+        if earlier and earlier.fingerprint == of_row:
+            right[case.scan] = earlier
+            if has_all(folder, wanted[case.scan], earlier, names):
+                continue
+        todos.append(Todo(case, wanted[case.scan], earlier))
+    done = len(cases) - len(todos) - len(skipped)
+    print(f"{len(cases)} scans, {done} done already; on {where}, {task.precision}")
+    print_plan(cases, todos, before, out)
+    return todos, right, skipped
+
+
+def print_plan(cases: list[Case], todos: list[Todo], before: dict[str, ScanScore], out: Path) -> None:
+    """What is made again, what is made from the masks that are there, and what earlier commands left."""
+    again = [todo.case.scan for todo in todos if todo.case.scan in before and not todo.earlier]
     if again:
         print(f"other slices, weights or options now; predicted again: {some_of(again)}")
-    left = sorted(set(before) - set(scans))
+    if more := [todo.case.scan for todo in todos if todo.earlier]:
+        print(f"other files from the masks that are there, not predicted again: {some_of(more)}")
+    left = sorted(set(before) - {case.scan for case in cases})
     if left:
-        folder = task.settings.predictions_path
-        print(f"{folder} holds {count(len(left), 'scan')} of earlier commands, not in the tables: {some_of(left)}")
-
-
-def choose_scans(rows: Iterable[SliceRow], wanted: str | None) -> dict[str, list[SliceRow]]:
-    """The rows of each scan, of all patients or of some. Raises LungError for patients that are not there."""
-    scans = by_scan(rows)
-    if wanted is None:
-        return scans
-    patients = list(dict.fromkeys(scan[0].patient_id for scan in scans.values()))
-    chosen = choose_names(patients, wanted, f"--patients: not among the {len(patients)} patients prepared")
-    return {name: scan for name, scan in scans.items() if scan[0].patient_id in chosen}
+        print(f"{out} holds {count(len(left), 'scan')} of earlier commands, not in the tables: {some_of(left)}")
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Load the network; for each scan predict, clean, write, score; print the table and where the result is."""
+    """Find the scans; for each predict, clean, write, score; print the table and where the result is."""
     settings, flags = parse_step(__doc__, PredictSettings, argv, add_flags, lambda flags: True)
     if flags.scheduler:
         settings, flags = make_absolute(settings), make_absolute(flags)
     default = resolve_path(BY_ATTRIBUTE["weights_path"].default, Path(flags.conf).parent)
     settings = replace(settings, weights_path=choose_weights(settings.weights_path, default))
-    dicom_root = flags.dicom or settings.lidc_test_dicom_path
-    task = Task(settings, checksum(settings.weights_path), dicom_root, "")
+    cases, skipped = find_cases(settings, flags)
+    kinds = choose_kinds(settings.save, flags.save is not None, bool(flags.dicom or flags.nifti))
+    wanted = choose_files(cases, Wanted(kinds, settings.png))
+    task = Task(settings, checksum(settings.weights_path), "")
     amp = get_predictor(task).amp
     if flags.scheduler:  # one precision for all machines, that of this one
         task = replace(task, settings=replace(settings, amp="on" if amp else "off"))
     task = replace(task, precision="bfloat16" if amp else "float32")
-    ct_root, out = settings.lung_ct_test_path, settings.predictions_path
-    rows = read_manifest(manifest_path(ct_root), "python prepare_lung_image.py --test")
-    scans = choose_scans(rows, flags.patients)
+    out, names = settings.predictions_path, [case.scan for case in cases]
     with exclusive_lock(out):
-        scores, nodules, failed = predict_all(scans, ct_root, task, flags.scheduler)
-        report = save_report(out, scans, scores, nodules)
-    print_summary(scores, nodules)
-    for name, reason in failed.items():
-        print(f"skipped {name}: {reason}")
-    print(f"wrote {out}/patient_<id>/, {out / 'scores.csv'} and {out / 'nodules.csv'}; look at {report}")
-    if failed:
-        raise LungError(f"{len(failed)} of {len(scans)} scans were skipped; see above")
+        todos, done, gone = plan(cases, wanted, task, flags.scheduler or get_predictor(task).device)
+        scores, nodules, failed, warned = predict_all(todos, done, names, task, flags.scheduler)
+        report = save_report(out, {case.scan: case for case in cases}, scores, nodules)
+    print_notes(skipped, warned)
+    print_scores(scores)
+    print_coverage(nodules)
+    for scan in gone + failed:
+        print(f"skipped {scan.scan}: {scan.reason}")
+    tables = " and ".join(str(out / name) for name in ("scores.csv", "nodules.csv") if (out / name).is_file())
+    print(f"wrote {out}/patient_<id>/, {tables}; look at {report}{next_command(cases, scores, out)}")
+    faults = gone + failed + [scan for scan in skipped if scan.is_fault]
+    if faults:
+        total = len(cases) + len([scan for scan in skipped if scan.is_fault])
+        raise LungError(f"{len(faults)} of {total} scans were skipped; see above")
 
 
 if __name__ == "__main__":

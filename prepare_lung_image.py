@@ -23,12 +23,22 @@ from tqdm import tqdm
 
 from lungct.evaluation.figures import draw_overview, save_png
 from lungct.evaluation.nodules import save_audit
-from lungct.files import exclusive_lock, file_stamps, fingerprint, is_dir_path, npy_bytes, periodic_save, replace_folder
+from lungct.files import exclusive_lock, fingerprint, is_dir_path, npy_bytes, periodic_save, replace_folder
 from lungct.masks.read import find_labels, label_stamps, parse_values, read_slices
-from lungct.parallel import Skipped, Warned, add_scheduler_flag, count, run_parallel, some_of
-from lungct.scans.find import Job, choose_patients, dicom_jobs, lidc_jobs, nifti_jobs, open_job
-from lungct.scans.geometry import Scan, contiguous_runs, row_fields
-from lungct.scans.hu import check_hu_range
+from lungct.parallel import Skipped, Warned, add_scheduler_flag, count, print_notes, run_parallel, some_of
+from lungct.scans.find import (
+    Job,
+    choose_patients,
+    dicom_jobs,
+    job_stamps,
+    lidc_jobs,
+    nifti_jobs,
+    open_job,
+    read_hu,
+    slice_rows,
+    source_of,
+)
+from lungct.scans.geometry import Scan, contiguous_runs
 from lungct.segmentation.morphology import slice_pixels
 from lungct.segmentation.threshold import segment_lung
 from lungct.settings import make_absolute, parse_step, run_step
@@ -99,18 +109,9 @@ class Task:
     fingerprint: str
 
 
-def source_of(job: Job, options: PrepareOptions) -> str:
-    """Where a scan lies, from the manifest's folder, so that a study can be moved as a whole."""
-    place = job.location.resolve()
-    try:
-        return Path(os.path.relpath(place, options.ct_root.parent.resolve())).as_posix()
-    except ValueError:  # on another drive of Windows
-        return str(place)
-
-
 def make_task(job: Job, label: Path | None, options: PrepareOptions) -> Task:
     """Take the fingerprint of what a scan's slices will be made from. Raises OSError."""
-    made_from = [job.series_uid, source_of(job, options), file_stamps(job.files)]
+    made_from = job_stamps(job, options.ct_root.parent)
     label_from = label_stamps(label, options.label_values) if label else LABEL_MAKER if options.lung_root else NO_LABEL
     return Task(job, label, fingerprint(__version__, made_from, label_from, options.selection, options.any_values))
 
@@ -145,9 +146,7 @@ def prepare_scan(task: Task, options: PrepareOptions) -> tuple[list[SliceRow], t
     warnings = scan.warnings
     if options.slices and len(wanted) < options.slices:
         warnings = (*warnings, f"only {len(wanted)} of {options.slices} slices")
-    ct_hu = scan.read(wanted)
-    if (fault := check_hu_range(ct_hu)) and not options.any_values:
-        raise LungError(f"{job.location}: looks like {fault}, not HU; if it is right, add --any-values")
+    ct_hu = read_hu(job, scan, wanted, options.any_values)
     lung, source = None, NO_LABEL
     if task.label:
         lung, more = read_slices(task.label, scan, wanted, None if options.any_values else ct_hu, options.label_values)
@@ -162,20 +161,16 @@ def prepare_scan(task: Task, options: PrepareOptions) -> tuple[list[SliceRow], t
         replace_folder(options.lung_root / job.scan, images)
     images = {f"{n}.npy": npy_bytes(clip_ct(ct)) for n, ct in zip(names, ct_hu, strict=True)}
     replace_folder(options.ct_root / job.scan, images)
-    lung_px = [-1] * len(wanted) if lung is None else slice_pixels(lung).tolist()
-    same = {
-        "patient_id": job.patient_id,
-        "scan": job.scan,
-        "series_uid": scan.series_uid,
-        "label_source": source,
-        "selection": options.selection,
-        "source": source_of(job, options),
-        "fingerprint": task.fingerprint,
-    }
-    rows = [
-        SliceRow(slice_name=name, z_index=z, lung_px=pixels, **same, **row_fields(scan.frame, z))
-        for z, name, pixels in zip(wanted, names, lung_px, strict=True)
-    ]
+    rows = slice_rows(
+        job,
+        scan,
+        wanted,
+        None if lung is None else slice_pixels(lung).tolist(),
+        label_source=source,
+        selection=options.selection,
+        source=source_of(job, options.ct_root.parent),
+        fingerprint=task.fingerprint,
+    )
     return rows, warnings
 
 
@@ -228,7 +223,7 @@ def prepare_all(
     with periodic_save(lambda: write_manifest(path, [row for scan in done.values() for row in scan])) as save_if_due:
         log = options.ct_root.parent / "errors.log"
         results = run_parallel(partial(prepare_scan, options=options), todo, workers, log, scheduler)
-        for task, result in tqdm(results, total=len(todo), desc="scans", unit="scan"):
+        for task, result in tqdm(results, total=len(todo), desc="scans", unit=" scan", disable=not todo):
             name = task.job.scan
             if isinstance(result, LungError):
                 remove_scans([name], options.roots_of_all)
@@ -243,11 +238,8 @@ def prepare_all(
 
 def print_report(rows: list[SliceRow], skipped: list[Skipped], warned: list[Warned], options: PrepareOptions) -> None:
     """Say what was done, what was not and why, and where the result is. Raises LungError where nothing was done."""
-    for scan in sorted(skipped, key=lambda scan: (scan.is_fault, scan.scan)):
-        print(f"{'skipped' if scan.is_fault else 'left out'} {scan.scan:24s} {scan.reason}")
+    print_notes(skipped, warned)
     skipped = [scan for scan in skipped if scan.is_fault]
-    for scan in sorted(warned, key=lambda scan: scan.scan):
-        print(f"warning {scan.scan:24s} {scan.warning}")
     if not rows:
         raise LungError(f"no scan could be prepared; the {count(len(skipped), 'reason')} above")
     print(f"{len(by_scan(rows))} scans, {len(rows)} slices, {len(skipped)} skipped")

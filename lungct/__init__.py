@@ -31,7 +31,13 @@ def missing_packages(requirements: Path) -> "list[str]":
 
 
 def report_import_error(kind: type, error: BaseException, trace: object) -> None:
-    """What Python calls for an error that ends a step: one line where a package is missing, else its traceback."""
+    """What Python calls for an error that ends a step: one line where a package is missing, else its traceback.
+
+    Ctrl-C comes here while a step imports what it needs: later, the step itself sees it.
+    """
+    if issubclass(kind, KeyboardInterrupt):
+        print("\nstopped", file=sys.stderr)
+        return
     package = (getattr(error, "name", None) or "").split(".")[0]
     if not isinstance(error, ImportError) or package in {"", __name__, *sys.stdlib_module_names}:
         sys.__excepthook__(kind, error, trace)

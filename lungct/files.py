@@ -140,15 +140,19 @@ def table_bytes(rows: Iterable[object], kind: type) -> bytes:
     return buffer.getvalue().encode()
 
 
-def read_table(path: Path, kind: type) -> list:
-    """The records of a .csv that `table_bytes` made. Raises LungError where it is damaged or of another version."""
+def read_table(path: Path, kind: type, is_record: Callable[[dict], bool] = lambda row: True) -> list:
+    """The records of a .csv that `table_bytes` made. Raises LungError where it is damaged or of another version.
+
+    is_record: whether a row, as a dict of texts, is a record; others, such as a row of means, are left out
+    """
     types = get_type_hints(kind)
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             if reader.fieldnames != [field.name for field in fields(kind)]:
                 raise LungError(f"{path}: columns are not those of this version")
-            return [kind(**{name: parse_cell(text, types[name]) for name, text in row.items()}) for row in reader]
+            rows = [row for row in reader if is_record(row)]
+            return [kind(**{name: parse_cell(text, types[name]) for name, text in row.items()}) for row in rows]
     except (ValueError, TypeError, AttributeError, KeyError, csv.Error) as error:
         raise LungError(f"{path}: damaged ({error})") from error
 

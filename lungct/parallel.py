@@ -57,6 +57,14 @@ class Warned:
     warning: str
 
 
+def print_notes(skipped: list[Skipped], warned: list[Warned]) -> None:
+    """A line for each scan that was left out, those with something wrong last, and for each warning."""
+    for scan in sorted(skipped, key=lambda scan: (scan.is_fault, scan.scan)):
+        print(f"{'skipped' if scan.is_fault else 'left out'} {scan.scan:24s} {scan.reason}")
+    for scan in sorted(warned, key=lambda scan: scan.scan):
+        print(f"warning {scan.scan:24s} {scan.warning}")
+
+
 def count(number: int, noun: str) -> str:
     """1 scan, 2 scans."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

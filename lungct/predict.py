@@ -3,10 +3,11 @@
 B batch, Z slices, H rows, W columns.
 """
 
+import gzip
 import math
 import warnings
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,17 @@ from torch import nn
 
 from lungct import LungError
 from lungct.device import pick_amp, pick_device, to_device
+from lungct.files import replace_file
+from lungct.masks.write import FORMATS, LungMask, kind_of
+from lungct.scans.dicom import as_dicom
 from lungct.scans.find import open_largest
-from lungct.scans.geometry import Frame
+from lungct.scans.geometry import Frame, Scan, as_in_rows
 from lungct.scans.hu import check_hu_range
 from lungct.scans.nifti import VOLUME_ENDINGS, has_ending, open_nifti
 from lungct.segmentation.body import find_body
 from lungct.segmentation.cleanup import clean_volume
 from lungct.segmentation.morphology import bounding_box, fine_box
-from lungct.slices import pixel_mm
+from lungct.slices import clip_ct, pixel_mm
 from lungct.weights import SHIPPED, Model, load_weights, scale_hu
 from UNet_nn import UNet, fold_norms
 
@@ -110,16 +114,32 @@ def segment(
     columns of the trunk alone: there is no lung elsewhere. Warns where the values cannot be HU. Raises LungError for
     what is no volume of numbers.
     """
-    predictor = predictor or shipped_predictor()
     given, ct_hu = ct_hu, as_volume(ct_hu, spacing_mm)
     if fault := check_hu_range(given):
         warnings.warn(f"ct_hu looks like {fault}, not HU: the lungs will be wrong", stacklevel=2)
+    return segment_volume(ct_hu, spacing_mm, predictor or shipped_predictor())
+
+
+def segment_volume(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], predictor: Predictor) -> np.ndarray:
+    """What `segment` does with a volume (Z, H, W) int16 that is known to be in HU."""
     body = find_body(ct_hu, spacing_mm)
     trunk = (slice(None), *fine_box(bounding_box(body.hull, body.spacing_mm, TRUNK_MARGIN_MM), body.steps)[1:])
     zoom = integer_scale(pixel_mm(spacing_mm), predictor.model.pixel_mm)
     lung = np.zeros(ct_hu.shape, bool)
     lung[trunk] = predict_slices(predictor.network, ct_hu[trunk], predictor.model.window_hu, zoom)
     return clean_volume(lung, ct_hu, spacing_mm, body)
+
+
+def open_ct(path: Path | str) -> Scan:
+    """A CT, its pixels still on disk. Takes and raises what `read_ct` does."""
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return open_largest(path)
+    if not path.is_file():
+        raise LungError(f"{path} does not exist")
+    if not has_ending(path):
+        raise LungError(f"{path}: give a {', '.join(VOLUME_ENDINGS)} file, or the folder that holds the DICOM files")
+    return open_nifti(path)
 
 
 def read_ct(path: Path | str) -> tuple[np.ndarray, Frame]:
@@ -130,16 +150,33 @@ def read_ct(path: Path | str) -> tuple[np.ndarray, Frame]:
     Slices run from the feet to the head, rows from front to back, columns from the patient's right to the left,
     however they lie in the file. Raises LungError where there is no CT.
     """
-    path = Path(path).expanduser()
-    if path.is_dir():
-        scan = open_largest(path)
-    elif not path.is_file():
-        raise LungError(f"{path} does not exist")
-    elif not has_ending(path):
-        raise LungError(f"{path}: give a {', '.join(VOLUME_ENDINGS)} file, or the folder that holds the DICOM files")
-    else:
-        scan = open_nifti(path)
+    scan = open_ct(path)
     return scan.read(), scan.frame
+
+
+def segment_file(source: Path | str, target: Path | str, predictor: Predictor | None = None) -> np.ndarray:
+    """Segment the lungs of a CT and write the mask on the CT's own grid; returns it, (Z, H, W) bool as `segment` does.
+
+    source: a NIfTI, MetaImage or NRRD file, or a folder of DICOM files, as `read_ct` takes it
+    target: the file to write; its ending chooses the format: .nii.gz or .nii (1 is lung), _sides.nii.gz (right lung 1,
+            left 2), .seg.dcm (DICOM SEG, for a source in DICOM)
+
+    The mask is that of model_test.py. Warns where the values cannot be HU. Raises LungError where there is no CT, for
+    another ending, and where the format cannot hold the mask; then nothing is written.
+    """
+    target, predictor = Path(target).expanduser(), predictor or shipped_predictor()
+    kind = kind_of(target)
+    scan = open_ct(source)
+    ct_hu, frame = scan.read(), as_in_rows(scan.frame)
+    if fault := check_hu_range(ct_hu):
+        warnings.warn(f"{source} looks like {fault}, not HU: the lungs will be wrong", stacklevel=2)
+    lung = segment_volume(clip_ct(ct_hu), frame.spacing_mm, predictor)
+    mask = LungMask(lung, frame, partial(as_dicom, scan), predictor.card["sha256"])
+    content, flags = FORMATS[kind].encode(mask)
+    if content is None:
+        raise LungError(f"{target}: {'; '.join(flags)}")
+    replace_file(target, gzip.decompress(content) if target.suffix.lower() == ".nii" else content)
+    return lung
 
 
 def as_volume(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:

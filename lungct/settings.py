@@ -24,6 +24,7 @@ PYLIDC_CONF_NAME = "pylidc.conf"
 COMMENT = re.compile(r"\s+[#;].*")  # behind a value
 QUOTED = re.compile(r"""(?:"([^"]*)"|'([^']*)')(?:\s+[#;].*)?""")
 MAX_COUNT = 10**6
+RENAMED = {"nifti-sides": "sides"}  # words in lists of earlier versions
 
 Value = str | int | float | bool
 Record = TypeVar("Record")
@@ -39,6 +40,7 @@ class Setting:
     meaning: str
     limits: tuple[float, float] | None = None  # least and most
     choices: tuple[str, ...] = ()
+    takes_list: bool = False  # several choices, separated by commas
 
     @property
     def attribute(self) -> str:
@@ -59,9 +61,10 @@ class Setting:
         value = parse_bool(text) if isinstance(self.default, bool) else type(self.default)(text)
         if self.limits and not self.limits[0] <= value <= self.limits[1]:
             raise ValueError(f"must be from {self.limits[0]:g} to {self.limits[1]:g}")
-        if self.choices and value not in self.choices:
-            raise ValueError(f"choose {', '.join(self.choices)}")
-        return value
+        words = [RENAMED.get(word.strip(), word.strip()) for word in value.split(",")] if self.takes_list else [value]
+        if self.choices and not set(words) <= set(self.choices):
+            raise ValueError(f"choose {'one or more of ' * self.takes_list}{', '.join(self.choices)}")
+        return ",".join(dict.fromkeys(words)) if self.takes_list else value
 
 
 def parse_bool(text: str) -> bool:
@@ -119,8 +122,11 @@ TABLE = (
         TEST,
         "save",
         "npy",
-        "npy; also a file of the whole scan: nifti, nifti-sides (right 1, left 2) or dicom-seg",
-        choices=("npy", "nifti", "nifti-sides", "dicom-seg"),
+        "masks to write, one or more: npy, nifti, sides (NIfTI, right lung 1, left 2), nrrd (.seg.nrrd), dicom-seg, "
+        "dicom-seg-anonymous (without name, sex and dates), rtstruct. The slices of step 4 always get npy; with "
+        "--dicom or --nifti, npy in this file means nifti",
+        choices=("npy", "nifti", "sides", "nrrd", "dicom-seg", "dicom-seg-anonymous", "rtstruct"),
+        takes_list=True,
     ),
     Setting(TEST, "png", "all", "overlays to write: all, some (one in ten) or none", choices=("all", "some", "none")),
 )
@@ -157,7 +163,7 @@ def flag_type(setting: Setting) -> Callable[[str], Value]:
 def kind_name(setting: Setting) -> str:
     """What --help shows for a value."""
     if setting.choices:
-        return "|".join(setting.choices)
+        return ("," if setting.takes_list else "|").join(setting.choices)
     if isinstance(setting.default, bool):
         return "yes|no"
     return {str: "TEXT", int: "N", float: "X"}[type(setting.default)]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from lungct import LungError
 from UNet_nn import UNet
 
+DICOM_UID = re.compile(r"\d+(\.\d+)+")
 SHIPPED = Path(__file__).parent.parent / "weights" / "lung_unet.pth"
 
 
@@ -34,6 +36,25 @@ def scale_hu(ct_hu: Tensor, window_hu: tuple[int, int]) -> Tensor:
     """HU to float32 in [-1, 1] by one fixed window, the same for every slice and every step."""
     low, high = window_hu
     return ((ct_hu.float() - low) * (2 / (high - low)) - 1).clamp_(-1, 1)
+
+
+def choose_weights(path: Path, default: Path) -> Path:
+    """The user's weights; the shipped ones where the user has trained none and named none. Raises LungError."""
+    if path.is_file():
+        return path
+    if path.exists():
+        raise LungError(f"{path} is a folder; give the .pth file in it")
+    if path.resolve() != default.resolve():
+        raise LungError(f"no {path}; give a file that is there, or leave weights_path out to use the shipped weights")
+    print(f"no {path} yet: predicting with the shipped weights/{SHIPPED.name}; see weights/MODEL_CARD.md")
+    return SHIPPED
+
+
+def seen_in_training(card: dict, patient_id: str, series_uid: str) -> str:
+    """Whether a patient took part in the training: no, train or val; unknown for a file that names no patient."""
+    parts = [part for part, names in card.get("patients", {}).items() if patient_id in names]
+    names_patient = DICOM_UID.fullmatch(series_uid)  # else it is a file's name
+    return parts[0] if parts else "no" if names_patient else "unknown"
 
 
 def require_file(path: Path) -> None:

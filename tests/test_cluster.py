@@ -100,6 +100,21 @@ def test_a_cluster_that_loses_a_worker_writes_what_one_machine_writes(tmp_path):
     assert snapshot(cluster) == snapshot(here)
 
 
+def test_a_cluster_predicts_straight_from_the_scans_what_one_machine_predicts(tmp_path):
+    patient = small_patient(3)
+    (tmp_path / "scans").mkdir()
+    for name, part in (("a", patient.ct_hu[12:18]), ("b", patient.ct_hu[18:24])):
+        nib.save(nib.Nifti1Image(part.T, np.diag([-3.0, -3, 6, 1])), tmp_path / "scans" / f"{name}.nii")
+    for folder in ("here", "cluster"):
+        (tmp_path / folder).mkdir()
+    flags = ("--nifti", "../scans", *STEP_5)
+    run("model_test.py", *flags, cwd=tmp_path / "here")
+    with scheduler(tmp_path) as address, worker(address, tmp_path):
+        run("model_test.py", *flags, "--scheduler", address, cwd=tmp_path / "cluster")
+    assert len(list((tmp_path / "cluster" / "predictions").rglob("*.nii.gz"))) == 2
+    assert snapshot(tmp_path / "cluster") == snapshot(tmp_path / "here")
+
+
 def test_what_is_wrong_with_a_cluster_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(parallel, "WAIT_S", 2)
     assert list(run_parallel(abs, [], 1, LOG, "tcp://127.0.0.1:9")) == []  # nothing to do: nobody is asked

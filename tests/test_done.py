@@ -11,7 +11,7 @@ from corpus import MATRIX, phantom
 import model_test
 import prepare_lung_image as step
 from lungct import LungError
-from lungct.evaluation.report import ScanScore
+from lungct.evaluation.scores import ScanScore
 from lungct.files import read_table
 from lungct.phantom.render import make_patient
 from lungct.slices import read_manifest

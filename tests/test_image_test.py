@@ -21,11 +21,12 @@ import image_test
 from lungct import LungError
 from lungct.evaluation.figures import BAR_PX, GREEN, RED
 from lungct.files import replace_file
-from lungct.masks import write_dicom
+from lungct.masks.segments import SIDES
+from lungct.masks.write_dicom import seg_bytes
+from lungct.masks.write_nifti import nifti_bytes
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans import lidc
 from lungct.scans.find import open_largest
-from lungct.scans.nifti import nifti_bytes
 from lungct.segmentation.left_right import split_left_right
 from lungct.slices import lung_image, manifest_path, slice_path, write_manifest
 
@@ -47,8 +48,8 @@ def scan(tmp_path_factory) -> tuple[Path, np.ndarray]:
     opened = open_largest(folder / "dicom")
     sides = split_left_right(lung, patient.spacing_mm)
     (folder / "whole.nii.gz").write_bytes(nifti_bytes(lung, opened.frame))
-    (folder / "sides.nii.gz").write_bytes(nifti_bytes(sides, opened.frame))
-    (folder / "whole.seg.dcm").write_bytes(write_dicom.encode(sides, opened, "0"))
+    (folder / "sides.nii.gz").write_bytes(nifti_bytes(sides, opened.frame, SIDES))
+    (folder / "whole.seg.dcm").write_bytes(seg_bytes(sides, opened, "0", SIDES))
     np.savez_compressed(folder / "whole.npz", lung=lung)
     np.save(folder / "whole.npy", lung)
     affine = nibabel.load(folder / "whole.nii.gz").affine
@@ -155,7 +156,7 @@ def test_a_volume_that_step_5_wrote_is_shown_on_the_slices_it_was_made_from(slic
     path = tmp_path / "predictions" / "patient_P" / "P.nii.gz"
     labels = lung.astype(np.uint8)
     labels[:, :, 12:] *= 2
-    replace_file(path, nifti_bytes(labels, frame))  # these slices lie 7.5 mm apart
+    replace_file(path, nifti_bytes(labels, frame, SIDES))  # these slices lie 7.5 mm apart
     stack = image_test.open_path(path, tmp_path / "lung.conf")
     np.testing.assert_array_equal(stack.predicted.lung, lung)
     np.testing.assert_array_equal(stack.reference.lung, lung)

@@ -1,5 +1,7 @@
 """A Python that lacks packages: every step says in one line which, and what to run."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +51,16 @@ def test_only_a_package_of_others_takes_the_place_of_a_traceback(error, is_ours,
     assert str(error) in printed
     assert ("pip install -r requirements.txt" in printed) == is_ours
     assert printed.startswith(Path(sys.argv[0]).name if is_ours else type(error).__name__)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="stops a process by a signal")
+def test_ctrl_c_while_a_step_imports_is_quiet(tmp_path):
+    (tmp_path / "torch.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, str(ROOT / "model_test.py"), "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env, check=False)
+    assert done.returncode in (130, -signal.SIGINT)
+    assert (done.stdout, done.stderr) == ("", "\nstopped\n")
 
 
 def needs_a_package(item: str) -> None:

@@ -10,8 +10,10 @@ from conftest import small_patient
 
 from lungct import LungError
 from lungct.evaluation.metrics import dice
+from lungct.masks.read_dicom import read_dicom_label
 from lungct.phantom.lidc_tree import write_series
-from lungct.predict import for_prediction, integer_scale, predict_slices, read_ct, segment
+from lungct.predict import for_prediction, integer_scale, predict_slices, read_ct, segment, segment_file
+from lungct.scans.dicom import find_series, open_series
 from lungct.scans.lidc import LidcScan
 from lungct.weights import Model
 
@@ -124,6 +126,43 @@ def test_read_ct_takes_the_largest_series_of_a_folder_or_a_file_of_any_axis_orde
         np.testing.assert_array_equal(found, ct_hu)
         assert found.dtype == np.int16
         assert frame.spacing_mm == pytest.approx(spacing_mm)
+
+
+def test_segment_file_writes_the_mask_that_it_returns_on_the_grid_of_the_ct(tmp_path):
+    patient = small_patient(3)
+    ct_hu, spacing_mm = patient.ct_hu[14:22], patient.spacing_mm
+    affine = np.diag([-spacing_mm[2], -spacing_mm[1], spacing_mm[0], 1.0])
+    affine[:3, 3] = 100.25, 90.5, -300
+    nibabel.save(nibabel.Nifti1Image(ct_hu.T, affine), tmp_path / "ct.nii.gz")
+    write_series(tmp_path / "dicom", LidcScan("A", "1.2", "1.2.1"), ct_hu, spacing_mm)
+    lung = segment_file(tmp_path / "ct.nii.gz", tmp_path / "out" / "lung.nii.gz")
+    assert dice(lung, patient.lung[14:22]) > 0.95
+    segment_file(str(tmp_path / "ct.nii.gz"), str(tmp_path / "lung.nii"))
+    segment_file(tmp_path / "ct.nii.gz", tmp_path / "lung_sides.nii.gz")
+    for name in ("out/lung.nii.gz", "lung.nii", "lung_sides.nii.gz"):
+        image = nibabel.load(tmp_path / name)
+        np.testing.assert_array_equal(image.affine, nibabel.load(tmp_path / "ct.nii.gz").affine)
+        np.testing.assert_array_equal(np.asarray(image.dataobj).T > 0, lung)
+    assert set(np.unique(np.asarray(image.dataobj))) == {0, 1, 2}
+    in_dicom = segment_file(tmp_path / "dicom", tmp_path / "lung.seg.dcm")
+    (files,) = find_series(tmp_path / "dicom").values()
+    np.testing.assert_array_equal(read_dicom_label(tmp_path / "lung.seg.dcm", open_series(files))[0], in_dicom)
+
+
+def test_segment_file_tells_what_it_cannot_write_before_it_reads(tmp_path):
+    with pytest.raises(LungError, match=r"a\.txt: its ending is of no format"):
+        segment_file(tmp_path / "nowhere", tmp_path / "a.txt")
+    with pytest.raises(LungError, match="nowhere does not exist"):
+        segment_file(tmp_path / "nowhere", tmp_path / "a.nii.gz")
+    patient = small_patient(3)
+    nibabel.save(nibabel.Nifti1Image(patient.ct_hu[16:18].T, np.diag([-3.0, -3, 6, 1])), tmp_path / "ct.nii")
+    with pytest.raises(LungError, match=r"DICOM files of its scan, and it is ct\.nii"):
+        segment_file(tmp_path / "ct.nii", tmp_path / "a.seg.dcm")
+    assert not (tmp_path / "a.seg.dcm").exists()
+    grey = np.clip((patient.ct_hu[16:18] + 1024) / 12, 0, 255).astype(np.uint8)
+    nibabel.save(nibabel.Nifti1Image(grey.T, np.diag([-3.0, -3, 6, 1])), tmp_path / "grey.nii")
+    with pytest.warns(UserWarning, match=r"grey\.nii looks like 8-bit grey levels, not HU"):
+        segment_file(tmp_path / "grey.nii", tmp_path / "a.nii")
 
 
 def test_read_ct_tells_where_there_is_no_ct(tmp_path):

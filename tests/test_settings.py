@@ -53,6 +53,21 @@ def test_every_setting_is_written_below_its_meaning_and_read_back_typed(tmp_path
         assert lines[place - 1] == f"# {setting.meaning}"
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("nifti", "nifti"), ("sides, npy,sides", "sides,npy"), ("nifti-sides", "sides"), ("npy,nifti-sides", "npy,sides")],
+)
+def test_a_list_holds_each_word_once_and_those_of_earlier_versions_by_their_present_names(text, value, tmp_path):
+    (tmp_path / "lung.conf").write_text(f"[model_test]\nsave = {text}\n")
+    assert load(tmp_path / "lung.conf")["save"] == value
+
+
+@pytest.mark.parametrize("text", ["stl", "npy,stl", "", "npy,,nifti"])
+def test_a_list_of_other_words_is_refused_with_those_that_there_are(text):
+    with pytest.raises(ValueError, match="choose one or more of npy, nifti, sides"):
+        BY_ATTRIBUTE["save"].parse(text)
+
+
 def test_window_of_the_network_is_one_fact():
     assert (BY_ATTRIBUTE["window_low_hu"].default, BY_ATTRIBUTE["window_high_hu"].default) == HU_WINDOW
     assert WINDOWS_HU["wide"] == HU_WINDOW

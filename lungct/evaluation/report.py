@@ -4,53 +4,23 @@ import base64
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from lungct.evaluation.figures import GREEN, RED, WINDOWS_HU, jpeg_bytes, outline_png, overlay, overlay_png, to_grey
+from lungct.evaluation.scores import ScanScore
 from lungct.files import npy_bytes
 from lungct.segmentation.morphology import slice_pixels
 from lungct.slices import SliceRow, safe_name
 
 TEMPLATE = Path(__file__).with_name("report.html")
 NUMBERS = ("slices", "litres", "dice", "hd95_mm")
+MEASURES = ("litres_right", "litres_left", "mean_hu", "perc15_hu", "laa950", "mass_g", "lung_slices")
 PNG_EVERY = {"all": 1, "some": 10, "none": None}  # slices for each overlay
 THUMBNAIL_PX = 128
 VIEW, THUMBNAIL = "view", "thumbnail.jpg"
 STORED_WINDOW = "wide"  # of the pictures below VIEW; the page makes the other windows from it
-
-
-@dataclass(frozen=True)
-class ScanScore:
-    """A row of scores.csv. What needs a reference is None (an empty cell) where there is none.
-
-    worst_slice: name of the slice with the lowest Dice
-    flags:       why the result needs a look, separated by semicolons
-    seen_in_training: no, train, val, or unknown
-    weights:     first digits of their SHA-256
-    fingerprint: of all that the row was made from
-    """
-
-    scan: str
-    patient_id: str
-    slices: int
-    litres: float
-    dice: float | None = None
-    iou: float | None = None
-    hd95_mm: float | None = None
-    surface_dice_1mm: float | None = None
-    surface_dice_2mm: float | None = None
-    worst_slice: str = ""
-    worst_slice_dice: float | None = None
-    flags: str = ""
-    seen_in_training: str = "no"
-    weights: str = ""
-    precision: str = ""
-    png: str = ""
-    save: str = ""
-    fingerprint: str = ""
 
 
 def report_bytes(scans: list[dict]) -> bytes:
@@ -68,6 +38,14 @@ def finite_or_none(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+def describe(score: ScanScore) -> list[str]:
+    """A scan's voxel, and what its mask was made with, a phrase each; what is not known is left out."""
+    voxel = [mm for mm in (score.row_mm, score.col_mm, score.slice_mm) if mm is not None]
+    phrases = f"voxel {' x '.join(f'{mm:.3g}' for mm in voxel)} mm" if voxel else "", score.precision
+    named = ((name, getattr(score, name)) for name in ("weights", "version"))
+    return [phrase for phrase in (*phrases, *(f"{name} {text}" for name, text in named if text)) if phrase]
+
+
 def report_row(score: ScanScore, coverage: float | None, folder: Path, slices: list[str]) -> dict:
     """What the page shows of one scan.
 
@@ -82,7 +60,8 @@ def report_row(score: ScanScore, coverage: float | None, folder: Path, slices: l
         "scan": score.scan,
         "folder": folder.name,
         "thumbnail": f"data:image/jpeg;base64,{picture}",
-        **{name: finite_or_none(getattr(score, name)) for name in NUMBERS},
+        **{name: finite_or_none(getattr(score, name)) for name in (*NUMBERS, *MEASURES)},
+        "made_with": describe(score),
         "coverage": coverage,
         "flags": [flag for flag in score.flags.split("; ") if flag],
         "seen": score.seen_in_training,

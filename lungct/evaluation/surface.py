@@ -11,7 +11,6 @@ are; its distances are computed anew, since its own take several times longer th
 from dataclasses import dataclass
 
 import numpy as np
-from surface_distance.lookup_tables import create_table_neighbour_code_to_surface_area
 
 from lungct.segmentation.morphology import bounding_box, distance_mm
 
@@ -41,6 +40,9 @@ def measure_surfaces(
     a: np.ndarray, b: np.ndarray, spacing_mm: tuple[float, float, float]
 ) -> tuple[SurfaceElements, SurfaceElements]:
     """The elements of both surfaces, each with its distance to the other. Masks (Z, H, W) bool, neither empty."""
+    # here: it takes a while to import, and scans without a reference do not need it
+    from surface_distance.lookup_tables import create_table_neighbour_code_to_surface_area
+
     box = bounding_box(a | b, spacing_mm, margin_mm=0)
     codes = [corner_codes(mask[box]) for mask in (a, b)]
     on_surface = [(code != 0) & (code != ALL_EIGHT) for code in codes]

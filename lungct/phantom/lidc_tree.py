@@ -47,7 +47,7 @@ def write_lidc_tree(root: Path, patients: int) -> tuple[int, int]:
         raise LungError(f"{root}: its demo is not of {patients} patients; delete that folder and run this again")
     with single_threaded_children():
         outcomes = run_parallel(partial(_write_patient, root), tree, os.cpu_count(), root / "errors.log")
-        for _, outcome in tqdm(outcomes, total=len(tree), desc="phantoms", unit="patient"):
+        for _, outcome in tqdm(outcomes, total=len(tree), desc="phantoms", unit=" patient"):
             if isinstance(outcome, LungError):
                 raise outcome
     return patients - tests, tests

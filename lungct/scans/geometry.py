@@ -5,7 +5,7 @@ Z slices, H rows, W columns.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +18,7 @@ SAME_PLACE_MM = 0.01
 AXIAL_COSINE = 0.8  # a gantry tilts by up to 30 degrees; anything steeper is no axial slice
 GAP_FACTOR = 1.5  # a step this much longer than the usual one means that a slice is missing
 PIXEL_LIMITS_MM, SLICE_LIMITS_MM = (0.05, 10.0), (0.05, 20.0)  # micro-CT to a coarse localising scan, and then some
+SLICE_MM_DIGITS = 6  # positions are written with fewer
 MAX_VOXELS = 2**31  # 2,048 slices of 1,024 x 1,024; a file that claims more is damaged or means harm
 
 
@@ -154,10 +155,16 @@ def check_spacing(where: Path, spacing_mm: tuple[float, float, float]) -> None:
             )
 
 
+def as_in_rows(frame: Frame) -> Frame:
+    """A frame with its slice spacing as manifests have it, so that masks do not depend on the way that a CT takes."""
+    slice_mm, *pixel_mm = frame.spacing_mm
+    return replace(frame, spacing_mm=(round(slice_mm, SLICE_MM_DIGITS), *pixel_mm))
+
+
 def row_fields(frame: Frame, z_index: int) -> dict:
     """What a row of the manifest says of where its slice lies; `frame_of` reads it back."""
     x_mm, y_mm, z_mm = np.round(frame.corners_mm[z_index], 4).tolist()
-    slice_mm, row_mm, col_mm = frame.spacing_mm
+    slice_mm, row_mm, col_mm = as_in_rows(frame).spacing_mm
     return {
         "x_mm": x_mm,
         "y_mm": y_mm,
@@ -166,7 +173,7 @@ def row_fields(frame: Frame, z_index: int) -> dict:
         "source_axes": frame.source_axes,
         "rows": frame.shape[0],
         "columns": frame.shape[1],
-        "slice_mm": round(slice_mm, 6),
+        "slice_mm": slice_mm,
         "row_mm": row_mm,
         "col_mm": col_mm,
     }

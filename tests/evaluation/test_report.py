@@ -14,14 +14,15 @@ from PIL import Image
 
 from lungct.evaluation.figures import GREEN, RED, WINDOWS_HU, jpeg_bytes, outline_png
 from lungct.evaluation.report import (
+    MEASURES,
     THUMBNAIL,
     VIEW,
-    ScanScore,
     report_bytes,
     report_row,
     result_files,
     thumbnail,
 )
+from lungct.evaluation.scores import ScanScore
 
 SLICES = [f"0001_slice{z:03d}" for z in range(5)]
 HOSTILE = '<img src=x onerror="document.title=1"></script><script>document.title=2</script>'
@@ -128,6 +129,8 @@ def test_a_row_holds_what_the_page_shows_and_nothing_infinite(tmp_path):
         "litres": 4.5,
         "dice": 0.0,
         "hd95_mm": None,
+        **dict.fromkeys(MEASURES),
+        "made_with": [],
         "coverage": None,
         "flags": ["no lung", "one lung only"],
         "seen": "val",
@@ -241,6 +244,20 @@ def test_a_click_opens_the_slices_with_outline_windows_and_keys(page, tmp_path, 
     assert page.is_visible("#outline")
     go(page, "#list", lambda: page.keyboard.press("Escape"))
     assert not page.is_visible("#patient")
+
+
+def test_what_was_measured_stands_with_the_slices_of_a_scan(page, tmp_path):
+    measured = {"litres_right": 2.5, "litres_left": 2.0, "mean_hu": -840.2, "perc15_hu": -920.0, "laa950": 0.0312}
+    made = {"slice_mm": 2.5, "row_mm": 0.703125, "col_mm": 0.703125, "weights": "182480", "precision": "float32"}
+    scan = score("A", **measured, **made, mass_g=720.4, lung_slices=4)
+    show(page, tmp_path, [report_row(scan, None, tmp_path / "patient_A", SLICES)])
+    go(page, "#patient", lambda: page.click("#rows tr[data-scan=A]"))
+    facts = page.inner_text("#facts").split(" \u00b7 ")
+    assert facts[2:9] == [
+        *("right 2.50", "left 2.00", "mean HU -840", "15th percentile, HU -920", "share below -950 HU 0.0312"),
+        *("mass, g 720", "slices with lung 4"),
+    ]
+    assert facts[9:] == ["voxel 0.703 x 0.703 x 2.5 mm", "float32", "weights 182480"]
 
 
 def test_a_scan_without_pictures_says_how_to_make_them(page, tmp_path, rows):

@@ -158,14 +158,18 @@ def test_slices_with_a_frame_of_reference_each_are_taken_as_in_lidc_idri(tmp_pat
     assert read_strictly(seg_bytes(np.ones(SHAPE, bool), scan, WEIGHTS)).FrameOfReferenceUID == "1.9.0"
 
 
-def test_step_5_writes_it_and_says_where_it_looked_for_the_scan(tmp_path):
+def test_step_5_finds_the_scan_by_itself_and_says_before_it_predicts_where_it_cannot(tmp_path):
     patient = small_patient(3)
     spacing_mm = (3 * patient.spacing_mm[0], *patient.spacing_mm[1:])
     write_series(tmp_path / "dicom", WHO, patient.ct_hu[10:40:3], spacing_mm)
     run("prepare_lung_image.py", "--test", "--dicom", "dicom", cwd=tmp_path)
     flags = ("--save", "dicom-seg", "--png", "none")
-    assert "say with --dicom where the scans lie" in run("model_test.py", *flags, cwd=tmp_path, status=1)
-    run("model_test.py", *flags, "--dicom", "dicom", cwd=tmp_path)
+    (tmp_path / "dicom").rename(tmp_path / "elsewhere")
+    text = run("model_test.py", *flags, cwd=tmp_path, status=1)
+    assert "dicom is not there any more; say where: model_test.py --dicom DIR" in text
+    assert not (tmp_path / "predictions").exists()
+    (tmp_path / "elsewhere").rename(tmp_path / "dicom")
+    run("model_test.py", *flags, cwd=tmp_path)
     (files,) = find_series(tmp_path / "dicom").values()
     found, _ = read_dicom_label(tmp_path / "predictions/patient_P1/P1.seg.dcm", open_series(files))
     masks = [np.load(path) for path in sorted((tmp_path / "predictions/patient_P1").glob("*.npy"))]

@@ -1,0 +1,174 @@
+"""The scans to predict, from the slices of step 4 or straight from their files: what is read is the same.
+
+Z slices, H rows, W columns.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lungct import LungError
+from lungct.files import file_stamps
+from lungct.masks.read import find_labels, label_stamps, read_slices
+from lungct.parallel import Skipped
+from lungct.scans.dicom import DicomScan, as_dicom
+from lungct.scans.find import Job, choose_names, job_stamps, open_job, read_hu, slice_rows, source_of
+from lungct.scans.geometry import Frame, as_in_rows, frame_of
+from lungct.slices import (
+    SliceRow,
+    by_scan,
+    clip_ct,
+    is_lung,
+    lung_root,
+    manifest_path,
+    read_manifest,
+    read_stack,
+    safe_name,
+    slice_name,
+    slice_path,
+)
+
+REFERS = "a DICOM segmentation refers to the DICOM files of its scan"
+
+
+@dataclass(frozen=True)
+class Volume:
+    """What is read of a scan.
+
+    rows:     a row for each slice, as manifest.csv has them
+    frame:    where the slices lie, with all digits where they are known
+    ct_hu:    (Z, H, W) int16 HU, clipped as step 4 stores it
+    truth:    the reference lungs, (Z, H, W) bool; None where there are none
+    warnings: what was unusual about the files
+    """
+
+    rows: list[SliceRow]
+    frame: Frame
+    ct_hu: np.ndarray
+    truth: np.ndarray | None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StoredCase:
+    """A scan whose slices step 4 has left below `ct_root`."""
+
+    rows: list[SliceRow]
+    ct_root: Path
+
+    @property
+    def scan(self) -> str:
+        return self.rows[0].scan
+
+    @property
+    def patient_id(self) -> str:
+        return self.rows[0].patient_id
+
+    def stamps(self) -> tuple[list, list]:
+        """What tells whether CT and reference are those of before. Raises OSError where one is gone."""
+        ct = file_stamps(slice_path(self.ct_root, row) for row in self.rows)
+        lungs = lung_root(self.ct_root)
+        truth = file_stamps(slice_path(lungs, row) for row in self.rows) if self.rows[0].has_label else []
+        return [[row.fingerprint for row in self.rows], ct], truth
+
+    def slice_names(self, slices: int) -> list[str]:
+        """What the files of the slices are called, feet first."""
+        return [safe_name(row.slice_name) for row in self.rows]
+
+    def read(self) -> Volume:
+        """Raises LungError where slices are missing, damaged, or of another shape than their reference."""
+        ct_hu, truth = read_stack(self.ct_root, self.rows), None
+        if self.rows[0].has_label:
+            lungs = lung_root(self.ct_root)
+            truth = is_lung(read_stack(lungs, self.rows))
+            if truth.shape != ct_hu.shape:
+                raise LungError(f"{lungs / self.scan}: shape {truth.shape}, but the CT has {ct_hu.shape}")
+        return Volume(self.rows, frame_of(self.rows), ct_hu, truth)
+
+    def find_dicom(self) -> DicomScan:
+        """The scan that step 4 took the slices from. Raises LungError where it is no DICOM, or not there any more."""
+        from lungct.masks.source import find_scan  # few ask for it
+
+        place = (self.ct_root.parent.resolve() / self.rows[0].source).resolve()  # as `source_of` counts
+        if place.is_file():
+            raise LungError(f"{REFERS}, and it was {place.name}")
+        if not place.is_dir():
+            raise LungError(f"{REFERS}, and {place} is not there any more; say where: model_test.py --dicom DIR")
+        return find_scan(place, self.rows[0].series_uid, frame_of(self.rows))
+
+
+@dataclass(frozen=True)
+class FileCase:
+    """A scan that is read from its own files, and its reference where one was given.
+
+    root: folder from which the scan's place counts, so that a study can be moved as a whole
+    """
+
+    job: Job
+    root: Path
+    label: Path | None = None
+    label_values: tuple[int, ...] = ()
+    any_values: bool = False
+
+    @property
+    def scan(self) -> str:
+        return self.job.scan
+
+    @property
+    def patient_id(self) -> str:
+        return self.job.patient_id
+
+    def stamps(self) -> tuple[list, list]:
+        """What tells whether scan and reference are those of before. Raises OSError where one is gone."""
+        truth = label_stamps(self.label, self.label_values) if self.label else []
+        return [job_stamps(self.job, self.root), self.any_values], truth
+
+    def slice_names(self, slices: int) -> list[str]:
+        """What the files of the slices are called, feet first."""
+        return [safe_name(slice_name(self.scan, z)) for z in range(slices)]
+
+    def read(self) -> Volume:
+        """Raises LungError where the scan cannot be read, is not in HU, or the reference is not of it."""
+        scan = open_job(self.job)
+        everything, truth, warnings = range(len(scan)), None, scan.warnings
+        ct_hu = read_hu(self.job, scan, everything, self.any_values)
+        if self.label:
+            compared = None if self.any_values else ct_hu
+            truth, more = read_slices(self.label, scan, everything, compared, self.label_values)
+            warnings += more
+        same = {"label_source": "", "selection": "all", "source": source_of(self.job, self.root), "fingerprint": ""}
+        rows = slice_rows(self.job, scan, everything, **same)
+        return Volume(rows, as_in_rows(scan.frame), clip_ct(ct_hu), truth, warnings)
+
+    def find_dicom(self) -> DicomScan:
+        """The scan itself. Raises LungError where it is no DICOM."""
+        return as_dicom(open_job(self.job))
+
+
+Case = StoredCase | FileCase
+
+
+def stored_cases(ct_root: Path, wanted: str | None) -> list[StoredCase]:
+    """The scans of the manifest of step 4, of all patients or of some. Raises LungError for patients not there."""
+    scans = by_scan(read_manifest(manifest_path(ct_root), "python prepare_lung_image.py --test"))
+    if wanted is not None:
+        patients = list(dict.fromkeys(scan[0].patient_id for scan in scans.values()))
+        chosen = choose_names(patients, wanted, f"--patients: not among the {len(patients)} patients prepared")
+        scans = {name: scan for name, scan in scans.items() if scan[0].patient_id in chosen}
+    return [StoredCase(scan, ct_root) for scan in scans.values()]
+
+
+def file_cases(
+    jobs: list[Job], root: Path, labels: Path | None, label_values: tuple[int, ...], any_values: bool
+) -> tuple[list[FileCase], list[Skipped]]:
+    """A case for each scan, and the scans whose reference cannot be found; `labels` as step 2 takes it."""
+    names = [(job.patient_id, job.scan, job.series_uid) for job in jobs]
+    found = find_labels(labels, names) if labels else [None] * len(jobs)
+    cases, skipped = [], []
+    for job, label in zip(jobs, found, strict=True):
+        if isinstance(label, LungError):
+            skipped.append(Skipped(job.scan, str(label)))
+        else:
+            cases.append(FileCase(job, root, label, label_values, any_values))
+    return cases, skipped

@@ -1,0 +1,163 @@
+"""A scan's folder of results: which masks and pictures belong into it, which are there, and adding others later."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lungct import LungError
+from lungct.evaluation.cases import Case, StoredCase, Volume
+from lungct.evaluation.report import PNG_EVERY, THUMBNAIL, VIEW, result_files, thumbnail
+from lungct.evaluation.scores import ScanScore
+from lungct.files import replace_file
+from lungct.masks.write import FORMATS, KEPT, NPY, OF_DICOM, LungMask, encode_masks, keep_bytes, kept_checksum
+from lungct.slices import safe_name
+
+KINDS = (NPY, *FORMATS)
+AMOUNTS = ("none", "some", "all")  # of pictures, each with those before it
+KEPT_PATH = f"{VIEW}/{KEPT}"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The masks (of KINDS) and the amount of pictures (of AMOUNTS) that a scan is to have."""
+
+    kinds: tuple[str, ...]
+    png: str
+
+    def with_earlier(self, score: ScanScore) -> "Wanted":
+        """With those that the scan has been given already: they stay."""
+        kinds = {*self.kinds, *score.save.split(",")}
+        png = max(self.png, score.png or AMOUNTS[0], key=AMOUNTS.index)
+        return Wanted(tuple(kind for kind in KINDS if kind in kinds), png)
+
+
+def choose_kinds(save: str, is_given: bool, from_files: bool) -> tuple[str, ...]:
+    """The masks to write; npy that stands in a lung.conf is step 4's, where nobody asked for it."""
+    if from_files and save == NPY and not is_given:
+        return ("nifti",)
+    kinds = {*save.split(",")} | (set() if from_files else {NPY})
+    return tuple(kind for kind in KINDS if kind in kinds)
+
+
+def choose_files(cases: list[Case], wanted: Wanted) -> dict[str, Wanted]:
+    """What each scan is to have; says of which the DICOM files that a format refers to are not there.
+
+    Raises LungError where they are there of none.
+    """
+    chosen, reasons = {case.scan: wanted for case in cases}, {}
+    of_dicom = [kind for kind in wanted.kinds if kind in OF_DICOM]
+    for case in cases if of_dicom else ():
+        try:
+            case.find_dicom()
+        except (LungError, OSError) as error:
+            reasons[case.scan] = str(error)
+            kinds = tuple(kind for kind in wanted.kinds if kind not in OF_DICOM)
+            chosen[case.scan] = replace(wanted, kinds=kinds or ("nifti",))
+    if reasons and len(reasons) == len(cases):
+        raise LungError(f"--save {of_dicom[0]}: {next(iter(reasons.values()))}")
+    for scan, reason in reasons.items():
+        print(f"no {FORMATS[of_dicom[0]].ending} of {scan}: {reason}")
+    return chosen
+
+
+def folder_of(out: Path, scan: str) -> Path:
+    """Where a scan's masks and pictures go."""
+    return out / f"patient_{safe_name(scan)}"
+
+
+def files_of(kind: str, scan: str, slice_names: list[str]) -> list[str]:
+    """The files of one kind of masks."""
+    if kind == NPY:
+        return [f"{name}.npy" for name in slice_names]
+    return [f"{safe_name(scan)}{FORMATS[kind].ending}"]
+
+
+def picture_names(slice_names: list[str], png: str) -> list[str]:
+    """The overlays of so many slices."""
+    return [f"{name}.png" for name in slice_names[:: PNG_EVERY[png]]] if PNG_EVERY[png] else []
+
+
+def missing_kinds(folder: Path, wanted: Wanted, score: ScanScore, slice_names: list[str]) -> tuple[str, ...]:
+    """Of the masks that are wanted, those that are not there, but for those that were tried and cannot be."""
+    flags, tried, missing = score.flags.split("; "), score.save.split(","), []
+    for kind in wanted.kinds:
+        beginning = f"no {FORMATS[kind].ending}:" if kind in FORMATS else "-"
+        cannot_be = kind in tried and any(flag.startswith(beginning) for flag in flags)
+        if not cannot_be and not all((folder / name).is_file() for name in files_of(kind, score.scan, slice_names)):
+            missing.append(kind)
+    return tuple(missing)
+
+
+def flags_of_files(score: ScanScore, base: list[str], new_kinds: tuple[str, ...]) -> list[str]:
+    """The flags of a row that are not among `base`, those of its CT and mask, nor of kinds that are made anew."""
+    flags = [flag for flag in score.flags.split("; ") if flag and flag not in base]
+    endings = [FORMATS[kind].ending for kind in new_kinds if kind != NPY]
+    return [flag for flag in flags if not any(f" {ending}" in flag for ending in endings)]
+
+
+def has_pictures(folder: Path, png: str, slice_names: list[str]) -> bool:
+    """Whether so many pictures are there."""
+    names = [f"{VIEW}/{THUMBNAIL}", *picture_names(slice_names, png)]
+    return all((folder / name).is_file() for name in names)
+
+
+def has_all(folder: Path, wanted: Wanted, score: ScanScore, slice_names: list[str]) -> bool:
+    """Whether all masks and pictures that are wanted are there."""
+    return not missing_kinds(folder, wanted, score, slice_names) and has_pictures(folder, wanted.png, slice_names)
+
+
+def has_mask(folder: Path, score: ScanScore, slice_names: list[str]) -> bool:
+    """Whether the mask of a row of scores.csv is kept there, from which other files can be made.
+
+    Slices of other names among the .npy masks would be taken for masks of this scan: then all is made anew.
+    """
+    strays = {path.stem for path in folder.glob("*.npy")} - set(slice_names)
+    return not strays and kept_checksum(folder / KEPT_PATH) == score.mask
+
+
+def make_files(
+    folder: Path, wanted: Wanted, volume: Volume, mask: LungMask, score: ScanScore, earlier: ScanScore | None
+) -> tuple[ScanScore, dict[str, bytes]]:
+    """The files that a scan's folder lacks, by name; and its row of scores.csv with what they are.
+
+    earlier: its row of before, where the mask is that of before; what was made from it is in the folder and stays
+    """
+    wanted = wanted.with_earlier(earlier) if earlier else wanted
+    names, base = [safe_name(row.slice_name) for row in volume.rows], score.flags.split("; ") if score.flags else []
+    new = missing_kinds(folder, wanted, earlier, names) if earlier else wanted.kinds
+    files, flags, failed = encode_masks(mask, [kind for kind in new if kind != NPY], safe_name(score.scan))
+    if not files and NPY not in wanted.kinds and new == wanted.kinds:  # none of these formats can hold this mask
+        wanted, new = replace(wanted, kinds=(NPY, *wanted.kinds)), (NPY, *new)
+    flags = base + (flags_of_files(earlier, base, new) if earlier else []) + flags
+    is_same = earlier and earlier.fingerprint == score.fingerprint and has_pictures(folder, wanted.png, names)
+    made = result_files(volume.rows, volume.ct_hu, mask.lung, volume.truth, "none" if is_same else wanted.png)
+    files |= {name: content for name, content in made.items() if NPY in new or not name.endswith(".npy")}
+    if not is_same:
+        files[f"{VIEW}/{THUMBNAIL}"] = thumbnail(volume.ct_hu, mask.lung)
+    saved = [kind for kind in wanted.kinds if kind not in failed]  # those that failed are tried again next time
+    if not earlier:
+        files[KEPT_PATH] = keep_bytes(mask.lung)
+    return replace(score, flags="; ".join(flags), png=wanted.png, save=",".join(saved)), files
+
+
+def add_files(folder: Path, files: dict[str, bytes]) -> None:
+    """Put files into a folder beside those that are there, each all or nothing. Raises LungError."""
+    for name, content in files.items():
+        replace_file(folder / name, content)
+
+
+def next_command(cases: list[Case], scores: list[ScanScore], out: Path) -> str:
+    """The command that shows the first scan and its mask, as the end of a line."""
+    case = next((case for case in cases if scores and case.scan == scores[0].scan), None)
+    if case is None:
+        return ""
+    folder = folder_of(out, case.scan)
+    if isinstance(case, StoredCase):
+        return f", then run: python image_test.py {quoted(folder)}"
+    masks = [path for kind in FORMATS if (path := folder / files_of(kind, case.scan, [])[0]).is_file()]
+    where = quoted(case.job.location)
+    return f", then run: python image_test.py {where} --mask {quoted(masks[0])}" if masks else ""
+
+
+def quoted(path: Path) -> str:
+    """A path as a command line takes it on every system."""
+    return f'"{path}"' if " " in str(path) else str(path)

@@ -1,0 +1,119 @@
+"""A scan's folder: what is wanted, what is missing, what may be reused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lungct import LungError
+from lungct.evaluation.results import (
+    KEPT_PATH,
+    Wanted,
+    add_files,
+    choose_files,
+    choose_kinds,
+    flags_of_files,
+    has_all,
+    has_mask,
+    missing_kinds,
+    quoted,
+)
+from lungct.evaluation.scores import ScanScore
+from lungct.files import replace_file
+from lungct.masks.write import keep_bytes, mask_checksum
+
+NAMES = ["A_slice000", "A_slice001"]
+LUNG = np.ones((2, 4, 5), bool)
+
+
+def score(**changes) -> ScanScore:
+    return ScanScore("A", "A", 2, 4.5, **{"save": "nifti", "png": "none", "mask": mask_checksum(LUNG), **changes})
+
+
+class Case:
+    """A scan whose DICOM is there or not."""
+
+    def __init__(self, scan: str, is_there: bool):
+        self.scan, self.is_there = scan, is_there
+
+    def find_dicom(self) -> None:
+        if not self.is_there:
+            raise LungError("not there")
+
+
+def fill(folder, *names: str) -> None:
+    for name in names:
+        replace_file(folder / name, b"x")
+
+
+@pytest.mark.parametrize(
+    ("save", "is_given", "from_files", "kinds"),
+    [
+        ("npy", False, False, ("npy",)),
+        ("nifti", True, False, ("npy", "nifti")),  # the slices of step 4 always get theirs
+        ("npy", False, True, ("nifti",)),  # as step 1 writes lung.conf
+        ("npy", True, True, ("npy",)),
+        ("dicom-seg,nifti", False, True, ("nifti", "dicom-seg")),
+    ],
+)
+def test_masks_that_are_written(save, is_given, from_files, kinds):
+    assert choose_kinds(save, is_given, from_files) == kinds
+
+
+def test_scans_without_dicom_get_the_other_formats_and_are_named(capsys):
+    cases = [Case("A", True), Case("B", False)]
+    chosen = choose_files(cases, Wanted(("npy", "dicom-seg"), "all"))
+    assert {name: wanted.kinds for name, wanted in chosen.items()} == {"A": ("npy", "dicom-seg"), "B": ("npy",)}
+    assert capsys.readouterr().out == "no .seg.dcm of B: not there\n"
+    assert choose_files(cases, Wanted(("dicom-seg",), "all"))["B"].kinds == ("nifti",)
+    with pytest.raises(LungError, match="--save dicom-seg: not there"):
+        choose_files(cases[1:], Wanted(("dicom-seg",), "all"))
+    assert choose_files(cases[1:], Wanted(("nifti",), "all"))["B"].kinds == ("nifti",)
+
+
+def test_what_a_scan_was_given_before_stays():
+    wanted = Wanted(("dicom-seg",), "some").with_earlier(score(save="npy,nifti", png="all"))
+    assert wanted == Wanted(("npy", "nifti", "dicom-seg"), "all")
+    assert Wanted(("npy",), "some").with_earlier(score(save="", png="")) == Wanted(("npy",), "some")
+
+
+def test_what_is_missing_and_what_cannot_be_made(tmp_path):
+    fill(tmp_path, "A.nii.gz", "A_slice000.npy")
+    wanted = Wanted(("npy", "nifti", "sides", "dicom-seg"), "none")
+    assert missing_kinds(tmp_path, wanted, score(), NAMES) == ("npy", "sides", "dicom-seg")
+    fill(tmp_path, "A_slice001.npy")
+    flagged = score(flags="one lung only; no _sides.nii.gz: unequal; no .seg.dcm: failed", save="npy,nifti,sides")
+    assert missing_kinds(tmp_path, wanted, flagged, NAMES) == ("dicom-seg",)
+
+
+def test_pictures_belong_to_all(tmp_path):
+    fill(tmp_path, "A.nii.gz")
+    assert not has_all(tmp_path, Wanted(("nifti",), "none"), score(), NAMES)
+    fill(tmp_path, "view/thumbnail.jpg")
+    assert has_all(tmp_path, Wanted(("nifti",), "none"), score(), NAMES)
+    assert not has_all(tmp_path, Wanted(("nifti",), "some"), score(), NAMES)
+    fill(tmp_path, "A_slice000.png")
+    assert has_all(tmp_path, Wanted(("nifti",), "some"), score(), NAMES)
+    assert not has_all(tmp_path, Wanted(("nifti",), "all"), score(), NAMES)
+
+
+def test_flags_of_files_that_stay_are_kept_and_others_not():
+    flags = "one lung only; 1 missing slice empty in the .nii.gz; no _sides.nii.gz: unequal; no .seg.dcm: none"
+    base = ["one lung only"]
+    assert flags_of_files(score(flags=flags), base, ("dicom-seg",)) == flags.split("; ")[1:3]
+    assert flags_of_files(score(flags=flags), base, ("npy", "nifti")) == flags.split("; ")[2:]
+    assert flags_of_files(score(), base, ("nifti",)) == []
+
+
+def test_paths_with_blanks_are_quoted():
+    assert quoted(Path("my scans/a")) == f'"{Path("my scans/a")}"'
+    assert quoted(Path("scans")) == "scans"
+
+
+def test_a_mask_counts_where_it_is_the_row_s_and_no_strange_slice_lies_beside_it(tmp_path):
+    assert not has_mask(tmp_path, score(), NAMES)
+    add_files(tmp_path, {KEPT_PATH: keep_bytes(LUNG), "A_slice000.npy": b"x"})
+    assert has_mask(tmp_path, score(), NAMES)
+    assert not has_mask(tmp_path, score(mask="0123456789abcdef"), NAMES)
+    fill(tmp_path, "A_slice002.npy")
+    assert not has_mask(tmp_path, score(), NAMES)

@@ -1,0 +1,349 @@
+"""Step 5 straight from the scans: the masks of steps 4 and 5, refusals in a line, and further files later."""
+
+import csv
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from conftest import run, small_patient
+
+import model_test
+from lungct import LungError
+from lungct.evaluation.metrics import dice
+from lungct.evaluation.scores import read_scores
+from lungct.masks.write import FORMATS, keep_bytes
+from lungct.phantom.lidc_tree import write_series
+from lungct.predict import segment
+from lungct.scans.lidc import LidcScan
+from lungct.scans.nifti import open_nifti, read_volume
+
+WHO, OTHER = LidcScan("P1", "1.2.3", "1.2.3.4"), LidcScan("P2", "1.2.4", "1.2.4.4")
+PATIENT = small_patient(3)
+PART = PATIENT.ct_hu[12:32:2]
+SPACING_MM = (12.0, *PATIENT.spacing_mm[1:])
+QUICK = ("--png", "none", "--amp", "off")
+
+
+def stored_range_left() -> np.ndarray:
+    """The phantom, with padding below and metal above what step 4 stores."""
+    ct_hu = PART.copy()
+    ct_hu[3, 80:90, 100:110] = 9000
+    assert ct_hu.min() < -1500
+    return ct_hu
+
+
+def move(slices: dict[int, float]) -> Callable[[Path], None]:
+    """Change the z of some slices of a series; None removes one."""
+
+    def change(folder: Path) -> None:
+        import pydicom
+
+        for path in folder.glob("*.dcm"):
+            number = int(path.stem[2:]) - 1
+            if slices.get(number, 0) is None:
+                path.unlink()
+            elif number in slices:
+                file = pydicom.dcmread(path)
+                file.ImagePositionPatient = [-100.123456789, -90.5, slices[number]]
+                file.save_as(path)
+
+    return change
+
+
+DICOM = {
+    "whole": (stored_range_left(), lambda folder: None),
+    "single slice": (PART[5:6], lambda folder: None),
+    "a slice missing": (PART, move({4: None})),
+    "unequal steps": (PART, move({z: 12 * z + z * z / 3 for z in range(10)})),
+}
+
+
+def by_both_ways(home: Path, *source: object, more: tuple[str, ...] = ()) -> tuple[Path, Path]:
+    """The predictions of steps 4 and 5, and those straight from the scan."""
+    run("prepare_lung_image.py", "--test", *source, *more, cwd=home)
+    run("model_test.py", *QUICK, "--predictions-path", "two", cwd=home)
+    run("model_test.py", *QUICK, "--save", "npy,nifti", *source, *more, "--predictions-path", "one", cwd=home)
+    return home / "two", home / "one"
+
+
+def check_same(two: Path, one: Path, scan: str) -> None:
+    """Masks bit for bit, and all numbers of the scan."""
+    masks = {path.name: path.read_bytes() for path in (two / f"patient_{scan}").glob("*.npy")}
+    assert masks
+    assert masks == {path.name: path.read_bytes() for path in (one / f"patient_{scan}").glob("*.npy")}
+    (before,), (after,) = (read_scores(out / "scores.csv") for out in (two, one))
+    differ = {name for name in vars(before) if vars(before)[name] != vars(after)[name]}
+    assert differ <= {"save", "fingerprint", "flags"}  # a flag may be of the .nii.gz
+
+
+@pytest.mark.parametrize("name", DICOM)
+def test_straight_from_dicom_gives_the_masks_of_steps_4_and_5(name, tmp_path):
+    ct_hu, change = DICOM[name]
+    write_series(tmp_path / "ct", WHO, ct_hu, SPACING_MM)
+    change(tmp_path / "ct")
+    two, one = by_both_ways(tmp_path, "--dicom", "ct")
+    check_same(two, one, "P1")
+    masks = np.stack([np.load(path) for path in sorted((one / "patient_P1").glob("*.npy"))])
+    assert masks.any()
+    nifti = one / "patient_P1" / "P1.nii.gz"
+    assert nifti.is_file() == (name != "unequal steps")
+    if name in ("whole", "single slice"):
+        np.testing.assert_array_equal(read_volume(nifti)[0], masks)
+
+
+def test_straight_from_nifti_gives_the_masks_and_scores_of_steps_4_and_5_on_the_very_grid(tmp_path):
+    affine = np.diag([-SPACING_MM[2], -SPACING_MM[1], SPACING_MM[0], 1.0])
+    affine[:3, 3] = 101.123456789, 87.987654321, -1234.56789
+    (tmp_path / "masks").mkdir()
+    nibabel.save(nibabel.Nifti1Image(stored_range_left().T, affine), tmp_path / "scan.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(PATIENT.lung[12:32:2].T.astype(np.uint8), affine), tmp_path / "masks/scan.nii.gz")
+    two, one = by_both_ways(tmp_path, "--nifti", "scan.nii.gz", more=("--labels", "masks"))
+    check_same(two, one, "scan")
+    (score,) = read_scores(one / "scores.csv")
+    assert score.dice > 0.95
+    given, written = nibabel.load(tmp_path / "scan.nii.gz"), nibabel.load(one / "patient_scan" / "scan.nii.gz")
+    np.testing.assert_array_equal(written.affine, given.affine)
+    assert written.shape == given.shape
+
+
+def test_what_one_command_writes_and_says(tmp_path):
+    for who in (WHO, OTHER):
+        write_series(tmp_path / "ct" / who.patient_id, who, PART, SPACING_MM)
+    write_series(tmp_path / "ct" / "few", LidcScan("P1", "1.2.3", "1.2.3.5"), PART[:3], SPACING_MM)
+    (tmp_path / "ct" / "cut.dcm").write_bytes((tmp_path / "ct" / "P1" / "1-001.dcm").read_bytes()[:400])
+    text = run("model_test.py", *QUICK, "--dicom", "ct", cwd=tmp_path, status=1)
+    out = tmp_path / "predictions"
+    assert "2 scans of 2 patients found" in text
+    assert "2 scans, 0 done already; on cpu, float32" in text
+    assert "left out series 1.2.3.5" in text
+    assert "skipped a file" in text
+    assert "1 of 3 scans were skipped" in text
+    assert "0file" not in text
+    assert sorted(path.name for path in out.iterdir() if path.name[0] != ".") == [
+        *("patient_P1", "patient_P2", "report.html", "scores.csv")
+    ]
+    assert sorted(str(path.relative_to(out / "patient_P1")) for path in (out / "patient_P1").rglob("*.*")) == [
+        *("P1.nii.gz", "view/mask.npz", "view/thumbnail.jpg")
+    ]
+    assert not (tmp_path / "mydata").exists()
+    assert "P1" in (out / "report.html").read_text(encoding="utf-8")
+    with (out / "scores.csv").open(newline="") as file:
+        assert [row["scan"] for row in csv.DictReader(file)] == ["P1", "P2", "mean", "standard deviation"]
+    last = next(line for line in text.splitlines() if line.startswith("wrote"))
+    nifti = Path("predictions/patient_P1/P1.nii.gz")
+    assert last.endswith(
+        f"look at {Path('predictions/report.html')}, then run: python image_test.py ct/P1 --mask {nifti}"
+    )
+    lung = segment(PART, SPACING_MM)
+    assert dice(open_nifti(out / "patient_P1/P1.nii.gz").read() > 0, lung) > 0.999
+    again = run("model_test.py", *QUICK, "--dicom", "ct", cwd=tmp_path, status=1)
+    assert "2 scans, 2 done already" in again
+
+
+def test_every_series_and_some_patients_are_taken_as_in_step_4(tmp_path):
+    for who in (WHO, OTHER):
+        write_series(tmp_path / "ct" / who.patient_id, who, PART[4:6], SPACING_MM)
+    write_series(tmp_path / "ct" / "few", LidcScan("P1", "1.2.3", "1.2.3.5"), PART[4:5], SPACING_MM)
+    text = run("model_test.py", *QUICK, "--dicom", "ct", "--series", "all", "--patients", "P1", cwd=tmp_path)
+    assert "2 scans of 1 patient found" in text
+    assert len(list((tmp_path / "predictions").rglob("*.nii.gz"))) == 2
+
+
+def test_values_that_cannot_be_hu_are_refused_unless_the_user_says_so_and_others_go_on(tmp_path):
+    affine = np.diag([-SPACING_MM[2], -SPACING_MM[1], SPACING_MM[0], 1.0])
+    (tmp_path / "ct").mkdir()
+    grey = np.clip((PART + 1024) / 12, 0, 255).astype(np.uint8)
+    for name, volume in (("bad", grey), ("good", PART)):
+        nibabel.save(nibabel.Nifti1Image(volume.T, affine), tmp_path / "ct" / f"{name}.nii.gz")
+    text = run("model_test.py", *QUICK, "--nifti", "ct", cwd=tmp_path, status=1)
+    assert "bad.nii.gz: looks like 8-bit grey levels, not HU; if it is right, add --any-values" in text
+    assert [score.scan for score in read_scores(tmp_path / "predictions/scores.csv")] == ["good"]
+    text = run("model_test.py", *QUICK, "--nifti", "ct", "--any-values", cwd=tmp_path)
+    assert [score.scan for score in read_scores(tmp_path / "predictions/scores.csv")] == ["bad", "good"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--labels", "masks"), "--labels goes with --dicom or --nifti; for the slices of step 4, give it to"),
+        (("--any-values",), "--any-values goes with --dicom or --nifti"),
+        (("--series", "all"), "--series goes with"),
+        (
+            ("--nifti", "ct.nii.gz", "--save", "dicom-seg"),
+            "--save dicom-seg: a DICOM segmentation refers to .* ct.nii.gz",
+        ),
+        (
+            ("--nifti", "ct.nii.gz", "--save", "stl"),
+            "choose one or more of npy, nifti, sides, nrrd, dicom-seg",
+        ),
+        (("--dicom", "nowhere"), "nowhere does not exist"),
+        (("--nifti", "nowhere"), "nowhere does not exist"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_line_before_anything_is_predicted(flags, told, tmp_path, monkeypatch):
+    monkeypatch.setattr(model_test, "segment", None)
+    nibabel.save(nibabel.Nifti1Image(PART.T, np.diag([-3, -3, 12, 1.0])), tmp_path / "ct.nii.gz")
+    assert re.search(told, run("model_test.py", *flags, cwd=tmp_path, status=1))
+
+
+@pytest.fixture(scope="module")
+def predicted(tmp_path_factory) -> Path:
+    """A folder with a scan ct/, predicted with the defaults but for pictures; to be copied."""
+    home = tmp_path_factory.mktemp("predicted")
+    write_series(home / "ct", WHO, PART, SPACING_MM)
+    run("model_test.py", *QUICK, "--dicom", "ct", cwd=home)
+    return home
+
+
+@pytest.fixture
+def home(predicted, tmp_path, monkeypatch) -> Path:
+    """A copy of it in which nothing can be predicted."""
+    copy = shutil.copytree(predicted, tmp_path / "home")
+
+    def refuse(*_):
+        raise AssertionError("predicted again")
+
+    monkeypatch.setattr(model_test, "segment", refuse)
+    return copy
+
+
+def again(home: Path, *flags: str, status: int = 0) -> str:
+    return run("model_test.py", "--amp", "off", "--dicom", "ct", *flags, cwd=home, status=status)
+
+
+def files(home: Path) -> dict[str, int]:
+    """Of the scan's folder, with the time of each."""
+    folder = home / "predictions/patient_P1"
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.*")}
+
+
+def test_further_formats_and_pictures_are_made_from_the_mask_and_nothing_goes(home):
+    before = files(home)
+    text = again(home, "--save", "sides,dicom-seg", "--png", "none")
+    assert "1 scans, 0 done already" in text
+    assert "other files from the masks that are there, not predicted again: P1" in text
+    more = files(home)
+    assert {name: more[name] for name in before} == before
+    assert more.keys() - before.keys() == {"P1_sides.nii.gz", "P1.seg.dcm"}
+    again(home, "--save", "npy", "--png", "some")
+    last = files(home)
+    assert {name: last[name] for name in more} == {**more, "view/thumbnail.jpg": last["view/thumbnail.jpg"]}
+    folder = home / "predictions/patient_P1"
+    masks = np.stack([np.load(path) for path in sorted(folder.glob("*.npy"))])
+    np.testing.assert_array_equal(read_volume(folder / "P1.nii.gz")[0], masks)
+    assert len(list(folder.glob("*.png"))) == 1
+    (score,) = read_scores(home / "predictions/scores.csv")
+    assert (score.save, score.png) == ("npy,nifti,sides,dicom-seg", "some")
+    for flags in (("--png", "none"), ("--save", "dicom-seg,npy", "--png", "some")):
+        assert "1 scans, 1 done already" in again(home, *flags)
+
+
+def test_a_file_that_was_removed_is_made_from_the_mask_that_is_kept(home):
+    path = home / "predictions/patient_P1/P1.nii.gz"
+    content = path.read_bytes()
+    path.unlink()
+    again(home, *QUICK[:2])
+    assert path.read_bytes() == content
+
+
+def test_a_mask_that_was_corrected_by_hand_stays_and_is_not_what_others_are_made_from(home):
+    path = home / "predictions/patient_P1/P1.nii.gz"
+    path.write_bytes(b"corrected")
+    again(home, "--save", "nifti,npy", *QUICK[:2])
+    assert path.read_bytes() == b"corrected"
+    (score,) = read_scores(home / "predictions/scores.csv")
+    voxel_ml = np.prod(SPACING_MM) / 1e3
+    masks = [np.load(file) for file in path.parent.glob("*.npy")]
+    assert np.sum(masks) * voxel_ml / 1e3 == pytest.approx(score.litres, abs=1e-3)
+
+
+@pytest.mark.parametrize("change", ["scan", "kept mask damaged", "kept mask of another scan", "a slice put in by hand"])
+def test_masks_of_other_input_are_predicted_again(home, change, monkeypatch):
+    folder = home / "predictions/patient_P1"
+    if change == "scan":
+        write_series(home / "ct", WHO, PART[:, :, ::-1], SPACING_MM)
+    elif change == "kept mask damaged":
+        (folder / "view/mask.npz").write_bytes(b"PK")
+    elif change == "a slice put in by hand":
+        np.save(folder / "P1_slice999.npy", np.ones((2, 2)))
+    else:
+        (folder / "view/mask.npz").write_bytes(keep_bytes(np.ones(PART.shape, bool)))
+    monkeypatch.setattr(model_test, "segment", lambda ct_hu, *_: ct_hu < -600)
+    text = again(home, "--save", "npy", *QUICK[:2])
+    assert "other slices, weights or options now; predicted again: P1" in text
+    names = {name for name in files(home) if name.endswith(".npy")}
+    assert len(names) == len(PART)
+    assert not (folder / "P1.nii.gz").exists()  # of the other mask
+    mask = np.load(folder / "P1_slice004.npy")
+    assert mask.sum() == np.count_nonzero((PART[4, :, ::-1] if change == "scan" else PART[4]) < -600)
+
+
+def test_another_reference_scores_the_mask_that_is_there(home):
+    affine = np.diag([-SPACING_MM[2], -SPACING_MM[1], SPACING_MM[0], 1.0])
+    lung = PATIENT.lung[12:32:2]
+    for truth in (lung, lung & (np.arange(lung.shape[2]) < 100)):
+        nibabel.save(nibabel.Nifti1Image(truth.T.astype(np.uint8), affine), home / "P1.nii.gz")
+        text = again(home, "--labels", "P1.nii.gz", "--png", "all")
+        predicted = open_nifti(home / "predictions/patient_P1/P1.nii.gz").read() > 0
+        (score,) = read_scores(home / "predictions/scores.csv")
+        assert score.dice == pytest.approx(dice(predicted, truth), abs=1e-4)
+        assert f"mean Dice {score.dice:.4f}" in text
+
+
+def test_an_interruption_while_files_are_added_loses_no_mask(home, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = read_scores(home / "predictions/scores.csv")
+    monkeypatch.setattr(model_test, "make_files", interrupt)
+    run("model_test.py", "--amp", "off", "--dicom", "ct", "--save", "npy", *QUICK[:2], cwd=home, status=130)
+    assert read_scores(home / "predictions/scores.csv") == before
+
+
+def test_a_failure_while_files_are_added_keeps_what_is_there(home, monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    before = files(home), read_scores(home / "predictions/scores.csv")
+    monkeypatch.setattr(model_test, "make_files", fail)
+    assert "skipped P1: not enough memory" in again(home, "--save", "npy", *QUICK[:2], status=1)
+    assert (files(home), read_scores(home / "predictions/scores.csv")) == before
+
+
+def test_where_no_format_can_hold_the_mask_the_slices_are_written(tmp_path):
+    ct_hu, change = DICOM["unequal steps"]
+    write_series(tmp_path / "ct", WHO, ct_hu, SPACING_MM)
+    change(tmp_path / "ct")
+    run("model_test.py", *QUICK, "--dicom", "ct", cwd=tmp_path)
+    (score,) = read_scores(tmp_path / "predictions/scores.csv")
+    assert score.flags.count("no .nii.gz") == 1
+    assert len(list((tmp_path / "predictions/patient_P1").glob("*.npy"))) == len(PART)
+    assert "1 done already" in run("model_test.py", *QUICK, "--dicom", "ct", cwd=tmp_path)
+
+
+def test_a_format_that_failed_is_tried_again_and_leaves_the_others_alone(home, monkeypatch):
+    def fail(_):
+        raise LungError("lacks what it must name")
+
+    whole = FORMATS["dicom-seg"]
+    monkeypatch.setitem(FORMATS, "dicom-seg", replace(whole, encode=fail))
+    assert "no .seg.dcm: lacks what it must name" in again(home, "--save", "dicom-seg,npy", *QUICK[:2])
+    assert {"P1.nii.gz", "P1_slice000.npy"} < files(home).keys()
+    monkeypatch.setitem(FORMATS, "dicom-seg", whole)
+    assert "no .seg.dcm" not in again(home, "--save", "dicom-seg", *QUICK[:2])
+    assert "P1.seg.dcm" in files(home)
+
+
+def test_a_setting_of_an_older_lung_conf_means_what_it_meant(home, monkeypatch):
+    (home / "lung.conf").write_text("[model_test]\nsave = nifti-sides\n")
+    again(home, *QUICK[:2])
+    (score,) = read_scores(home / "predictions/scores.csv")
+    assert score.save == "nifti,sides"
+    (home / "lung.conf").write_text("[model_test]\nsave = npy\n")  # as step 1 wrote it, whatever was wanted
+    again(home, *QUICK[:2])
+    assert not list((home / "predictions").rglob("*.npy"))
