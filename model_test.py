@@ -7,6 +7,7 @@ Writes  predictions/patient_<id>/<slice>.npy (uint8, 1 = lung) and .png, predict
 Run     python model_test.py                predicts what has not been predicted yet
         python model_test.py --png none     masks without pictures
         python model_test.py --save nifti   also a .nii.gz for 3D Slicer or ITK-SNAP; nifti-sides: right lung 1, left 2
+        python model_test.py --reviews reviews.csv   lists what was rejected in report.html; keeps the file for --labels
         python model_test.py --save dicom-seg --dicom DIR   also a DICOM segmentation that refers to the scan in DIR
 """
 
@@ -38,6 +39,8 @@ from lungct.files import (
     replace_folder,
     table_bytes,
 )
+from lungct.masks.predicted import SLICES, slices_table, take_reviews
+from lungct.masks.reviews import earlier_reviews
 from lungct.parallel import add_scheduler_flag, count, run_parallel, some_of
 from lungct.predict import Predictor, cached_predictor, segment
 from lungct.scans import lidc
@@ -145,20 +148,20 @@ def predict_scan(rows: list[SliceRow], ct_root: Path, task: Task) -> tuple[ScanS
     if truth is not None:
         agreement = asdict(compare(lung, truth, first.spacing_mm))
         agreement["worst_slice"] = rows[agreement["worst_slice"]].slice_name
-    files = result_files(rows, ct_hu, lung, truth, settings.png)
-    files[f"{VIEW}/{THUMBNAIL}"] = thumbnail(ct_hu, lung)
-    whole, flags = whole_file(rows, lung, predictor, task) if settings.save != "npy" else ({}, [])
-    files.update(whole)
+    sides = split_left_right(lung, first.spacing_mm)
+    files = result_files(rows, ct_hu, sides, truth, settings.png)
+    files |= {f"{VIEW}/{THUMBNAIL}": thumbnail(ct_hu, lung), SLICES: slices_table(rows, lung, made_from)}
+    whole, flags = whole_file(rows, sides, predictor, task) if settings.save != "npy" else ({}, [])
+    files |= whole
     frame = frame_of(rows)
-    extents_mm = frame.extents_mm
     replace_folder(folder_of(settings.predictions_path, first.scan), files)
     score = ScanScore(
         scan=first.scan,
         patient_id=first.patient_id,
         slices=len(rows),
-        litres=round(litres(lung, first.spacing_mm, extents_mm), 3),
+        litres=round(litres(lung, first.spacing_mm, frame.extents_mm), 3),
         **{name: round(v, 4) if isinstance(v, float) else v for name, v in agreement.items()},
-        flags="; ".join(find_flags(ct_hu, lung, first.spacing_mm, extents_mm) + flags),
+        flags="; ".join(find_flags(ct_hu, lung, first.spacing_mm, frame.extents_mm) + flags),
         seen_in_training=seen_in_training(predictor.card, first),
         weights=predictor.card["sha256"][:12],
         precision=task.precision,
@@ -172,12 +175,11 @@ def predict_scan(rows: list[SliceRow], ct_root: Path, task: Task) -> tuple[ScanS
     return score, audit_nodules(first.scan, frame, lung, nodules)
 
 
-def whole_file(rows: list[SliceRow], lung: np.ndarray, predictor: Predictor, task: Task) -> tuple[dict, list[str]]:
+def whole_file(rows: list[SliceRow], sides: np.ndarray, predictor: Predictor, task: Task) -> tuple[dict, list[str]]:
     """The file that holds a scan's whole mask, its bytes by name, and flags; NIfTI has none off a regular grid."""
     name, kind = safe_name(rows[0].scan), task.settings.save
-    sides = lung if kind == "nifti" else split_left_right(lung, rows[0].spacing_mm)
     if kind != "dicom-seg":
-        content, flags = nifti_or_flag(sides, frame_of(rows))
+        content, flags = nifti_or_flag(sides > 0 if kind == "nifti" else sides, frame_of(rows))
         return {f"{name}.nii.gz": content} if content else {}, flags
     from lungct.masks import write_dicom  # two seconds to import; few ask for it
 
@@ -192,9 +194,9 @@ def folder_of(out: Path, scan: str) -> Path:
 
 def is_done(score: ScanScore, rows: list[SliceRow], ct_root: Path, task: Task) -> bool:
     """Whether a scan's results were made from this input with these settings, and its masks are all there."""
-    masks = {path.stem for path in folder_of(task.settings.predictions_path, score.scan).glob("*.npy")}
-    there = masks == {safe_name(row.slice_name) for row in rows}
-    return there and score.fingerprint == scan_fingerprint(rows, ct_root, task)
+    folder = folder_of(task.settings.predictions_path, score.scan)
+    there = {path.stem for path in folder.glob("*.npy")} == {safe_name(row.slice_name) for row in rows}
+    return there and (folder / SLICES).is_file() and score.fingerprint == scan_fingerprint(rows, ct_root, task)
 
 
 def print_summary(scores: list[ScanScore], nodules: list[NoduleScore]) -> None:
@@ -215,25 +217,23 @@ def print_summary(scores: list[ScanScore], nodules: list[NoduleScore]) -> None:
     print_coverage(nodules)
 
 
-def save_report(
-    out: Path, scans: dict[str, list[SliceRow]], scores: list[ScanScore], nodules: list[NoduleScore]
-) -> Path:
-    """The page that shows every prediction."""
+def save_report(out: Path, scans: dict, scores: list[ScanScore], nodules: list[NoduleScore], **about: object) -> Path:
+    """The page to review every prediction; about: as `report_bytes` takes it."""
     pages = []
     for score in scores:
         shares = [nodule.coverage for nodule in nodules if nodule.scan == score.scan]
         names = [safe_name(row.slice_name) for row in scans[score.scan]]
         coverage = float(np.mean(shares)) if shares else None
         pages.append(report_row(score, coverage, folder_of(out, score.scan), names))
-    path = out / "report.html"
-    replace_file(path, report_bytes(pages))
-    return path
+    replace_file(out / "report.html", report_bytes(pages, **about))
+    return out / "report.html"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """This step's own flags."""
     parser.add_argument("--dicom", type=Path, metavar="DIR", help="where the scans lie, for dicom-seg")
     parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by ID: A,B,C")
+    parser.add_argument("--reviews", type=Path, metavar="CSV", help="list what was rejected in report.html, and end")
     add_scheduler_flag(parser)
 
 
@@ -302,6 +302,8 @@ def main(argv: list[str] | None = None) -> None:
     settings, flags = parse_step(__doc__, PredictSettings, argv, add_flags, lambda flags: True)
     if flags.scheduler:
         settings, flags = make_absolute(settings), make_absolute(flags)
+    if flags.reviews:
+        return take_reviews(flags.reviews, settings.predictions_path)
     default = resolve_path(BY_ATTRIBUTE["weights_path"].default, Path(flags.conf).parent)
     settings = replace(settings, weights_path=choose_weights(settings.weights_path, default))
     dicom_root = flags.dicom or settings.lidc_test_dicom_path
@@ -312,10 +314,10 @@ def main(argv: list[str] | None = None) -> None:
     task = replace(task, precision="bfloat16" if amp else "float32")
     ct_root, out = settings.lung_ct_test_path, settings.predictions_path
     rows = read_manifest(manifest_path(ct_root), "python prepare_lung_image.py --test")
-    scans = choose_scans(rows, flags.patients)
+    scans, reviews = choose_scans(rows, flags.patients), earlier_reviews(out)
     with exclusive_lock(out):
         scores, nodules, failed = predict_all(scans, ct_root, task, flags.scheduler)
-        report = save_report(out, scans, scores, nodules)
+        report = save_report(out, scans, scores, nodules, reviews=reviews, weights=settings.weights_path.name)
     print_summary(scores, nodules)
     for name, reason in failed.items():
         print(f"skipped {name}: {reason}")
