@@ -4,7 +4,7 @@ const scans = page.scans;
 const at = id => document.getElementById(id);
 const COLUMNS = [  // title, key, digits
   ["", "thumbnail"], ["Scan", "scan"], ["Slices", "slices", 0], ["Litres", "litres", 2], ["Dice", "dice", 4],
-  ["HD95, mm", "hd95_mm", 1], ["Nodules inside", "coverage", 3], ["Flags", "flags"], ["Review", "verdict"],
+  ["HD95, mm", "hd95_mm", 1], ["Nodules", "coverage", 3], ["Flags", "flags"], ["Review", "verdict"],
 ].filter(([, key, digits]) => digits === undefined || scans.some(scan => scan[key] !== null));
 const FILTERS = {
   all: ["all scans", () => true],

@@ -1,5 +1,6 @@
 // One patient: slices, planes, outlines. Slices count from 0 at the feet, as in the names of their files and in flags.
 const NAMES = {right: "right lung", left: "left lung", reference: "reference"};
+const ALL_PICTURES = "python model_test.py --png all";
 const AHEAD = 4;  // slices that are loaded before they are asked for
 let shown = null;  // scan
 let view = null, slice = 0;  // what its view.js holds; a slice of view.shown
@@ -67,7 +68,7 @@ function drawSlice() {
   for (let n = 1; n <= AHEAD; n++)
     for (const z of [view.shown[place + n], view.shown[place - n]]) if (z !== undefined) loadSlice(shown, z);
   at("slider").value = place;
-  const facts = [`Slice ${slice} of 0 to ${view.names.length - 1}`, `z ${mm(view.z_mm[slice])} mm`];
+  const facts = [`Slice ${slice} (0 to ${view.names.length - 1})`, `z ${mm(view.z_mm[slice])} mm`];
   if (view.dice) facts.push(`Dice ${view.dice[slice].toFixed(3)}`);
   at("slice").textContent = facts.join(" \u00b7 ");
   at("slice").title = view.names[slice];
@@ -153,8 +154,10 @@ function drawProfile() {
   };
   at("hint").textContent = "Curves, feet to head: area of each lung" + (view.dice ? ", Dice in green." : ".")
     + " Wheel or \u2191 \u2193: slice; 1, 2, 3: window; o: outlines; n, p: next, previous scan; a: accept; r: reject;"
-    + " c: comment; Esc: list." + (view.shown.length < view.names.length
-      ? ` Only ${view.shown.length} of ${view.names.length} slices have a picture; all: python model_test.py --png all` : "");
+    + " c: comment; Esc: list.";
+  at("some").hidden = view.shown.length === view.names.length;
+  at("some").textContent = `${view.shown.length} of ${view.names.length} slices have a picture. To make all, run `;
+  make("code", ALL_PICTURES, at("some"));
 }
 
 function drawLegend() {
@@ -201,5 +204,5 @@ function describeCursor(event) {
   const row = Math.floor((event.clientY - box.top) / box.height * view.rows);
   if (column < 0 || row < 0 || column >= view.columns || row >= view.rows || Number(at("stage").dataset.slice) !== slice)
     return "";
-  return `row ${row}, column ${column}: ${readHu(column, row)}`;
+  return `row ${row}, col ${column}: ${readHu(column, row)}`;
 }

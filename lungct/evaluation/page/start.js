@@ -47,7 +47,7 @@ function openPatient(scan, wanted) {
   drawFacts(scan); drawReview(scan);
   state.scan = scan.scan; keepState();
   if (!scan.views) {
-    showMissing("This scan has no pictures. To make them, run", "python model_test.py --png all");
+    showMissing("This scan has no pictures. To make them, run", ALL_PICTURES);
     return;
   }
   at("viewer").hidden = false;
@@ -56,7 +56,7 @@ function openPatient(scan, wanted) {
     view = data;
     at("ct").removeAttribute("src"); at("outlines").replaceChildren();
     at("stage").dataset.slice = "";
-    at("viewer").style.setProperty("--aspect", view.columns * view.col_mm / (view.rows * view.row_mm));
+    at("patient").style.setProperty("--aspect", view.columns * view.col_mm / (view.rows * view.row_mm));
     at("slider").max = view.shown.length - 1;
     slice = view.shown[0];
     drawLegend(); drawPlanes(); drawProfile();
@@ -88,7 +88,7 @@ function step(by) {
 }
 
 function setWindow(number) {
-  at("ct").style.filter = `url(#window${number})`;
+  at("patient").style.setProperty("--window", `url("#window${number}")`);
   for (const [n, button] of [...at("windows").children].entries()) button.ariaPressed = n === number;
 }
 
