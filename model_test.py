@@ -150,7 +150,7 @@ def predict_scan(rows: list[SliceRow], ct_root: Path, task: Task) -> tuple[ScanS
         agreement["worst_slice"] = rows[agreement["worst_slice"]].slice_name
     sides = split_left_right(lung, first.spacing_mm)
     files = result_files(rows, ct_hu, sides, truth, settings.png)
-    files |= {f"{VIEW}/{THUMBNAIL}": thumbnail(ct_hu, lung), SLICES: slices_table(rows, lung, made_from)}
+    files |= {f"{VIEW}/{THUMBNAIL}": thumbnail(ct_hu, lung), SLICES: slices_table(rows, lung)}
     whole, flags = whole_file(rows, sides, predictor, task) if settings.save != "npy" else ({}, [])
     files |= whole
     frame = frame_of(rows)

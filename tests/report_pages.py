@@ -14,7 +14,7 @@ HOSTILE = '<img src=x onerror="document.title=1"></script><script>document.title
 
 
 def score(scan: str, **changes) -> ScanScore:
-    return ScanScore(scan, patient_id=scan, slices=5, fingerprint=f"f-{scan}", **{"litres": 4.5, **changes})
+    return ScanScore(scan, patient_id=scan, slices=5, **{"litres": 4.5, **changes})
 
 
 def write_folder(folder: Path, truth: np.ndarray | None = None, png: str = "all") -> None:
@@ -38,4 +38,6 @@ def make_rows(tmp_path: Path) -> list[dict]:
         score(HOSTILE, dice=0.98, hd95_mm=2.0, flags=HOSTILE),
     ]
     folders = [tmp_path / f"patient_{name}" for name in ("Good", "Bad", "Flagged", "Hostile")]
-    return [report_row(s, 0.5 if s.scan == "Good" else None, f, SLICES) for s, f in zip(scores, folders, strict=True)]
+    pairs = zip(scores, folders, strict=True)
+    rows = [report_row(s, 0.5 if s.scan == "Good" else None, f, SLICES) for s, f in pairs]
+    return [{**row, "fingerprint": f"f-{row['scan']}"} for row in rows]

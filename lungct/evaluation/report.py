@@ -12,6 +12,7 @@ import numpy as np
 from lungct.evaluation.figures import GREEN, RED, WINDOWS_HU, jpeg_bytes, overlay, overlay_png
 from lungct.evaluation.view import STORED_WINDOW, VIEW, VIEW_SCRIPT, masks_of, slice_script, view_script
 from lungct.files import npy_bytes
+from lungct.masks.predicted import read_fingerprint
 from lungct.masks.reviews import Review
 from lungct.segmentation.morphology import slice_pixels
 from lungct.slices import SliceRow, safe_name
@@ -99,7 +100,7 @@ def report_row(score: ScanScore, coverage: float | None, folder: Path, slices: l
         "seen": score.seen_in_training,
         "views": sum((folder / VIEW / f"{name}.js").is_file() for name in slices) if has_view else 0,
         "weights": score.weights,
-        "fingerprint": score.fingerprint,
+        "fingerprint": read_fingerprint(folder),
         "made": f"{datetime.fromtimestamp(folder.stat().st_mtime):%Y-%m-%d %H:%M}" if folder.is_dir() else "",
     }
 

@@ -1,9 +1,11 @@
 """Masks that step 5 predicted, as labels: those that were accepted in a review, on the slices they were made of.
 
-Each predictions/patient_<scan>/ holds a mask for each slice, and slices.csv: where the slices lie, of which series
-they are, how many pixels are lung, and the fingerprint of the prediction. Z slices, H rows, W columns.
+Each predictions/patient_<scan>/ holds a mask for each slice, and slices.csv: of which series the slices are, where they
+lie, and a fingerprint of the masks. A review counts for masks of that fingerprint alone, so that neither another
+prediction nor a mask of another scan is taken for the one that was seen. Z slices, H rows, W columns.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -12,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lungct import LungError
-from lungct.files import read_npy, read_table, replace_file, table_bytes
+from lungct.files import fingerprint, read_earlier_table, read_npy, read_table, replace_file, table_bytes
 from lungct.masks.check import check_place
 from lungct.masks.reviews import ACCEPT, REVIEWS, Review, earlier_reviews, print_reviews, read_reviews, status_of
 from lungct.scans.geometry import Scan, frame_of
@@ -40,11 +42,24 @@ class Prediction:
     fingerprint: str
 
 
-def slices_table(rows: list[SliceRow], lung: np.ndarray, fingerprint: str) -> bytes:
-    """slices.csv of a prediction: its rows of the manifest, with the lung (Z, H, W) that was predicted."""
-    counts = slice_pixels(lung).tolist()
-    made = [replace(row, lung_px=px, fingerprint=fingerprint) for row, px in zip(rows, counts, strict=True)]
-    return table_bytes(made, SliceRow)
+def mask_fingerprint(rows: list[SliceRow], lung: np.ndarray) -> str:
+    """Of a mask (Z, H, W) bool, the series that it is of, and where its slices lie."""
+    places = [(row.x_mm, row.y_mm, row.z_mm) for row in rows]
+    return fingerprint(rows[0].series_uid, places, lung.shape, hashlib.sha256(np.packbits(lung)).hexdigest())
+
+
+def slices_table(rows: list[SliceRow], lung: np.ndarray) -> bytes:
+    """slices.csv of a prediction (Z, H, W) bool: its rows of the manifest, with the lung that was predicted."""
+    mark, counts = mask_fingerprint(rows, lung), slice_pixels(lung).tolist()
+    return table_bytes(
+        [replace(row, lung_px=px, fingerprint=mark) for row, px in zip(rows, counts, strict=True)], SliceRow
+    )
+
+
+def read_fingerprint(folder: Path) -> str:
+    """The fingerprint of the masks in a folder; empty where an earlier version predicted them."""
+    rows = read_earlier_table(folder / SLICES, SliceRow)
+    return rows[0].fingerprint if rows else ""
 
 
 def is_predictions(place: Path) -> bool:
@@ -106,16 +121,18 @@ def read_prediction(folder: Path, scan: Scan) -> np.ndarray:
     if {row.series_uid for row in rows} != {scan.series_uid}:
         raise LungError(f"{folder}: not predicted from series {scan.series_uid}; {AGAIN}")
     lung = np.stack([read_mask(folder, row) for row in rows])
+    if mask_fingerprint(rows, lung) != rows[0].fingerprint:
+        raise LungError(f"{folder}: a mask was changed after the prediction; {AGAIN}")
     places = check_place(folder, frame_of(rows), scan.frame)
     return lung[places]
 
 
 def read_mask(folder: Path, row: SliceRow) -> np.ndarray:
-    """One predicted slice, (H, W) bool. Raises LungError where it is not the one that was predicted."""
+    """One predicted slice, (H, W) bool. Raises LungError where it is of another size."""
     path = folder / f"{safe_name(row.slice_name)}.npy"
     lung = read_npy(path) > 0
-    if lung.shape != (row.rows, row.columns) or np.count_nonzero(lung) != row.lung_px:
-        raise LungError(f"{path}: was changed after the prediction; {AGAIN}")
+    if lung.shape != (row.rows, row.columns):
+        raise LungError(f"{path}: shape {lung.shape}, predicted was {row.rows, row.columns}; {AGAIN}")
     return lung
 
 

