@@ -9,6 +9,7 @@ Run     python model_test.py --dicom DIR    straight from DICOM files to a .nii.
         python model_test.py                the slices of step 4, those that have not been predicted yet
         python model_test.py --png none     masks without pictures
         python model_test.py --save nifti,sides,dicom-seg   also these; masks that are there are not predicted again
+        python model_test.py --reviews reviews.csv   lists what was rejected in report.html; keeps the file for --labels
 """
 
 from lungct import LungError, __version__  # first: it says which package is missing
@@ -49,7 +50,9 @@ from lungct.files import (
     replace_folder,
     table_bytes,
 )
+from lungct.masks.predicted import take_reviews
 from lungct.masks.read import parse_values
+from lungct.masks.reviews import earlier_reviews
 from lungct.masks.write import LungMask, read_kept
 from lungct.parallel import Skipped, Warned, add_scheduler_flag, count, print_notes, run_parallel, some_of
 from lungct.predict import Predictor, cached_predictor, segment
@@ -144,17 +147,16 @@ def predict_scan(todo: Todo, task: Task) -> tuple[ScanScore, list[NoduleScore], 
     return score, audit_nodules(case.scan, frame_of(volume.rows), lung, nodules), volume.warnings
 
 
-def save_report(out: Path, cases: dict[str, Case], scores: list[ScanScore], nodules: list[NoduleScore]) -> Path:
-    """The page that shows every prediction."""
+def save_report(out: Path, cases: dict, scores: list[ScanScore], nodules: list[NoduleScore], **about: object) -> Path:
+    """The page to review every prediction; about: as `report_bytes` takes it."""
     pages = []
     for score in scores:
         shares = [nodule.coverage for nodule in nodules if nodule.scan == score.scan]
         names = cases[score.scan].slice_names(score.slices)
         coverage = float(np.mean(shares)) if shares else None
         pages.append(report_row(score, coverage, folder_of(out, score.scan), names))
-    path = out / "report.html"
-    replace_file(path, report_bytes(pages))
-    return path
+    replace_file(out / "report.html", report_bytes(pages, **about))
+    return out / "report.html"
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -163,6 +165,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     place.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="DICOM to predict, not the slices of step 4")
     place.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="the same of NIfTI, MetaImage or NRRD in HU")
     parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by ID: A,B,C")
+    parser.add_argument("--reviews", type=Path, metavar="CSV", help="list what was rejected in report.html, and end")
     more = parser.add_argument_group("with --dicom or --nifti, as in prepare_lung_image.py")
     more.add_argument("--labels", type=Path, metavar="PATH", help="masks to score against: see docs/own_data.md")
     more.add_argument("--label-values", type=parse_values, metavar="LIST", help="the masks' lung: 1,2,3")
@@ -269,6 +272,8 @@ def main(argv: list[str] | None = None) -> None:
     settings, flags = parse_step(__doc__, PredictSettings, argv, add_flags, lambda flags: True)
     if flags.scheduler:
         settings, flags = make_absolute(settings), make_absolute(flags)
+    if flags.reviews:
+        return take_reviews(flags.reviews, settings.predictions_path)
     default = resolve_path(BY_ATTRIBUTE["weights_path"].default, Path(flags.conf).parent)
     settings = replace(settings, weights_path=choose_weights(settings.weights_path, default))
     cases, skipped = find_cases(settings, flags)
@@ -280,10 +285,11 @@ def main(argv: list[str] | None = None) -> None:
         task = replace(task, settings=replace(settings, amp="on" if amp else "off"))
     task = replace(task, precision="bfloat16" if amp else "float32")
     out, names = settings.predictions_path, [case.scan for case in cases]
+    about = {"reviews": earlier_reviews(out), "weights": settings.weights_path.name}
     with exclusive_lock(out):
         todos, done, gone = plan(cases, wanted, task, flags.scheduler or get_predictor(task).device)
         scores, nodules, failed, warned = predict_all(todos, done, names, task, flags.scheduler)
-        report = save_report(out, {case.scan: case for case in cases}, scores, nodules)
+        report = save_report(out, {case.scan: case for case in cases}, scores, nodules, **about)
     print_notes(skipped, warned)
     print_scores(scores)
     print_coverage(nodules)

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from lungct.evaluation.figures import draw_overview, save_png
 from lungct.evaluation.nodules import save_audit
 from lungct.files import exclusive_lock, fingerprint, is_dir_path, npy_bytes, periodic_save, replace_folder
-from lungct.masks.read import find_labels, label_stamps, parse_values, read_slices
+from lungct.masks.read import NotAccepted, find_labels, label_stamps, parse_values, read_slices
 from lungct.parallel import Skipped, Warned, add_scheduler_flag, count, print_notes, run_parallel, some_of
 from lungct.scans.find import (
     Job,
@@ -127,7 +127,7 @@ def make_tasks(jobs: list[Job], options: PrepareOptions) -> tuple[list[Task], li
                 raise label
             tasks.append(make_task(job, label, options))
         except (LungError, OSError, LookupError) as error:  # LookupError: no file is left
-            skipped.append(Skipped(job.scan, str(error)))
+            skipped.append(Skipped(job.scan, str(error), is_fault=not isinstance(error, NotAccepted)))
     return tasks, skipped
 
 

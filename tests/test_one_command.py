@@ -128,7 +128,7 @@ def test_what_one_command_writes_and_says(tmp_path):
         *("patient_P1", "patient_P2", "report.html", "scores.csv")
     ]
     assert sorted(str(path.relative_to(out / "patient_P1")) for path in (out / "patient_P1").rglob("*.*")) == [
-        *("P1.nii.gz", "view/mask.npz", "view/thumbnail.jpg")
+        *("P1.nii.gz", "slices.csv", "view/mask.npz", "view/thumbnail.jpg")
     ]
     assert not (tmp_path / "mydata").exists()
     assert "P1" in (out / "report.html").read_text(encoding="utf-8")

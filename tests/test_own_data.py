@@ -7,6 +7,9 @@ import re
 import numpy as np
 from conftest import ROOT, run, small_patient
 
+from lungct.files import table_bytes
+from lungct.masks.predicted import find_predictions
+from lungct.masks.reviews import ACCEPT, Review
 from lungct.masks.write_nifti import nifti_bytes
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.dicom import find_series, open_series
@@ -34,18 +37,29 @@ def write_scan(folder, seed: int, masks=None) -> np.ndarray:
     return patient.lung[some]
 
 
+def label_sources(folder) -> set[str]:
+    """Where the labels of the training slices are from."""
+    with (folder / "mydata/Image/manifest.csv").open(newline="") as file:
+        return {row["label_source"] for row in csv.DictReader(file)}
+
+
 def test_the_commands_of_the_page_give_fine_tuned_weights_and_lungs(tmp_path):
     for seed in range(3):
         write_scan(tmp_path / "my_scans", seed, tmp_path / "my_masks")
     truth = write_scan(tmp_path / "my_new_scans", 7)
     (tmp_path / "weights").symlink_to(ROOT / "weights")
-    assert len(COMMANDS) == 5
-    for script, flags in COMMANDS:
+    assert len(COMMANDS) == 7
+    for script, flags in COMMANDS[:5]:
         run(script, *flags.split(), cwd=tmp_path)
-    with (tmp_path / "mydata/Image/manifest.csv").open(newline="") as file:
-        assert {row["label_source"] for row in csv.DictReader(file)} == {f"Smith {seed}.nii.gz" for seed in range(3)}
+    assert label_sources(tmp_path) == {f"Smith {seed}.nii.gz" for seed in range(3)}
     card = json.loads((tmp_path / "runs/lung/unet_model.json").read_text())
     assert card["validation"]["val_dice"] > 0.94  # of slices 18 mm thick, before the clean-up
     name = safe_name("Smith 7")
     lung = open_nifti(tmp_path / f"predictions/patient_{name}/{name}.nii.gz").read() > 0
     assert 2 * (lung & truth).sum() / (lung.sum() + truth.sum()) > 0.95
+    (seen,) = find_predictions(tmp_path / "predictions")
+    review = Review(seen.scan, seen.patient_id, seen.fingerprint, "", ACCEPT, "")
+    (tmp_path / "reviews.csv").write_bytes(table_bytes([review], Review))
+    for script, flags in COMMANDS[5:]:
+        run(script, *flags.split(), cwd=tmp_path)
+    assert label_sources(tmp_path) == {*(f"Smith {seed}.nii.gz" for seed in range(3)), f"patient_{name}"}

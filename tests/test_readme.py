@@ -90,9 +90,13 @@ def test_pictures_and_files_that_it_links_to_are_there(page):
 
 def test_file_map_names_every_file_once_and_no_other():
     lungct = ROOT / "lungct"
-    files = [path for path in lungct.rglob("*.*") if path.suffix in (".py", ".html") and path.name != "__init__.py"]
+    files = [
+        path
+        for path in lungct.rglob("*.*")
+        if path.suffix in (".py", ".html", ".css", ".js") and path.name != "__init__.py"
+    ]
     expected = sorted([*SCRIPTS, *(path.relative_to(lungct).as_posix() for path in files)])
-    assert sorted(re.findall(r"^\| `([\w/]+\.(?:py|html))` \|", CONTRIBUTING, re.MULTILINE)) == expected
+    assert sorted(re.findall(r"^\| `([\w/]+\.(?:py|html|css|js))` \|", CONTRIBUTING, re.MULTILINE)) == expected
 
 
 def test_first_commands_come_early_and_take_a_ct_to_a_mask():

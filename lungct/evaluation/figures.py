@@ -100,18 +100,6 @@ def jpeg_bytes(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def outline_png(*masks: np.ndarray, colours: Sequence = (GREEN, RED)) -> bytes:
-    """The outlines of masks (H, W) on nothing, as a PNG file."""
-    index = np.zeros(masks[0].shape, np.uint8)
-    for number, mask in enumerate(masks, start=1):
-        index[outline(mask)] = number
-    picture = Image.fromarray(index)
-    picture.putpalette([0, 0, 0] + [v for colour in colours for v in colour])
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", transparency=0, compress_level=1)
-    return buffer.getvalue()
-
-
 def draw_tile(tile: Tile, side: int) -> np.ndarray:
     """A tile with its outlines, its longer side `side` pixels: (h, w, 3) uint8."""
     rows, cols = tile.image.shape[:2]

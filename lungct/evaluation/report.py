@@ -1,36 +1,50 @@
-"""report.html: one page that shows all predictions. It needs no network, and text from DICOM headers stays text."""
+"""report.html: one page to review all predictions. It needs no network, and text from DICOM headers stays text."""
 
-import base64
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
-from lungct.evaluation.figures import GREEN, RED, WINDOWS_HU, jpeg_bytes, outline_png, overlay, overlay_png, to_grey
+from lungct.evaluation.figures import GREEN, RED, WINDOWS_HU, jpeg_bytes, overlay, overlay_png
 from lungct.evaluation.scores import ScanScore
+from lungct.evaluation.view import STORED_WINDOW, VIEW, VIEW_SCRIPT, masks_of, slice_script, view_script
 from lungct.files import npy_bytes
+from lungct.masks.predicted import read_fingerprint
+from lungct.masks.reviews import Review
 from lungct.segmentation.morphology import slice_pixels
 from lungct.slices import SliceRow, safe_name
 
-TEMPLATE = Path(__file__).with_name("report.html")
+PAGE = Path(__file__).with_name("page")
+PARTS = {"__CSS__": ("page.css",), "__JS__": ("list.js", "reviews.js", "patient.js", "start.js")}
 NUMBERS = ("slices", "litres", "dice", "hd95_mm")
 MEASURES = ("litres_right", "litres_left", "mean_hu", "perc15_hu", "laa950", "mass_g", "lung_slices")
 PNG_EVERY = {"all": 1, "some": 10, "none": None}  # slices for each overlay
 THUMBNAIL_PX = 128
-VIEW, THUMBNAIL = "view", "thumbnail.jpg"
-STORED_WINDOW = "wide"  # of the pictures below VIEW; the page makes the other windows from it
+THUMBNAIL = "thumbnail.jpg"
 
 
-def report_bytes(scans: list[dict]) -> bytes:
-    """The page for some scans, each a dict of `report_row`."""
-    windows = {name: window for name, window in WINDOWS_HU.items() if name != STORED_WINDOW}
-    page = TEMPLATE.read_text(encoding="utf-8")
-    page = page.replace("__STORED_HU__", json.dumps(WINDOWS_HU[STORED_WINDOW]))
-    page = page.replace("__WINDOWS_HU__", json.dumps(windows))
-    data = json.dumps(scans, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")  # no </script> can end it
-    return page.replace("__SCANS__", data).encode()  # last: a name in it may look like a placeholder
+def report_bytes(scans: list[dict], reviews: dict[tuple, Review] | None = None, weights: str = "") -> bytes:
+    """The page for some scans, each a dict of `report_row`.
+
+    reviews: those of `earlier_reviews`; what the reader's browser holds comes before them
+    weights: the name of the network
+    """
+    page = (PAGE / "page.html").read_text(encoding="utf-8")
+    for placeholder, names in PARTS.items():
+        page = page.replace(placeholder, "".join((PAGE / name).read_text(encoding="utf-8") for name in names))
+    data = {
+        "scans": scans,
+        "reviews": [asdict(review) for review in (reviews or {}).values()],
+        "weights": weights,
+        "stored_hu": WINDOWS_HU[STORED_WINDOW],
+        "windows_hu": {name: window for name, window in WINDOWS_HU.items() if name != STORED_WINDOW},
+    }
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")  # no </script> can end it
+    return page.replace("__DATA__", text).encode()  # last: a name in it may look like a placeholder
 
 
 def finite_or_none(value: float | None) -> float | None:
@@ -54,38 +68,49 @@ def report_row(score: ScanScore, coverage: float | None, folder: Path, slices: l
     folder:   where its masks and pictures lie
     slices:   the names of its slices, feet first
     """
-    thumbnail = folder / VIEW / THUMBNAIL
-    picture = base64.b64encode(thumbnail.read_bytes()).decode() if thumbnail.is_file() else ""
+    has_view = (folder / VIEW / VIEW_SCRIPT).is_file()
     return {
         "scan": score.scan,
+        "patient_id": score.patient_id,
         "folder": folder.name,
-        "thumbnail": f"data:image/jpeg;base64,{picture}",
-        **{name: finite_or_none(getattr(score, name)) for name in (*NUMBERS, *MEASURES)},
+        **{name: finite_or_none(getattr(score, name)) for name in NUMBERS},
+        **{name: value for name in MEASURES if (value := finite_or_none(getattr(score, name))) is not None},
         "made_with": describe(score),
         "coverage": coverage,
         "flags": [flag for flag in score.flags.split("; ") if flag],
         "seen": score.seen_in_training,
-        "views": [name for name in slices if (folder / VIEW / f"{name}.jpg").is_file()],
+        "views": sum((folder / VIEW / f"{name}.js").is_file() for name in slices) if has_view else 0,
+        "weights": score.weights,
+        "fingerprint": read_fingerprint(folder),
+        "made": f"{datetime.fromtimestamp(folder.stat().st_mtime):%Y-%m-%d %H:%M}" if folder.is_dir() else "",
     }
 
 
 def result_files(
-    rows: list[SliceRow], ct_hu: np.ndarray, lung: np.ndarray, truth: np.ndarray | None, png: str
+    rows: list[SliceRow], ct_hu: np.ndarray, sides: np.ndarray, truth: np.ndarray | None, png: str
 ) -> dict[str, bytes]:
-    """A scan's files by name: a mask for each slice, an overlay for as many as `png` says."""
+    """A scan's files by name: a mask for each slice, an overlay and its place in the page for as many as `png` says.
+
+    sides: (Z, H, W) uint8, the right lung 1 and the left 2, as `split_left_right` gives it
+    """
+    lung, step = sides > 0, PNG_EVERY[png]
+    names = [safe_name(row.slice_name) for row in rows]
+    shown = range(0, len(rows), step) if step else range(0)
 
     def encode(z: int) -> dict[str, bytes]:
-        name = safe_name(rows[z].slice_name)
-        files = {f"{name}.npy": npy_bytes(lung[z].astype(np.uint8))}
-        if PNG_EVERY[png] and z % PNG_EVERY[png] == 0:
+        files = {f"{names[z]}.npy": npy_bytes(lung[z].astype(np.uint8))}
+        if z in shown:
             masks, colours = ([lung[z]], (RED,)) if truth is None else ([truth[z], lung[z]], (GREEN, RED))
-            files[f"{name}.png"] = overlay_png(ct_hu[z], *masks, colours=colours)
-            files[f"{VIEW}/{name}.jpg"] = jpeg_bytes(to_grey(ct_hu[z], STORED_WINDOW))
-            files[f"{VIEW}/{name}.png"] = outline_png(*masks, colours=colours)
+            files[f"{names[z]}.png"] = overlay_png(ct_hu[z], *masks, colours=colours)
+            outlined = masks_of(sides[z], None if truth is None else truth[z])
+            files[f"{VIEW}/{names[z]}.js"] = slice_script(ct_hu[z], outlined)
         return files
 
     with ThreadPoolExecutor() as pool:
-        return {name: content for files in pool.map(encode, range(len(rows))) for name, content in files.items()}
+        files = {name: content for files in pool.map(encode, range(len(rows))) for name, content in files.items()}
+    if shown:
+        files[f"{VIEW}/{VIEW_SCRIPT}"] = view_script(rows, ct_hu, masks_of(sides, truth), shown)
+    return files
 
 
 def thumbnail(ct_hu: np.ndarray, lung: np.ndarray) -> bytes:

@@ -8,6 +8,7 @@ from lungct.evaluation.cases import Case, StoredCase, Volume
 from lungct.evaluation.report import PNG_EVERY, THUMBNAIL, VIEW, result_files, thumbnail
 from lungct.evaluation.scores import ScanScore
 from lungct.files import replace_file
+from lungct.masks.predicted import SLICES, slices_table
 from lungct.masks.write import FORMATS, KEPT, NPY, OF_DICOM, LungMask, encode_masks, keep_bytes, kept_checksum
 from lungct.slices import safe_name
 
@@ -111,7 +112,7 @@ def has_mask(folder: Path, score: ScanScore, slice_names: list[str]) -> bool:
     Slices of other names among the .npy masks would be taken for masks of this scan: then all is made anew.
     """
     strays = {path.stem for path in folder.glob("*.npy")} - set(slice_names)
-    return not strays and kept_checksum(folder / KEPT_PATH) == score.mask
+    return not strays and (folder / SLICES).is_file() and kept_checksum(folder / KEPT_PATH) == score.mask
 
 
 def make_files(
@@ -129,13 +130,13 @@ def make_files(
         wanted, new = replace(wanted, kinds=(NPY, *wanted.kinds)), (NPY, *new)
     flags = base + (flags_of_files(earlier, base, new) if earlier else []) + flags
     is_same = earlier and earlier.fingerprint == score.fingerprint and has_pictures(folder, wanted.png, names)
-    made = result_files(volume.rows, volume.ct_hu, mask.lung, volume.truth, "none" if is_same else wanted.png)
+    made = result_files(volume.rows, volume.ct_hu, mask.sides, volume.truth, "none" if is_same else wanted.png)
     files |= {name: content for name, content in made.items() if NPY in new or not name.endswith(".npy")}
     if not is_same:
         files[f"{VIEW}/{THUMBNAIL}"] = thumbnail(volume.ct_hu, mask.lung)
     saved = [kind for kind in wanted.kinds if kind not in failed]  # those that failed are tried again next time
     if not earlier:
-        files[KEPT_PATH] = keep_bytes(mask.lung)
+        files |= {KEPT_PATH: keep_bytes(mask.lung), SLICES: slices_table(volume.rows, mask.lung)}
     return replace(score, flags="; ".join(flags), png=wanted.png, save=",".join(saved)), files
 
 

@@ -1,6 +1,7 @@
 """Lung masks made elsewhere, found by patient, scan or series UID and put on the slices of their scan.
 
-One file a scan: NIfTI, MetaImage, NRRD, NumPy, DICOM SEG or RTSTRUCT; or TotalSegmentator's folder of lobes.
+One file a scan: NIfTI, MetaImage, NRRD, NumPy, DICOM SEG or RTSTRUCT;
+TotalSegmentator's folder of lobes; or the folder that step 5 wrote.
 Z slices, H rows, W columns.
 """
 
@@ -15,6 +16,14 @@ import numpy as np
 from lungct import LungError
 from lungct.files import file_stamps, files_below, is_dir_path, read_npy
 from lungct.masks.check import check_is_lung, check_place
+from lungct.masks.predicted import (
+    SLICES,
+    NotAccepted,  # noqa: F401 - for those who ask `find_labels`
+    find_accepted,
+    is_predictions,
+    prediction_files,
+    read_prediction,
+)
 from lungct.masks.read_dicom import index_folder, read_dicom_label, series_of
 from lungct.scans.geometry import MAX_VOXELS, Scan
 from lungct.scans.layouts import CT_NAMES
@@ -48,8 +57,13 @@ def parse_values(text: str) -> tuple[int, ...]:
 def find_labels(place: Path, scans: list[tuple[str, ...]]) -> list[Path | LungError]:
     """The mask of each scan, of which the names are patient, scan and series UID; or why there is none.
 
-    One mask is of one patient. It may be of several scans of that patient only where it says where it lies.
+    One mask is of one patient. It may be of several scans of that patient only where it says where it lies. Of a folder
+    that step 5 wrote, only masks that were accepted in a review.
     """
+    if is_predictions(place):
+        return find_accepted(place, scans)
+    if (place / SLICES).is_file():
+        raise LungError(f"{place}: give {place.parent}, which holds the reviews of such masks")
     labels: list[Path | LungError] = []
     owners: dict[Path, list[str]] = {}
     for names in scans:
@@ -121,9 +135,13 @@ def _split_ending(path: Path) -> tuple[str, str]:
 def _files_by_name(folder: Path) -> dict[str, list[Path]]:
     """The mask files below a folder by their names without the ending; of one name, those that lie least deep."""
     found: dict[str, list[Path]] = {}
-    for path in sorted(files_below(folder), key=lambda path: (len(path.parts), path.is_symlink(), path)):
+    files = files_below(folder)
+    predicted = {path.parent for path in files if path.name == SLICES}  # not without a review
+    for path in sorted(files, key=lambda path: (len(path.parts), path.is_symlink(), path)):
         name, ending = _split_ending(path)
         if not ending or (path.parent != folder and name.casefold() in CT_NAMES):  # s0001/ct.nii.gz
+            continue
+        if path.parent in predicted:
             continue
         same = found.setdefault(name, [])
         if not same or (len(path.parts) == len(same[0].parts) and not any(map(path.samefile, same))):
@@ -146,6 +164,8 @@ def label_files(label: Path) -> list[Path]:
     """The files that a label is read from."""
     if not label.is_dir():
         return list(volume_files(label))
+    if (label / SLICES).is_file():
+        return prediction_files(label)
     return [path for path in files_below(label) if LOBE_FILE.fullmatch(path.name) and path.parent == label]
 
 
@@ -177,7 +197,9 @@ def read_lung(label: Path, scan: Scan, codes: tuple[int, ...] = ()) -> tuple[np.
     Raises LungError where the label does not lie on the scan or holds no lung. NumPy files do not say where they lie:
     they are taken slice by slice from feet to head, rows to the back, columns to the patient's left.
     """
-    if label.is_dir():
+    if (label / SLICES).is_file():
+        lung, warnings = read_prediction(label, scan), ()
+    elif label.is_dir():
         lung, warnings = _read_lobes(label, scan), ()
     elif _split_ending(label)[1]:
         lung, warnings = choose_lung(label, read_values(label, scan), codes)

@@ -20,7 +20,6 @@ from lungct.evaluation.figures import (
     draw_overview,
     draw_tile,
     outline,
-    outline_png,
     overlay,
     overlay_png,
     to_grey,
@@ -87,14 +86,6 @@ def test_white_is_no_outline(mask):
     np.testing.assert_array_equal((png == GREEN).all(-1), outline(mask))
     np.testing.assert_array_equal((png == RED).all(-1), outline(~mask))
     assert (png[3:6, 4:9] == 253).all()  # of 254 greys
-
-
-def test_outlines_alone_lie_on_nothing(mask):
-    image = np.asarray(Image.open(io.BytesIO(outline_png(mask, ~mask))).convert("RGBA"))
-    assert image[2, 3].tolist() == [*GREEN, 255]
-    assert image[1, 3].tolist() == [*RED, 255]
-    np.testing.assert_array_equal(image[..., 3] == 255, outline(mask) | outline(~mask))
-    assert (image[3:6, 4:9, 3] == 0).all()
 
 
 def test_overview_shows_the_middle_slice_of_each_of_sixty_scans_at_most(tmp_path):

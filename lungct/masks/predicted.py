@@ -1,0 +1,144 @@
+"""Masks that step 5 predicted, as labels: those that were accepted in a review, on the slices they were made of.
+
+Each predictions/patient_<scan>/ holds a mask for each slice, and slices.csv: of which series the slices are, where they
+lie, and a fingerprint of the masks. A review counts for masks of that fingerprint alone, so that neither another
+prediction nor a mask of another scan is taken for the one that was seen. Z slices, H rows, W columns.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from lungct import LungError
+from lungct.files import fingerprint, read_earlier_table, read_npy, read_table, replace_file, table_bytes
+from lungct.masks.check import check_place
+from lungct.masks.reviews import ACCEPT, REVIEWS, Review, earlier_reviews, print_reviews, read_reviews, status_of
+from lungct.scans.geometry import Scan, frame_of
+from lungct.segmentation.morphology import slice_pixels
+from lungct.slices import SliceRow, safe_name
+
+SLICES, SCORES = "slices.csv", "scores.csv"
+FOLDERS = "patient_*"
+DICOM_UID = re.compile(r"\d+(\.\d+)+")
+AGAIN = "predict it again: python model_test.py"
+
+
+class NotAccepted(LungError):
+    """There is no mask that may be taken, and nothing is wrong with that: it was rejected or is not reviewed yet."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The masks of a scan, below `folder`, and which scan that is."""
+
+    folder: Path
+    patient_id: str
+    scan: str
+    series_uid: str
+    fingerprint: str
+
+
+def mask_fingerprint(rows: list[SliceRow], lung: np.ndarray) -> str:
+    """Of a mask (Z, H, W) bool, the series that it is of, and where its slices lie."""
+    places = [(row.x_mm, row.y_mm, row.z_mm) for row in rows]
+    return fingerprint(rows[0].series_uid, places, lung.shape, hashlib.sha256(np.packbits(lung)).hexdigest())
+
+
+def slices_table(rows: list[SliceRow], lung: np.ndarray) -> bytes:
+    """slices.csv of a prediction (Z, H, W) bool: its rows of the manifest, with the lung that was predicted."""
+    mark, counts = mask_fingerprint(rows, lung), slice_pixels(lung).tolist()
+    return table_bytes(
+        [replace(row, lung_px=px, fingerprint=mark) for row, px in zip(rows, counts, strict=True)], SliceRow
+    )
+
+
+def read_fingerprint(folder: Path) -> str:
+    """The fingerprint of the masks in a folder; empty where an earlier version predicted them."""
+    rows = read_earlier_table(folder / SLICES, SliceRow)
+    return rows[0].fingerprint if rows else ""
+
+
+def is_predictions(place: Path) -> bool:
+    """Whether a folder is one that step 5 wrote."""
+    return (place / SCORES).is_file() or any(place.glob(f"{FOLDERS}/{SLICES}"))
+
+
+def find_predictions(place: Path) -> list[Prediction]:
+    """All that step 5 predicted there, but for what an earlier version left. Raises LungError for a damaged table."""
+    found = []
+    for path in sorted(place.glob(f"{FOLDERS}/{SLICES}")):
+        rows = read_table(path, SliceRow)
+        if rows:
+            first = rows[0]
+            found.append(Prediction(path.parent, first.patient_id, first.scan, first.series_uid, first.fingerprint))
+    return found
+
+
+def find_accepted(place: Path, scans: Iterable[tuple[str, str, str]]) -> list[Path | LungError]:
+    """The folder of the accepted masks of each scan, (patient, scan, series UID); NotAccepted where there are none.
+
+    Raises LungError where there is no reviews.csv, or one that cannot be read.
+    """
+    reviews, predictions = read_reviews(place / REVIEWS), find_predictions(place)
+    return [choose_accepted(place, [p for p in predictions if is_of(p, names)], reviews) for names in scans]
+
+
+def is_of(prediction: Prediction, names: tuple[str, str, str]) -> bool:
+    """Whether it is of this scan: by its series UID; of a file, which has none, by all its names."""
+    if DICOM_UID.fullmatch(names[-1]):
+        return prediction.series_uid == names[-1]
+    return (prediction.patient_id, prediction.scan, prediction.series_uid) == names
+
+
+def choose_accepted(
+    place: Path, predictions: list[Prediction], reviews: dict[tuple[str, str], Review]
+) -> Path | LungError:
+    """The one of a scan's predictions that was accepted, or why there is none."""
+    if not predictions:
+        return NotAccepted(f"{place} holds no prediction of it by this version")
+    states = [status_of(reviews, one.scan, one.fingerprint) for one in predictions]
+    accepted = [one.folder for one, (verdict, _) in zip(predictions, states, strict=True) if verdict == ACCEPT]
+    if len(accepted) > 1:
+        return LungError(f"{accepted[0]} and {accepted[1].name} are both of this scan; leave one of them there")
+    return accepted[0] if accepted else NotAccepted(states[0][1])
+
+
+def prediction_files(folder: Path) -> list[Path]:
+    """The files that `read_prediction` reads."""
+    return [folder / SLICES, *sorted(folder.glob("*.npy"))]
+
+
+def read_prediction(folder: Path, scan: Scan) -> np.ndarray:
+    """The predicted lungs on the slices of a scan, (Z, H, W) bool.
+
+    Raises LungError where they are of another series, do not lie on the scan, or are not what was predicted.
+    """
+    rows = read_table(folder / SLICES, SliceRow)
+    if {row.series_uid for row in rows} != {scan.series_uid}:
+        raise LungError(f"{folder}: not predicted from series {scan.series_uid}; {AGAIN}")
+    lung = np.stack([read_mask(folder, row) for row in rows])
+    if mask_fingerprint(rows, lung) != rows[0].fingerprint:
+        raise LungError(f"{folder}: a mask was changed after the prediction; {AGAIN}")
+    places = check_place(folder, frame_of(rows), scan.frame)
+    return lung[places]
+
+
+def read_mask(folder: Path, row: SliceRow) -> np.ndarray:
+    """One predicted slice, (H, W) bool. Raises LungError where it is of another size."""
+    path = folder / f"{safe_name(row.slice_name)}.npy"
+    lung = read_npy(path) > 0
+    if lung.shape != (row.rows, row.columns):
+        raise LungError(f"{path}: shape {lung.shape}, predicted was {row.rows, row.columns}; {AGAIN}")
+    return lung
+
+
+def take_reviews(path: Path, place: Path) -> None:
+    """Add the reviews of a file to those beside the predictions, and print what they come to. Raises LungError."""
+    reviews = {**earlier_reviews(place), **read_reviews(path)}  # of one prediction the later, also without a verdict
+    replace_file(place / REVIEWS, table_bytes(reviews.values(), Review))
+    print_reviews(reviews, [(one.scan, one.fingerprint) for one in find_predictions(place)])
+    print(f"wrote {place / REVIEWS}; to train on what is accepted: prepare_lung_image.py --labels {place}")

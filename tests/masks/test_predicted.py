@@ -1,0 +1,205 @@
+"""Masks of step 5 as labels: accepted ones alone, of the same series, on the same slices, as they were predicted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from conftest import make_row
+
+from lungct import LungError
+from lungct.files import npy_bytes, replace_file, table_bytes
+from lungct.masks.predicted import (
+    NotAccepted,
+    find_accepted,
+    is_predictions,
+    mask_fingerprint,
+    read_fingerprint,
+    read_prediction,
+    slices_table,
+    take_reviews,
+)
+from lungct.masks.read import find_labels, label_stamps, read_lung
+from lungct.masks.reviews import Review, read_reviews
+from lungct.scans.geometry import Scan, frame_of
+from lungct.slices import SliceRow
+
+UID = "1.2.3"
+NAMES = ("P", "a", UID)
+
+
+def lungs() -> np.ndarray:
+    """Six slices of 4 x 5 pixels, each with another mask."""
+    lung = np.zeros((6, 4, 5), bool)
+    for z in range(6):
+        lung[z, 1:3, : 1 + z % 5] = True
+    return lung
+
+
+def predict(place, scan="a", uid=UID, lung=None) -> list[SliceRow]:
+    """Write a predicted scan as step 5 does; returns its rows."""
+    lung = lungs() if lung is None else lung
+    rows = [make_row(scan, z, series_uid=uid, patient_id="P") for z in range(6)]
+    folder = place / f"patient_{scan}"
+    for row, mask in zip(rows, lung, strict=True):
+        replace_file(folder / f"{row.slice_name}.npy", npy_bytes(mask.astype(np.uint8)))
+    replace_file(folder / "slices.csv", slices_table(rows, lung))
+    return rows
+
+
+def review(place, kept=None, mark=None, **verdicts: str) -> None:
+    """Verdicts on the masks that lie there now, or on those of another fingerprint, by scan."""
+    marks = {scan: mark or read_fingerprint(place / f"patient_{scan}") for scan in verdicts}
+    rows = [Review(scan, "P", marks[scan], "w", verdict, "") for scan, verdict in verdicts.items()]
+    replace_file(kept or place / "reviews.csv", table_bytes(rows, Review))
+
+
+def scan_of(rows: list[SliceRow], uid=UID) -> Scan:
+    return Scan("P", uid, (), frame_of(rows))
+
+
+def test_the_accepted_mask_of_a_series_is_found_and_read(tmp_path):
+    rows = predict(tmp_path)
+    review(tmp_path, a="accept")
+    (label,) = find_labels(tmp_path, [("another", "name", UID)])
+    assert label == tmp_path / "patient_a"
+    lung, warnings = read_lung(label, scan_of(rows))
+    np.testing.assert_array_equal(lung, lungs())
+    assert warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "words"),
+    [
+        ({"a": "reject"}, "rejected"),
+        ({"a": ""}, "not reviewed"),
+        ({"b": "accept"}, "not reviewed"),
+        ({"a": "accept", "mark": "0123456789abcdef"}, "predicted again since its review"),
+    ],
+)
+def test_what_was_not_accepted_is_left_out_and_no_fault(tmp_path, verdicts, words):
+    predict(tmp_path)
+    review(tmp_path, **verdicts)
+    (reason,) = find_labels(tmp_path, [NAMES])
+    assert isinstance(reason, NotAccepted)
+    assert str(reason) == words
+
+
+def test_no_mask_of_another_series_is_taken_whatever_its_name(tmp_path):
+    predict(tmp_path, uid="1.2.4")
+    review(tmp_path, a="accept")
+    (reason,) = find_accepted(tmp_path, [NAMES])
+    assert isinstance(reason, NotAccepted)
+    assert "no prediction of it" in str(reason)
+    with pytest.raises(LungError, match=r"not predicted from series 1\.2\.3"):
+        read_prediction(tmp_path / "patient_a", scan_of(predict(tmp_path, scan="b")))
+
+
+def test_a_volume_without_series_uid_goes_by_all_its_names(tmp_path):
+    predict(tmp_path, uid="ct")
+    review(tmp_path, a="accept")
+    assert find_accepted(tmp_path, [("P", "a", "ct")]) == [tmp_path / "patient_a"]
+    assert isinstance(find_accepted(tmp_path, [("P", "b", "ct")])[0], NotAccepted)
+    assert isinstance(find_accepted(tmp_path, [("Q", "a", "ct")])[0], NotAccepted)
+
+
+def test_two_accepted_masks_of_one_series_are_a_fault(tmp_path):
+    predict(tmp_path)
+    predict(tmp_path, scan="b")
+    review(tmp_path, a="accept", b="accept")
+    (error,) = find_accepted(tmp_path, [NAMES])
+    assert not isinstance(error, NotAccepted)
+    assert "patient_b are both of this scan" in str(error)
+    review(tmp_path, a="reject", b="accept")
+    assert find_accepted(tmp_path, [NAMES]) == [tmp_path / "patient_b"]
+
+
+def test_slices_are_matched_by_their_place(tmp_path):
+    rows = predict(tmp_path)
+    lung = read_prediction(tmp_path / "patient_a", scan_of(rows[1:5]))  # a scan of which two files are gone
+    np.testing.assert_array_equal(lung, lungs()[1:5])
+    for moved in (
+        [replace(row, z_mm=row.z_mm + 3) for row in rows],
+        [replace(row, x_mm=2.0) for row in rows],
+        [replace(row, rows=5, columns=4) for row in rows],
+        [*rows, replace(rows[-1], z_index=6, z_mm=30.0)],
+    ):
+        with pytest.raises(LungError, match="does not lie on the CT"):
+            read_prediction(tmp_path / "patient_a", scan_of(moved))
+
+
+@pytest.mark.parametrize("z", [0, 5])
+def test_a_mask_that_is_not_the_predicted_one_is_refused(tmp_path, z):
+    rows = predict(tmp_path)
+    path = tmp_path / "patient_a" / f"a_slice{z:03d}.npy"
+    replace_file(path, npy_bytes(lungs()[3].astype(np.uint8)))
+    with pytest.raises(LungError, match="patient_a: a mask was changed after the prediction"):
+        read_prediction(tmp_path / "patient_a", scan_of(rows))
+
+
+def test_masks_moved_to_the_folder_of_another_scan_are_refused(tmp_path):
+    rows = predict(tmp_path, scan="b", uid="1.2.4", lung=~lungs())
+    predict(tmp_path)
+    for row in rows:
+        mask = tmp_path / "patient_b" / f"{row.slice_name}.npy"
+        mask.replace(tmp_path / "patient_a" / f"{row.slice_name.replace('b_', 'a_')}.npy")
+    with pytest.raises(LungError, match="a mask was changed"):
+        read_prediction(tmp_path / "patient_a", scan_of(rows))
+
+
+def test_a_fingerprint_is_of_mask_series_and_place(tmp_path):
+    rows = predict(tmp_path)
+    marks = {
+        mask_fingerprint(rows, lungs()),
+        mask_fingerprint(rows, ~lungs()),
+        mask_fingerprint(rows, lungs().transpose(0, 2, 1)),
+        mask_fingerprint([replace(row, series_uid="1.2.4") for row in rows], lungs()),
+        mask_fingerprint([replace(row, z_mm=row.z_mm + 1) for row in rows], lungs()),
+    }
+    assert len(marks) == 5
+    assert mask_fingerprint([replace(row, fingerprint="new", label_source="x") for row in rows], lungs()) in marks
+
+
+def test_without_reviews_nothing_is_taken(tmp_path):
+    predict(tmp_path)
+    with pytest.raises(LungError, match=r"no .*reviews\.csv; review the scans in report\.html"):
+        find_labels(tmp_path, [NAMES])
+    (tmp_path / "patient_a" / "a.nii.gz").write_bytes(b"")
+    with pytest.raises(LungError, match="which holds the reviews"):
+        find_labels(tmp_path / "patient_a", [NAMES])
+    above = tmp_path / "study"
+    predict(above / "predictions")
+    (above / "predictions/patient_a/a.nii.gz").write_bytes(b"")
+    (reason,) = find_labels(above, [NAMES])
+    assert "no label in" in str(reason)
+
+
+def test_the_folder_of_an_earlier_version_gives_nothing(tmp_path):
+    (tmp_path / "scores.csv").write_text("scan\n")
+    (tmp_path / "patient_a").mkdir()
+    assert read_fingerprint(tmp_path / "patient_a") == ""
+    assert is_predictions(tmp_path)
+    assert not is_predictions(tmp_path / "patient_a")
+    review(tmp_path, a="accept")
+    assert "by this version" in str(find_labels(tmp_path, [NAMES])[0])
+
+
+def test_another_prediction_changes_the_stamps_of_the_label(tmp_path):
+    predict(tmp_path)
+    before = label_stamps(tmp_path / "patient_a", ())
+    assert len(before[1]) == 7
+    predict(tmp_path, lung=~lungs())
+    assert label_stamps(tmp_path / "patient_a", ()) != before
+
+
+def test_reviews_are_added_to_those_beside_the_predictions(tmp_path, capsys):
+    place, later = tmp_path / "predictions", tmp_path / "later.csv"
+    predict(place)
+    predict(place, scan="b", uid="1.2.4")
+    review(place, a="accept", b="reject")
+    review(place, kept=later, a="")  # taken back
+    take_reviews(later, place)
+    verdicts = {scan: row.verdict for (scan, _), row in read_reviews(place / "reviews.csv").items()}
+    assert verdicts == {"a": "", "b": "reject"}
+    assert "0 accepted, 1 rejected, 1 without a verdict" in capsys.readouterr().out
+    take_reviews(place / "reviews.csv", place)
+    assert len(read_reviews(place / "reviews.csv")) == 2
