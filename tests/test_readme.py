@@ -6,9 +6,14 @@ import sys
 from functools import cache
 
 import pytest
-from conftest import ROOT, run
+from conftest import ROOT, run, small_patient
 
 import lungct
+from lungct.evaluation.metrics import dice
+from lungct.masks.write import FORMATS
+from lungct.phantom.lidc_tree import write_series
+from lungct.scans.lidc import LidcScan
+from lungct.scans.nifti import open_nifti
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -101,9 +106,24 @@ def test_file_map_names_every_file_once_and_no_other():
 
 def test_first_commands_come_early_and_take_a_ct_to_a_mask():
     assert "pip install -r requirements.txt" in "\n".join(README.splitlines()[:20])
-    first, second = commands(README)[:2]
-    assert first.startswith("prepare_lung_image.py --test --dicom ")
-    assert second == "model_test.py --save nifti"
+    assert commands(README)[0] == "model_test.py --dicom DIR"
+
+
+def test_first_command_of_the_page_and_each_of_its_formats_give_lungs(tmp_path):
+    patient = small_patient(3)
+    middle = slice(len(patient.lung) // 2 - 3, len(patient.lung) // 2 + 3)
+    who = LidcScan("P1", "1.2.3", "1.2.3.4")
+    write_series(tmp_path / "DIR", who, patient.ct_hu[middle], patient.spacing_mm)
+    script, *flags = commands(README)[0].split()
+    run(script, *flags, cwd=tmp_path)
+    scan = open_nifti(tmp_path / "predictions/patient_P1/P1.nii.gz")
+    assert dice(scan.read() > 0, patient.lung[middle]) > 0.95
+    rows = re.findall(r"^\| `([\w-]+)` \| `(\S+)` \|", README, re.MULTILINE)
+    formats = [(kind, ending) for kind, ending in rows if kind in FORMATS]
+    assert {kind for kind, _ in formats} == set(FORMATS)
+    run(script, *flags, "--save", ",".join(kind for kind, _ in formats), cwd=tmp_path)
+    for _, ending in formats:
+        assert (tmp_path / f"predictions/patient_P1/P1{ending}").is_file()
 
 
 def test_citation_and_changelog_name_this_version():
