@@ -17,9 +17,9 @@ PEER = benchmarks/scratch/lungmask
 
 .PHONY: demo test lint bench weights soak mutants pictures
 
-.venv/installed: requirements.txt tests/requirements.txt
+.venv/installed: requirements.txt tests/requirements.txt constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -r requirements.txt -r tests/requirements.txt
+	$(BIN)/python -m pip install --quiet -r requirements.txt -r tests/requirements.txt -c constraints.txt
 	touch $@
 
 demo: .venv/installed
