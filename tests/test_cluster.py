@@ -121,9 +121,10 @@ def test_what_is_wrong_with_a_cluster_is_told(tmp_path, monkeypatch):
     with pytest.raises(LungError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9; start one"):
         list(run_parallel(abs, [-1], 1, LOG, "tcp://127.0.0.1:9"))
     with scheduler(tmp_path, knows_project=False) as address:
+        monkeypatch.setattr(parallel, "WAIT_S", 6)  # a busy scheduler takes a while to answer
         with pytest.raises(LungError, match="has no worker; start one: dask worker"):
             list(run_parallel(abs, [-1], 1, LOG, address))
         with worker(address, tmp_path, knows_project=False):
-            monkeypatch.setattr(parallel, "WAIT_S", 20)
+            monkeypatch.setattr(parallel, "WAIT_S", 60)
             with pytest.raises(LungError, match=f"cannot import this project; .* PYTHONPATH={ROOT}"):
                 list(run_parallel(abs, [-1], 1, LOG, address))
