@@ -24,7 +24,8 @@ from tqdm import tqdm
 from lungct.evaluation.figures import draw_overview, save_png
 from lungct.evaluation.nodules import save_audit
 from lungct.files import exclusive_lock, fingerprint, is_dir_path, npy_bytes, periodic_save, replace_folder
-from lungct.masks.read import NotAccepted, find_labels, label_stamps, parse_values, read_slices
+from lungct.masks.predicted import without_label
+from lungct.masks.read import find_labels, label_stamps, parse_values, read_slices
 from lungct.parallel import Skipped, Warned, add_scheduler_flag, count, print_notes, run_parallel, some_of
 from lungct.scans.find import (
     Job,
@@ -118,8 +119,7 @@ def make_task(job: Job, label: Path | None, options: PrepareOptions) -> Task:
 
 def make_tasks(jobs: list[Job], options: PrepareOptions) -> tuple[list[Task], list[Skipped]]:
     """A task for each scan, and the scans whose files or label cannot be found."""
-    names = [(job.patient_id, job.scan, job.series_uid) for job in jobs]
-    labels = find_labels(options.labels, names) if options.labels else [None] * len(jobs)
+    labels = find_labels(options.labels, [job.names for job in jobs]) if options.labels else [None] * len(jobs)
     tasks, skipped = [], []
     for job, label in zip(jobs, labels, strict=True):
         try:
@@ -127,7 +127,7 @@ def make_tasks(jobs: list[Job], options: PrepareOptions) -> tuple[list[Task], li
                 raise label
             tasks.append(make_task(job, label, options))
         except (LungError, OSError, LookupError) as error:  # LookupError: no file is left
-            skipped.append(Skipped(job.scan, str(error), is_fault=not isinstance(error, NotAccepted)))
+            skipped.append(without_label(job.scan, error))
     return tasks, skipped
 
 

@@ -157,10 +157,10 @@ def read_table(path: Path, kind: type, is_record: Callable[[dict], bool] = lambd
         raise LungError(f"{path}: damaged ({error})") from error
 
 
-def read_earlier_table(path: Path, kind: type) -> list:
+def read_earlier_table(path: Path, kind: type, is_record: Callable[[dict], bool] = lambda row: True) -> list:
     """What an earlier run left in a table; empty where there is none, or a damaged one, or one of another version."""
     try:
-        return read_table(path, kind) if path.is_file() else []
+        return read_table(path, kind, is_record) if path.is_file() else []
     except LungError:
         return []
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import pickle
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,9 +10,9 @@ import torch
 from torch import Tensor
 
 from lungct import LungError
+from lungct.slices import DICOM_UID
 from UNet_nn import UNet
 
-DICOM_UID = re.compile(r"\d+(\.\d+)+")
 SHIPPED = Path(__file__).parent.parent / "weights" / "lung_unet.pth"
 
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from lungct import LungError
 from lungct.files import file_stamps
+from lungct.masks.predicted import without_label
 from lungct.masks.read import find_labels, label_stamps, read_slices
 from lungct.parallel import Skipped
-from lungct.scans.dicom import DicomScan, as_dicom
+from lungct.scans.dicom import REFERS, DicomScan, as_dicom
 from lungct.scans.find import Job, choose_names, job_stamps, open_job, read_hu, slice_rows, source_of
 from lungct.scans.geometry import Frame, as_in_rows, frame_of
 from lungct.slices import (
@@ -28,8 +29,6 @@ from lungct.slices import (
     slice_name,
     slice_path,
 )
-
-REFERS = "a DICOM segmentation refers to the DICOM files of its scan"
 
 
 @dataclass(frozen=True)
@@ -163,12 +162,11 @@ def file_cases(
     jobs: list[Job], root: Path, labels: Path | None, label_values: tuple[int, ...], any_values: bool
 ) -> tuple[list[FileCase], list[Skipped]]:
     """A case for each scan, and the scans whose reference cannot be found; `labels` as step 2 takes it."""
-    names = [(job.patient_id, job.scan, job.series_uid) for job in jobs]
-    found = find_labels(labels, names) if labels else [None] * len(jobs)
+    found = find_labels(labels, [job.names for job in jobs]) if labels else [None] * len(jobs)
     cases, skipped = [], []
     for job, label in zip(jobs, found, strict=True):
         if isinstance(label, LungError):
-            skipped.append(Skipped(job.scan, str(label)))
+            skipped.append(without_label(job.scan, label))
         else:
             cases.append(FileCase(job, root, label, label_values, any_values))
     return cases, skipped

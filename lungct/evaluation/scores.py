@@ -6,12 +6,11 @@ import statistics
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from lungct import LungError
 from lungct.evaluation.cases import Volume
 from lungct.evaluation.measures import measure
 from lungct.evaluation.metrics import compare
 from lungct.evaluation.quality import find_flags
-from lungct.files import read_table, table_bytes
+from lungct.files import read_earlier_table, read_table, table_bytes
 from lungct.masks.write import LungMask, mask_checksum
 from lungct.scans.geometry import frame_of
 
@@ -148,10 +147,7 @@ def read_scores(path: Path) -> list[ScanScore]:
 
 def read_earlier_scores(path: Path) -> list[ScanScore]:
     """The same of an earlier run; empty where there is none, or a damaged one, or one of another version."""
-    try:
-        return read_scores(path) if path.is_file() else []
-    except LungError:
-        return []
+    return read_earlier_table(path, ScanScore, is_scan)
 
 
 def print_scores(scores: list[ScanScore]) -> None:

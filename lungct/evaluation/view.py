@@ -11,7 +11,7 @@ import numpy as np
 
 from lungct.evaluation.figures import jpeg_bytes, to_grey
 from lungct.evaluation.metrics import dice
-from lungct.scans.geometry import GAP_FACTOR
+from lungct.scans.geometry import even_slices
 from lungct.segmentation.left_right import LEFT, RIGHT
 from lungct.segmentation.morphology import slice_pixels
 from lungct.slices import SliceRow, safe_name
@@ -90,13 +90,6 @@ def planes(rows: list[SliceRow], ct_hu: np.ndarray, masks: Masks) -> list[dict]:
             }
         )
     return found
-
-
-def even_slices(z_mm: np.ndarray, step_mm: float) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest slice for each place at equal distances, -1 where slices are missing: (N,) int, (N,) places in mm."""
-    even_mm = z_mm[0] + step_mm * np.arange(round((z_mm[-1] - z_mm[0]) / step_mm) + 1)
-    off_mm = np.abs(even_mm[:, None] - z_mm)
-    return np.where(off_mm.min(1) < step_mm * GAP_FACTOR / 2, off_mm.argmin(1), -1), even_mm
 
 
 def from_head(plane: np.ndarray, z_index: np.ndarray, outside: int = 0) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from lungct.evaluation.figures import WINDOWS_HU
 from lungct.evaluation.metrics import dice
-from lungct.scans.geometry import GAP_FACTOR, Frame
+from lungct.scans.geometry import Frame, even_slices
 
 AXIAL, CORONAL = "axial", "coronal"
 STYLES = ("outline", "filled", "none")
@@ -67,10 +67,7 @@ class Stack:
         """The slice of each line of a coronal picture, at equal distances, head first: (lines,) int, -1 in a gap."""
         if self.frame is None:
             return np.arange(len(self.ct_hu))[::-1]
-        z_mm, step_mm = self.frame.z_mm, self.frame.spacing_mm[0]
-        heights_mm = z_mm[0] + step_mm * np.arange(round((z_mm[-1] - z_mm[0]) / step_mm) + 1)
-        off_mm = np.abs(heights_mm[:, None] - z_mm)
-        return np.where(off_mm.min(1) < GAP_FACTOR / 2 * step_mm, off_mm.argmin(1), -1)[::-1]
+        return even_slices(self.frame.z_mm, self.frame.spacing_mm[0])[0][::-1]
 
     def aspect(self, plane: str) -> float:
         """Height of a pixel of a picture over its width; 1 where it is not known."""

@@ -6,7 +6,6 @@ prediction nor a mask of another scan is taken for the one that was seen. Z slic
 """
 
 import hashlib
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,18 +16,23 @@ from lungct import LungError
 from lungct.files import fingerprint, read_earlier_table, read_npy, read_table, replace_file, table_bytes
 from lungct.masks.check import check_place
 from lungct.masks.reviews import ACCEPT, REVIEWS, Review, earlier_reviews, print_reviews, read_reviews, status_of
+from lungct.parallel import Skipped
 from lungct.scans.geometry import Scan, frame_of
 from lungct.segmentation.morphology import slice_pixels
-from lungct.slices import SliceRow, safe_name
+from lungct.slices import DICOM_UID, SliceRow, safe_name
 
 SLICES, SCORES = "slices.csv", "scores.csv"
 FOLDERS = "patient_*"
-DICOM_UID = re.compile(r"\d+(\.\d+)+")
 AGAIN = "predict it again: python model_test.py"
 
 
 class NotAccepted(LungError):
     """There is no mask that may be taken, and nothing is wrong with that: it was rejected or is not reviewed yet."""
+
+
+def without_label(scan: str, reason: Exception) -> Skipped:
+    """A scan whose label is not there, which is no fault where none was accepted."""
+    return Skipped(scan, str(reason), is_fault=not isinstance(reason, NotAccepted))
 
 
 @dataclass(frozen=True)

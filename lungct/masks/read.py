@@ -18,7 +18,6 @@ from lungct.files import file_stamps, files_below, is_dir_path, read_npy
 from lungct.masks.check import check_is_lung, check_place
 from lungct.masks.predicted import (
     SLICES,
-    NotAccepted,  # noqa: F401 - for those who ask `find_labels`
     find_accepted,
     is_predictions,
     prediction_files,
@@ -28,11 +27,11 @@ from lungct.masks.read_dicom import index_folder, read_dicom_label, series_of
 from lungct.scans.geometry import MAX_VOXELS, Scan
 from lungct.scans.layouts import CT_NAMES
 from lungct.scans.nifti import VOLUME_ENDINGS, read_volume, volume_files
+from lungct.slices import DICOM_UID
 
 ARRAY_ENDINGS = (".npz", ".npy")  # which do not say where they lie
 ENDINGS = (".seg.nrrd", *VOLUME_ENDINGS, *ARRAY_ENDINGS)  # 3D Slicer's first: it ends in another
 MAX_BYTES = MAX_VOXELS  # unpacked
-DICOM_UID = re.compile(r"\d+(\.\d+)+")
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")  # in a file name
 NNUNET_CHANNEL = "_0000"  # imagesTr/case_0000.nii.gz has its label in labelsTr/case.nii.gz
 LOBE_FILE, LOBES = re.compile(r"(?i)lung_.*_lobe_.*\.nii\.gz"), 5  # of TotalSegmentator's folder `segmentations`

@@ -48,6 +48,7 @@ from lungct.scans.series import (
 )
 
 UNEQUAL = 0.1  # of the usual step; less is rounding
+REFERS = "a DICOM segmentation refers to the DICOM files of its scan"  # and so does a structure set
 SINGLE_SLICE_MM = 5.0  # of a slice that does not say how thick it is
 
 
@@ -87,7 +88,7 @@ class DicomScan(Scan):
 def as_dicom(scan: Scan) -> DicomScan:
     """The same scan. Raises LungError where it is no DICOM."""
     if not isinstance(scan, DicomScan):
-        raise LungError(f"a DICOM segmentation refers to the DICOM files of its scan, and it is {scan.files[0].name}")
+        raise LungError(f"{REFERS}, and it is {scan.files[0].name}")
     return scan
 
 

@@ -51,6 +51,11 @@ class Job:
         return self.source.series_uid if isinstance(self.source, DicomScan) else stem(self.source)
 
     @property
+    def names(self) -> tuple[str, str, str]:
+        """By which a label of it is found: patient, scan and series."""
+        return self.patient_id, self.scan, self.series_uid
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """Those that the scan is read from."""
         if isinstance(self.source, LidcSeries):

@@ -139,6 +139,13 @@ def contiguous_runs(z_mm: np.ndarray) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
+def even_slices(z_mm: np.ndarray, step_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest slice for each place at equal distances, -1 where slices are missing: (N,) int, (N,) places in mm."""
+    even_mm = z_mm[0] + step_mm * np.arange(round((z_mm[-1] - z_mm[0]) / step_mm) + 1)
+    off_mm = np.abs(even_mm[:, None] - z_mm)
+    return np.where(off_mm.min(1) < step_mm * GAP_FACTOR / 2, off_mm.argmin(1), -1), even_mm
+
+
 def check_size(path: Path, shape: tuple[int, ...]) -> None:
     """Refuse what no scan can be, before memory is asked for it. Raises LungError."""
     if math.prod(shape) > MAX_VOXELS:

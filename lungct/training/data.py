@@ -52,16 +52,16 @@ class SliceSet:
 
     def read_ct(self, number: int) -> np.ndarray:
         """One slice, (H, W) int16 HU."""
-        image = read_npy(slice_path(self.ct_root, self.rows[number]))
-        filled = np.full(self.shape, PADDING_HU, np.int16)
-        filled[: image.shape[0], : image.shape[1]] = image
-        return filled
+        return self.fill_up(read_npy(slice_path(self.ct_root, self.rows[number])), PADDING_HU)
 
     def read_lung(self, number: int) -> np.ndarray:
         """Its lung, (H, W) bool."""
-        image = read_npy(slice_path(self.lung_root, self.rows[number]))
-        filled = np.zeros(self.shape, bool)
-        filled[: image.shape[0], : image.shape[1]] = is_lung(image)
+        return self.fill_up(is_lung(read_npy(slice_path(self.lung_root, self.rows[number]))), False)
+
+    def fill_up(self, image: np.ndarray, outside: float) -> np.ndarray:
+        """A slice in the upper left corner of one as large as the largest."""
+        filled = np.full(self.shape, outside, image.dtype)
+        filled[: image.shape[0], : image.shape[1]] = image
         return filled
 
     def batch(
@@ -79,7 +79,7 @@ class SliceSet:
         ct, lung = self.read(numbers)
         if thick_slice is not None:
             for place in np.flatnonzero(thick_slice & self.has_thin_neighbours[numbers]):
-                ct[place] = np.mean([self.read_ct(numbers[place] + step) for step in (-1, 0, 1)], 0)
+                ct[place] = np.mean([self.read_ct(numbers[place] - 1), ct[place], self.read_ct(numbers[place] + 1)], 0)
         if disease is not None:
             add_disease(ct, lung, self.pixel_mm[numbers], disease)
         pair = [torch.from_numpy(part)[:, None] for part in (ct, lung)]

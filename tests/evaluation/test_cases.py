@@ -10,7 +10,8 @@ from conftest import make_row
 
 from lungct import LungError
 from lungct.evaluation.cases import FileCase, StoredCase, file_cases, stored_cases
-from lungct.files import npy_bytes, replace_file
+from lungct.files import npy_bytes, replace_file, table_bytes
+from lungct.masks.reviews import Review
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.dicom import find_series, open_series
 from lungct.scans.find import dicom_jobs, nifti_jobs
@@ -109,8 +110,13 @@ def test_a_reference_is_read_with_the_scan_and_one_that_is_not_there_is_told(job
     np.testing.assert_array_equal(case.read().truth, LUNG)
     (tmp_path / "none").mkdir()
     cases, (skipped,) = file_cases([job], tmp_path, tmp_path / "none", (), any_values=True)
-    assert (cases, skipped.scan) == ([], "P1")
+    assert (cases, skipped.scan, skipped.is_fault) == ([], "P1", True)
     assert "no label in" in skipped.reason
+    (tmp_path / "none" / "patient_P2").mkdir()
+    replace_file(tmp_path / "none" / "patient_P2" / "slices.csv", table_bytes([make_row("P2", 0)], SliceRow))
+    replace_file(tmp_path / "none" / "reviews.csv", table_bytes([], Review))
+    _, (skipped,) = file_cases([job], tmp_path, tmp_path / "none", (), any_values=True)
+    assert not skipped.is_fault  # predictions without an accepted one of this scan
 
 
 def test_a_reference_of_another_shape_is_told(job, tmp_path):

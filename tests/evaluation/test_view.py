@@ -10,7 +10,8 @@ import pytest
 from conftest import make_row
 from PIL import Image
 
-from lungct.evaluation.view import even_slices, from_head, masks_of, outline_path, planes, slice_script, view_script
+from lungct.evaluation.view import from_head, masks_of, outline_path, planes, slice_script, view_script
+from lungct.scans.geometry import even_slices
 
 RUN = re.compile(r"M(\d+) (\d+)([hv])(\d+)")
 
