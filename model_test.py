@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from lungct.device import shared_processors
 from lungct.evaluation.cases import Case, StoredCase, file_cases, stored_cases
 from lungct.evaluation.nodules import NoduleScore, audit_nodules, print_coverage
 from lungct.evaluation.report import report_bytes, report_row
@@ -62,6 +63,7 @@ from lungct.scans.geometry import frame_of
 from lungct.settings import BY_ATTRIBUTE, make_absolute, parse_step, resolve_path, run_step
 from lungct.weights import checksum, choose_weights, seen_in_training
 
+AT_ONCE = 2  # scans: reading, clean-up and writing take one processor only
 OF_FILES = ("labels", "label_values", "any_values", "series")  # flags that say how scans are read from their own files
 
 
@@ -213,8 +215,10 @@ def predict_all(
         if nodules or path.is_file() or any(isinstance(todo.case, StoredCase) for todo in todos):
             replace_file(path, table_bytes(nodules, NoduleScore))
 
-    with periodic_save(save) as save_if_due:
-        results = run_parallel(partial(predict_scan, task=task), todos, 1, out / "errors.log", scheduler)
+    at_once = min(AT_ONCE, len(todos))
+    with periodic_save(save) as save_if_due, shared_processors(at_once):
+        work = partial(predict_scan, task=task)
+        results = run_parallel(work, todos, at_once, out / "errors.log", scheduler, in_threads=True)
         for todo, result in tqdm(results, total=len(todos), desc="scans", unit=" scan", disable=not todos):
             name = todo.case.scan
             if isinstance(result, LungError):

@@ -40,7 +40,6 @@ from lungct.scans.find import (
     source_of,
 )
 from lungct.scans.geometry import Scan, contiguous_runs
-from lungct.segmentation.morphology import slice_pixels
 from lungct.segmentation.threshold import segment_lung
 from lungct.settings import make_absolute, parse_step, run_step
 from lungct.slices import (
@@ -56,6 +55,7 @@ from lungct.slices import (
     read_manifest,
     remove_scans,
     slice_name,
+    slice_pixels,
     write_manifest,
 )
 

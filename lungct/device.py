@@ -1,5 +1,8 @@
 """What to compute on: processor or GPU, and in which precision."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -46,3 +49,14 @@ def cpu_has_bfloat16() -> bool:
 def to_device(network: nn.Module, device: torch.device) -> nn.Module:
     """The network on a device, in the memory order in which its convolutions are fastest."""
     return network.to(device, memory_format=torch.channels_last)
+
+
+@contextmanager
+def shared_processors(threads: int) -> Iterator[None]:
+    """Inside the block, networks in so many threads have an equal share of the processors each."""
+    all_of_them = torch.get_num_threads()
+    torch.set_num_threads(max(1, all_of_them // max(1, threads)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(all_of_them)

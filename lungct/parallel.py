@@ -1,13 +1,15 @@
-"""Scans worked on side by side: in processes of this machine, or on a Dask cluster (https://distributed.dask.org).
+"""Scans worked on side by side: in processes or threads of this machine, or on a Dask cluster
+(https://distributed.dask.org).
 
 On a cluster every machine must see the scans and the project's folders under the same paths.
 """
 
 import argparse
 import os
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,13 +79,19 @@ def some_of(names: list[str]) -> str:
 
 
 def run_parallel(
-    work: Callable[[Item], Result], items: Sequence[Item], workers: int, log: Path, scheduler: str = ""
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int,
+    log: Path,
+    scheduler: str = "",
+    in_threads: bool = False,
 ) -> Outcomes:
     """What `work` makes of each item, in the order in which they end; an item that fails comes with its LungError.
 
-    workers:   processes of this machine; 1 is this process
-    log:       file to which the traceback of an error that nobody expected goes
-    scheduler: address of a Dask scheduler, whose workers take their place
+    workers:    processes of this machine; 1 is this process
+    log:        file to which the traceback of an error that nobody expected goes
+    scheduler:  address of a Dask scheduler, whose workers take their place
+    in_threads: workers are threads of this process; after Ctrl-C the items in hand come, then KeyboardInterrupt
 
     Whatever an item raises, the others go on. Raises LungError where the cluster does not answer.
     """
@@ -92,6 +100,8 @@ def run_parallel(
     elif workers == 1 or len(items) <= 1:
         for item in items:
             yield item, _result_or_error(partial(work, item), log)
+    elif in_threads:
+        yield from _in_threads(work, items, workers, log)
     else:
         yield from _in_processes(work, items, workers, log)
 
@@ -137,6 +147,21 @@ def _in_processes(work: Callable[[Item], Result], items: Sequence[Item], workers
                 yield item, _result_or_error(pool.submit(work, item).result, log)
             except BrokenProcessPool:
                 yield item, LungError(WORKER_DIED)
+
+
+def _in_threads(work: Callable[[Item], Result], items: Sequence[Item], threads: int, log: Path) -> Outcomes:
+    with ThreadPoolExecutor(threads) as pool:
+        futures = {pool.submit(_result_or_error, partial(work, item), log): item for item in items}
+        try:
+            for future in as_completed(list(futures)):
+                yield futures.pop(future), future.result()  # popped, so that its result may be forgotten
+        except KeyboardInterrupt:
+            print("\nends after the scans in hand", file=sys.stderr)
+            pool.shutdown(cancel_futures=True)
+            yield from ((item, future.result()) for future, item in futures.items() if not future.cancelled())
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _start_pool(workers: int) -> ProcessPoolExecutor:

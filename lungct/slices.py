@@ -103,7 +103,12 @@ def middle_indices(total: int, wanted: int) -> range:
 
 def clip_ct(ct_hu: np.ndarray) -> np.ndarray:
     """CT as stored: int16 within CT_RANGE_HU."""
-    return np.clip(ct_hu, *CT_RANGE_HU).astype(np.int16)
+    return np.clip(ct_hu, *CT_RANGE_HU).astype(np.int16, copy=False)
+
+
+def slice_pixels(mask: np.ndarray) -> np.ndarray:
+    """Pixels of a mask (Z, H, W) in each slice, (Z,); many times quicker than NumPy's count along axes."""
+    return np.array([np.count_nonzero(slice_) for slice_ in mask])
 
 
 def lung_image(ct_hu: np.ndarray, lung: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lungct import LungError
-from lungct.device import pick_amp, pick_device
+from lungct.device import pick_amp, pick_device, shared_processors
 
 CPU = torch.device("cpu")
 
@@ -26,3 +26,15 @@ def test_devices_and_precision():
 def test_precision_follows_the_processors_units(monkeypatch, capabilities, amp):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert pick_amp("auto", CPU) is amp
+
+
+@pytest.mark.parametrize(("threads", "each"), [(0, 4), (1, 4), (2, 2), (3, 1), (9, 1)])
+def test_networks_beside_each_other_share_the_processors(threads, each):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        with shared_processors(threads):
+            assert torch.get_num_threads() == each
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)

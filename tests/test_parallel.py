@@ -1,6 +1,8 @@
 """Processes beside each other: one that dies is told by its scan, and the others go on."""
 
 import os
+import threading
+import time
 from functools import partial
 
 import numpy as np
@@ -46,14 +48,32 @@ def fail_over(number: int) -> int:
     return number
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_whatever_one_item_raises_the_others_go_on(tmp_path, workers):
-    results = dict(run_parallel(fail_over, [1, 2, 3, 4], workers, tmp_path / "errors.log"))
+@pytest.mark.parametrize(("workers", "in_threads"), [(1, False), (2, False), (2, True)])
+def test_whatever_one_item_raises_the_others_go_on(tmp_path, workers, in_threads):
+    results = dict(run_parallel(fail_over, [1, 2, 3, 4], workers, tmp_path / "errors.log", in_threads=in_threads))
     assert (results[1], results[4]) == (1, 4)
     assert isinstance(results[2], LungError)
     assert "unexpected RuntimeError (of a kind that nobody expected)" in str(results[2])
     assert "not enough memory" in str(results[3])
     assert "fail_over" in (tmp_path / "errors.log").read_text()
+
+
+def test_threads_work_beside_each_other_and_after_ctrl_c_give_what_they_have_in_hand(tmp_path):
+    first_two, begun = threading.Barrier(2, timeout=30), []
+
+    def work(number: int) -> int:
+        begun.append(number)
+        if number < 2:
+            first_two.wait()  # for the other thread
+        time.sleep(0.01)
+        return -number
+
+    outcomes = run_parallel(work, list(range(100)), 2, tmp_path / "errors.log", in_threads=True)
+    found = [next(outcomes), outcomes.throw(KeyboardInterrupt)]
+    with pytest.raises(KeyboardInterrupt):
+        found += outcomes
+    assert sorted(found) == [(number, -number) for number in range(len(begun))]
+    assert len(begun) < 100
 
 
 def test_one_thread_each_holds_for_what_is_started_meanwhile_and_not_afterwards(monkeypatch):

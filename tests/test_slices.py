@@ -16,6 +16,7 @@ from lungct.slices import (
     read_stack,
     safe_name,
     slice_name,
+    slice_pixels,
     write_manifest,
 )
 
@@ -95,3 +96,7 @@ def test_stack_of_unequal_slices_is_told(tmp_path):
     replace_folder(tmp_path / "A", files)
     with pytest.raises(LungError, match=r"A_slice001\.npy: float64 \(5, 4\), its neighbours float64 \(4, 5\)"):
         read_stack(tmp_path, [row("A", 0), row("A", 1)])
+
+
+def test_pixels_of_a_mask_in_each_slice():
+    assert slice_pixels(np.array([[[False, True]], [[True, True]], [[False, False]]])).tolist() == [1, 2, 0]

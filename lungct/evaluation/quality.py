@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from lungct.evaluation.metrics import litres
 from lungct.segmentation.body import find_body
-from lungct.segmentation.morphology import IN_SLICE_8, slice_pixels
+from lungct.segmentation.morphology import IN_SLICE_8
+from lungct.slices import slice_pixels
 
 USUAL_LITRES = (2.0, 8.0)  # of an adult, breathed in or out
 ONE_LUNG = 0.15  # share of the smaller side

@@ -15,8 +15,7 @@ from lungct.evaluation.view import STORED_WINDOW, VIEW, VIEW_SCRIPT, masks_of, s
 from lungct.files import npy_bytes
 from lungct.masks.predicted import read_fingerprint
 from lungct.masks.reviews import Review
-from lungct.segmentation.morphology import slice_pixels
-from lungct.slices import SliceRow, safe_name
+from lungct.slices import SliceRow, safe_name, slice_pixels
 
 PAGE = Path(__file__).with_name("page")
 PARTS = {"__CSS__": ("page.css",), "__JS__": ("list.js", "reviews.js", "patient.js", "start.js")}

@@ -18,8 +18,7 @@ from lungct.masks.check import check_place
 from lungct.masks.reviews import ACCEPT, REVIEWS, Review, earlier_reviews, print_reviews, read_reviews, status_of
 from lungct.parallel import Skipped
 from lungct.scans.geometry import Scan, frame_of
-from lungct.segmentation.morphology import slice_pixels
-from lungct.slices import DICOM_UID, SliceRow, safe_name
+from lungct.slices import DICOM_UID, SliceRow, safe_name, slice_pixels
 
 SLICES, SCORES = "slices.csv", "scores.csv"
 FOLDERS = "patient_*"

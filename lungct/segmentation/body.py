@@ -10,7 +10,15 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
-from lungct.segmentation.morphology import IN_SLICE, IN_SLICE_8, block_mean, enlarge
+from lungct.segmentation.morphology import (
+    IN_SLICE,
+    IN_SLICE_8,
+    block_mean,
+    count_labels,
+    enlarge,
+    grow_slices,
+    sum_labels,
+)
 
 AIR_TISSUE_HU = -400  # half-way between aerated lung (-850) and soft tissue (50): the wall where a reader draws it
 PADDING_HU = -1000  # outside the reconstruction circle scanners write a constant at or below air
@@ -104,8 +112,7 @@ def find_outside(coarse_hu: np.ndarray, padding: np.ndarray, spacing_mm: tuple) 
     is_open[label[frame]] = True
     is_open[0] = False
     limit_hu = min(CUT_LUNG_HU, find_room_hu(coarse_hu[is_open[label]]) + CUT_LUNG_HU - AIR_HU)
-    sum_hu = np.bincount(label.ravel(), weights=coarse_hu.ravel())
-    is_open[sum_hu > limit_hu * np.bincount(label.ravel())] = False
+    is_open[sum_labels(label, coarse_hu) > limit_hu * count_labels(label)] = False
     return is_open[label] | padding
 
 
@@ -113,7 +120,7 @@ def trunk_hull(tissue: np.ndarray, spacing_mm: tuple) -> np.ndarray:
     """Per slice, what lies between trunk and trunk in its row or in its column; leaves the table out."""
     step = max(1, round(HULL_GRID_MM / spacing_mm[1])), max(1, round(HULL_GRID_MM / spacing_mm[2]))
     solid = np.stack([np.pad(block_mean(slice_, step) > 0.6, 1, mode="edge") for slice_ in tissue])
-    solid = ndimage.binary_dilation(ndimage.binary_erosion(solid, IN_SLICE_8, border_value=1), IN_SLICE_8)
+    solid = grow_slices(~grow_slices(~solid))  # opened by a pixel
     trunk = cc3d.largest_k(solid[:, 1:-1, 1:-1], k=1, connectivity=6) > 0
     if not trunk.any():
         return np.ones(tissue.shape, bool)

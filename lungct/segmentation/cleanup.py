@@ -18,9 +18,9 @@ from lungct.segmentation.morphology import (
     fill_volume,
     fine_box,
     grow_slices,
-    slice_pixels,
 )
 from lungct.segmentation.threshold import EDGE_HU
+from lungct.slices import slice_pixels
 
 MIN_PIECE_SHARE = 0.05  # of the largest piece of lung; smaller pieces are bowel gas, noise and the like,
 MIN_APEX_ML = 1.0  # but for those as high as the upper half of the lungs, where no bowel is

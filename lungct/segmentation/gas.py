@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from lungct.segmentation.body import Body
-from lungct.segmentation.morphology import IN_SLICE_8
+from lungct.segmentation.morphology import IN_SLICE_8, bounding_box
 
 DENSE_LUNG_HU = -700  # diseased lung is denser, and tells no limit
 USUAL_LUNG_HU, SURE_ML = -860, 500  # less than that may all be gas, and counts as no darker than usual lung
@@ -42,6 +42,15 @@ def find_gas(body: Body, lung_hu: float) -> np.ndarray:
     lung_hu: as `lung_level_hu` gives it
     Trachea and main bronchi are such air too. A bulla is not: most of what surrounds it is lung.
     """
+    gas, inside = np.zeros(body.coarse_hu.shape, bool), body.air & body.hull
+    if inside.any():
+        box = bounding_box(inside, body.spacing_mm, (RIM + 2) * max(body.spacing_mm[1:]))
+        gas[box] = find_gas_in(body.crop(box), lung_hu)
+    return gas
+
+
+def find_gas_in(body: Body, lung_hu: float) -> np.ndarray:
+    """`find_gas` in the box around the air of a body."""
     smooth_hu = ndimage.uniform_filter(body.coarse_hu, (1, 3, 3))
     pure = body.air & body.hull & (smooth_hu < gas_limit_hu(body.room_hu, lung_hu))
     label = cc3d.connected_components(pure, connectivity=6)

@@ -85,9 +85,11 @@ def count_labels(label: np.ndarray) -> np.ndarray:
     return sum(np.bincount(slice_.ravel(), minlength=most) for slice_ in label)
 
 
-def slice_pixels(mask: np.ndarray) -> np.ndarray:
-    """Pixels of a mask in each slice, (Z,); many times quicker than NumPy's count along axes."""
-    return np.array([np.count_nonzero(slice_) for slice_ in mask])
+def sum_labels(label: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Sum of the values (Z, H, W) over the voxels of each number in a volume of labels; slice by slice, too."""
+    most = int(label.max()) + 1
+    pairs = zip(label, values, strict=True)
+    return sum(np.bincount(numbers.ravel(), weights=part.ravel(), minlength=most) for numbers, part in pairs)
 
 
 def middle(mask: np.ndarray, axis: int) -> float:

@@ -17,7 +17,7 @@ from lungct.segmentation.morphology import (
     fill_volume,
     fine_box,
     middle,
-    slice_pixels,
+    sum_labels,
 )
 
 
@@ -126,7 +126,7 @@ def test_a_hole_that_opens_through_one_slice_is_not_filled():
 def test_counts():
     label = np.array([[[0, 1, 1]], [[3, 3, 1]]])
     assert count_labels(label).tolist() == [1, 3, 0, 2]
-    assert slice_pixels(label > 0).tolist() == [2, 3]
+    assert sum_labels(label, label + 0.5).tolist() == [0.5, 4.5, 0, 7]
 
 
 def test_middle_is_the_centre_of_mass_in_voxels():
