@@ -19,7 +19,7 @@ from lungct.parallel import Skipped, count
 from lungct.scans import lidc
 from lungct.scans.find import Job, dicom_jobs, lidc_jobs, nifti_jobs, open_job
 from lungct.scans.hu import check_hu_range
-from lungct.settings import BY_ATTRIBUTE, default_values, load, pylidc_conf_path, resolve_path
+from lungct.settings import BY_ATTRIBUTE, default_values, load, resolve_path
 
 USUAL_SHAPE = (512, 512)  # where no scan can be opened
 NPY_HEADER_BYTES = 128
@@ -71,7 +71,7 @@ def check_python() -> Iterator[CheckResult]:
 def check_settings(conf: Path) -> tuple[CheckResult, dict]:
     """lung.conf and pylidc.conf; and the settings. Raises LungError where lung.conf cannot be read."""
     values = load(conf)
-    pylidc_conf = pylidc_conf_path(conf)
+    pylidc_conf = lidc.conf_path(conf)
     told = lidc.read_dicom_path(pylidc_conf) if pylidc_conf.is_file() else None
     where = values["lidc_dicom_path"]
     if told not in (where, str(resolve_path(where, conf.parent.absolute()))):

@@ -20,7 +20,6 @@ from lungct.files import replace_file
 from lungct.slices import HU_WINDOW
 
 CONF_NAME = "lung.conf"
-PYLIDC_CONF_NAME = "pylidc.conf"
 COMMENT = re.compile(r"\s+[#;].*")  # behind a value
 QUOTED = re.compile(r"""(?:"([^"]*)"|'([^']*)')(?:\s+[#;].*)?""")
 MAX_COUNT = 10**6
@@ -296,18 +295,6 @@ def as_text(setting: Setting, value: str | int | float | bool) -> str:
     if quote is None:
         raise LungError(f"{setting.key}: both kinds of quotes cannot be written: {text!r}")
     return f"{quote}{text}{quote}"
-
-
-def pylidc_conf_path(conf: Path) -> Path:
-    """Where the pylidc.conf of a lung.conf lies: beside it, and named after it where that has another name."""
-    return conf.with_name(PYLIDC_CONF_NAME if conf.name == CONF_NAME else f"{conf.stem}.{PYLIDC_CONF_NAME}")
-
-
-def write_pylidc_conf(path: Path, dicom_path: str) -> None:
-    """Write pylidc.conf so that pylidc's own reader, which expands %, gives the same path."""
-    escaped = dicom_path.replace("%", "%%")
-    text = f"# Where pylidc finds the LIDC-IDRI-dddd folders.\n[dicom]\npath = {escaped}\nwarn = True\n"
-    replace_file(path, text.encode())
 
 
 def run_step(main: Callable[[], None]) -> None:
