@@ -98,7 +98,12 @@ TABLE = (
     Setting(TRAIN, "patience", 10, "epochs without a better validation Dice before the training stops", (1, MAX_COUNT)),
     Setting(TRAIN, "batch_size", 4, "slices per step", (1, 4096)),
     Setting(TRAIN, "learning_rate", 3e-3, "peak of the one-cycle schedule (AdamW)", (1e-8, 1)),
-    Setting(TRAIN, "validation_share", 0.2, "share of the patients kept for validation", (0.001, 0.9)),
+    Setting(TRAIN, "validation_share", 0.2, "share of the patients kept for validation, without folds", (0.001, 0.9)),
+    Setting(TRAIN, "folds", 0, "parts of a cross-validation, split by patient and seed; 0: none", (0, 1000)),
+    Setting(TRAIN, "fold", -1, "the part to validate on, from 0 to folds - 1; it goes to run_path/fold_<n>", (-1, 999)),
+    Setting(
+        TRAIN, "train_patients", 0, "patients to learn from besides those of the validation; 0: all", (0, MAX_COUNT)
+    ),
     Setting(TRAIN, "clip_norm", 1.0, "gradients are scaled down to this norm", (1e-6, 1e6)),
     Setting(TRAIN, "augment", True, "zoom, rotate, mirror, add noise and shift HU on the fly"),
     Setting(TRAIN, "width", 16, "channels of the first level, doubled at each of the next", (1, 1024)),
