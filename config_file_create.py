@@ -77,9 +77,9 @@ def new_values(flags: argparse.Namespace) -> tuple[dict, dict]:
 
 
 def check_paths(values: dict, folder: Path) -> list[str]:
-    """What is wrong with the two scan folders, a sentence each."""
+    """What is wrong with the folders of scans that the steps will read, a sentence each."""
     faults = []
-    for name in ("lidc_dicom_path", "lidc_test_dicom_path"):
+    for name in ("lidc_dicom_path",) if values["test_share"] else ("lidc_dicom_path", "lidc_test_dicom_path"):
         try:
             lidc.check_root(is_dir_path(resolve_path(values[name], folder)))
         except LungError as error:

@@ -79,6 +79,14 @@ PREPARE, PYLIDC, TRAIN, TEST = "prepare_dataset", "pylidc", "training", "model_t
 TABLE = (
     Setting(PREPARE, "LIDC_DICOM_PATH", "./LIDC-IDRI", "folder that holds the LIDC-IDRI-dddd folders to train on"),
     Setting(PREPARE, "LIDC_TEST_DICOM_PATH", "./LIDC-IDRI_test", "folder with the scans to test on (step 4)"),
+    Setting(
+        PREPARE,
+        "test_share",
+        0.0,
+        "share of LIDC_DICOM_PATH's patients to test on instead; with --dicom or --nifti it counts as a flag only",
+        (0, 0.9),
+    ),
+    Setting(PREPARE, "test_seed", 1, "decides, with a patient's ID, who is held out by test_share", (0, 2**31)),
     Setting(PREPARE, "Lung_CT_PATH", "./mydata/Image/ct", "CT slices to train on: HU, int16 .npy"),
     Setting(
         PREPARE, "Lung_IMAGE_PATH", "./mydata/Image/lung", "lung slices to train on: HU inside the lung, -2048 outside"
