@@ -6,6 +6,8 @@ Writes  runs/<name>/unet_model.pth, unet_model.json, history.csv, training_and_v
 Run     python Lung_segmentation.py                 trains, or continues an interrupted training
         python Lung_segmentation.py --fresh         starts again from the beginning
         python Lung_segmentation.py --init weights/lung_unet.pth   starts from these weights (fine-tuning)
+        python Lung_segmentation.py --folds 5 --fold 0   cross-validation: one fold, in runs/<name>/fold_0
+        python Lung_segmentation.py --train-patients 10 --run-path runs/patients_10   a point of a learning curve
         python Lung_segmentation.py --tensorboard   also writes live curves to runs/<name>/tensorboard
         torchrun --nproc-per-node=2 Lung_segmentation.py     trains in several processes or on several GPUs
 """
@@ -36,11 +38,12 @@ from lungct.files import exclusive_lock, replace_file, table_bytes
 from lungct.predict import predict_slices
 from lungct.settings import parse_step, run_step
 from lungct.slices import manifest_path, pixel_mm, read_manifest
-from lungct.training.data import SliceSet, batches, split_patients
+from lungct.training.data import SliceSet, batches
 from lungct.training.distributed import join_processes
 from lungct.training.history import EpochRow, save_curves
-from lungct.training.resume import find_differences, training_input
-from lungct.training.trainer import Progress, Trainer, TrainSettings
+from lungct.training.resume import find_differences, read_folds, training_input
+from lungct.training.split import split_notes, split_patients
+from lungct.training.trainer import Trainer, TrainSettings
 from lungct.weights import Model, checksum, load_weights, model_card, read_torch
 
 if TYPE_CHECKING:
@@ -133,7 +136,7 @@ def finish_epoch(run: Path, trainer: Trainer, split: dict, start: float, loss: f
         note += f"  {skipped} steps skipped (loss not finite)" if skipped else ""
         scores = f"{loss:10.4f}  {val_loss:8.4f}  {val_dice:8.4f}  {worst:8.4f}"
         print(f"{progress.epoch:5d}  {scores}  {seconds:7.1f}{note}")
-    return progress.epoch - progress.best_epoch >= trainer.settings.patience
+    return progress.is_over(trainer.settings)
 
 
 def open_tensorboard(folder: Path, fresh: bool) -> SummaryWriter:
@@ -162,9 +165,11 @@ def make_trainer(settings: TrainSettings, flags: argparse.Namespace) -> tuple[Tr
     rows = [row for row in read_manifest(manifest_path(ct_root)) if row.has_label]
     start, start_model, start_card = load_weights(flags.init) if flags.init else (None, None, {})
     seen = frozenset(start_card.get("patients", {}).get("train", ()))
-    train_rows, val_rows = split_patients(rows, settings.validation_share, settings.seed, seen)
-    parts = (("train", train_rows), ("val", val_rows))
-    split = {name: sorted({row.patient_id for row in part}) for name, part in parts}
+    patients, options = {row.patient_id for row in rows}, settings.split_options(seen)
+    split = split_patients(patients, options)
+    train_rows, val_rows = ([row for row in rows if row.patient_id in set(split[part])] for part in ("train", "val"))
+    for note in split_notes(patients, options, split) if processes.is_main else ():
+        print(note)
     train, val = (SliceSet(part, ct_root, lung_root, processes.is_main) for part in (train_rows, val_rows))
     window_hu = (settings.window_low_hu, settings.window_high_hu)
     usual_mm = round(float(np.median([pixel_mm(row.spacing_mm) for row in train_rows])), 4)
@@ -220,8 +225,25 @@ def remove_results(run: Path) -> None:
             path.unlink()
 
 
-def print_end(run: Path, progress: Progress, trained: int) -> None:
+def print_folds(trainer: Trainer) -> int | None:
+    """A line for each fold, and the mean of those that count; returns the first that is still to be trained."""
+    results, scores, left = read_folds(trainer), [], []
+    print("fold  best val Dice  epoch")
+    for fold, result in enumerate(results):
+        if isinstance(result, LungError):
+            left.append(fold)
+            print(f"{fold:4d}  {'-':>13s}      -  {result}")
+        else:
+            scores.append(result.best_dice)
+            print(f"{fold:4d}  {result.best_dice:13.4f}  {result.best_epoch:5d}")
+    print(f"mean {np.mean(scores):.4f} over {len(scores)} of {len(results)} folds, worst {min(scores):.4f}")
+    return left[0] if left else None
+
+
+def print_end(trainer: Trainer, trained: int) -> None:
     """What was trained, what was written, and what to run next."""
+    run, progress, folds = trainer.settings.run_folder, trainer.progress, trainer.settings.folds
+    following = print_folds(trainer) if folds else None
     best = f"best validation Dice {progress.best_dice:.4f} at epoch {progress.best_epoch}"
     if not trained:
         print(f"nothing to do: this training ended after {progress.epoch} epochs; {best}")
@@ -229,9 +251,9 @@ def print_end(run: Path, progress: Progress, trained: int) -> None:
         return
     weights = "unet_model.pth, its .json, " if progress.best_epoch > progress.epoch - trained else ""
     print(best)
-    print(
-        f"wrote {weights}checkpoint.pth, history.csv and pictures in {run}; next: python prepare_lung_image.py --test"
-    )
+    fold = f"Lung_segmentation.py --folds {folds} --fold {following}" if following is not None else ""
+    written = f"{weights}checkpoint.pth, history.csv and pictures in {run}"
+    print(f"wrote {written}; next: python {fold or 'prepare_lung_image.py --test'}")
 
 
 def train(run: Path, trainer: Trainer, split: dict, flags: argparse.Namespace) -> int:
@@ -249,8 +271,8 @@ def train(run: Path, trainer: Trainer, split: dict, flags: argparse.Namespace) -
             save_target(run, trainer)
     watched = flags.tensorboard and trainer.processes.is_main
     board = open_tensorboard(run / "tensorboard", not progress.epoch) if watched else None
-    done = progress.epoch - progress.best_epoch >= settings.patience
-    while progress.epoch < settings.epochs and not done:
+    done = progress.is_over(settings)
+    while not done:
         start = time.perf_counter()
         try:
             loss, skipped = trainer.train_epoch()
@@ -267,11 +289,11 @@ def main(argv: list[str] | None = None) -> None:
     """Read the slices, train, say where the weights are."""
     settings, flags = parse_step(__doc__, TrainSettings, argv, add_flags)
     trainer, split = make_trainer(settings, flags)
-    run = settings.run_path
+    run = settings.run_folder
     with exclusive_lock(run) if trainer.processes.is_main else nullcontext():
         trained = train(run, trainer, split, flags)
     if trainer.processes.is_main:
-        print_end(run, trainer.progress, trained)
+        print_end(trainer, trained)
     trainer.processes.leave()
 
 

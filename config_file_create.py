@@ -28,12 +28,10 @@ from lungct.settings import (
     TABLE,
     add_flags,
     default_values,
-    pylidc_conf_path,
     read_conf,
     resolve_path,
     run_step,
     write_conf,
-    write_pylidc_conf,
 )
 
 DEMO_CONF = Path("demo") / CONF_NAME
@@ -79,9 +77,9 @@ def new_values(flags: argparse.Namespace) -> tuple[dict, dict]:
 
 
 def check_paths(values: dict, folder: Path) -> list[str]:
-    """What is wrong with the two scan folders, a sentence each."""
+    """What is wrong with the folders of scans that the steps will read, a sentence each."""
     faults = []
-    for name in ("lidc_dicom_path", "lidc_test_dicom_path"):
+    for name in ("lidc_dicom_path",) if values["test_share"] else ("lidc_dicom_path", "lidc_test_dicom_path"):
         try:
             lidc.check_root(is_dir_path(resolve_path(values[name], folder)))
         except LungError as error:
@@ -106,7 +104,7 @@ def install_home(dicom_path: str, force: bool) -> Path:
     """Write pylidc's own file in the home directory; an old one that differs is kept as .bak."""
     home = lidc.home_conf()
     beside = home.with_name(home.name + ".new")
-    write_pylidc_conf(beside, dicom_path)
+    lidc.write_conf(beside, dicom_path)
     content = beside.read_bytes()
     beside.unlink()
     if home.is_file() and home.read_bytes() != content:
@@ -149,8 +147,8 @@ def main(argv: list[str] | None = None) -> None:
     existed = flags.conf.is_file()
     write_conf(flags.conf, now)
     dicom_path = str(resolve_path(now["lidc_dicom_path"], flags.conf.parent.absolute()))
-    pylidc_conf = pylidc_conf_path(flags.conf)
-    write_pylidc_conf(pylidc_conf, dicom_path)
+    pylidc_conf = lidc.conf_path(flags.conf)
+    lidc.write_conf(pylidc_conf, dicom_path)
     if lidc.read_dicom_path(pylidc_conf) != dicom_path:
         raise LungError(f"{pylidc_conf}: pylidc would not read back {dicom_path}; choose a path it can")
     for name, value in now.items():

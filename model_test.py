@@ -9,6 +9,7 @@ Run     python model_test.py --dicom DIR    straight from DICOM files to a .nii.
         python model_test.py                the slices of step 4, those that have not been predicted yet
         python model_test.py --png none     masks without pictures
         python model_test.py --save nifti,sides,dicom-seg   also these; masks that are there are not predicted again
+        python model_test.py --compare predictions_a predictions_b   Dice and HD95 of both, patient by patient
         python model_test.py --reviews reviews.csv   lists what was rejected in report.html; keeps the file for --labels
 """
 
@@ -26,6 +27,7 @@ from tqdm import tqdm
 
 from lungct.device import shared_processors
 from lungct.evaluation.cases import Case, StoredCase, file_cases, stored_cases
+from lungct.evaluation.compare import comparison_lines
 from lungct.evaluation.nodules import NoduleScore, audit_nodules, print_coverage
 from lungct.evaluation.report import report_bytes, report_row
 from lungct.evaluation.results import (
@@ -168,6 +170,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     place.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="the same of NIfTI, MetaImage or NRRD in HU")
     parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by ID: A,B,C")
     parser.add_argument("--reviews", type=Path, metavar="CSV", help="list what was rejected in report.html, and end")
+    parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="two folders of predictions, and end")
     more = parser.add_argument_group("with --dicom or --nifti, as in prepare_lung_image.py")
     more.add_argument("--labels", type=Path, metavar="PATH", help="masks to score against: see docs/own_data.md")
     more.add_argument("--label-values", type=parse_values, metavar="LIST", help="the masks' lung: 1,2,3")
@@ -276,6 +279,8 @@ def main(argv: list[str] | None = None) -> None:
     settings, flags = parse_step(__doc__, PredictSettings, argv, add_flags, lambda flags: True)
     if flags.scheduler:
         settings, flags = make_absolute(settings), make_absolute(flags)
+    if flags.compare:
+        return print(*comparison_lines(*flags.compare), sep="\n")
     if flags.reviews:
         return take_reviews(flags.reviews, settings.predictions_path)
     default = resolve_path(BY_ATTRIBUTE["weights_path"].default, Path(flags.conf).parent)

@@ -5,6 +5,7 @@ Writes  mydata/Image/{ct,lung}/<patient>/<nnnn>_slice<kkk>.npy, mydata/Image/man
         with --test: mydata/Image_test/ct/..., mydata/Image_test/manifest.csv, overview.png
 Run     python prepare_lung_image.py                     step 2, training: the middle ten slices of each scan
         python prepare_lung_image.py --test              step 4, test: all slices, CT only
+        python prepare_lung_image.py --test-share 0.2    a fifth of the patients is held out; with --test: only these
         python prepare_lung_image.py --test --dicom DIR  any DICOM scans, without lung.conf; also --nifti FILE_OR_DIR
         python prepare_lung_image.py --scheduler tcp://host:8786   on a Dask cluster (docs/cluster.md)
 """
@@ -40,6 +41,7 @@ from lungct.scans.find import (
     source_of,
 )
 from lungct.scans.geometry import Scan, contiguous_runs
+from lungct.scans.hold_out import choose_part
 from lungct.segmentation.threshold import segment_lung
 from lungct.settings import make_absolute, parse_step, run_step
 from lungct.slices import (
@@ -68,6 +70,8 @@ class PrepareSettings:
 
     lidc_dicom_path: Path
     lidc_test_dicom_path: Path
+    test_share: float
+    test_seed: int
     lung_ct_path: Path
     lung_image_path: Path
     lung_ct_test_path: Path
@@ -271,20 +275,21 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def find_jobs(settings: PrepareSettings, flags: argparse.Namespace) -> tuple[list[Job], list[Skipped]]:
-    """The scans that the flags and settings point to."""
-    if flags.dicom:
-        return dicom_jobs(flags.dicom, flags.series == "all")
-    if flags.nifti:
-        return nifti_jobs(flags.nifti)
-    return lidc_jobs(is_dir_path(settings.lidc_test_dicom_path if flags.test else settings.lidc_dicom_path))
-
-
-def choose_folders(settings: PrepareSettings, test: bool) -> tuple[Path, Path]:
-    """The CT and lung folders to write. Raises LungError where training and test slices would share a manifest."""
-    check_folders(settings.lung_ct_path, settings.lung_image_path, settings.lung_ct_test_path)
-    if test:
-        return settings.lung_ct_test_path, lung_root(settings.lung_ct_test_path)
-    return settings.lung_ct_path, settings.lung_image_path
+    """The scans that the flags and settings point to, of those to train on or of those to test on."""
+    share = settings.test_share
+    if flags.dicom or flags.nifti:
+        share = flags.test_share or 0.0  # that of lung.conf is of LIDC_DICOM_PATH
+        jobs, skipped = dicom_jobs(flags.dicom, flags.series == "all") if flags.dicom else nifti_jobs(flags.nifti)
+    elif share and flags.lidc_test_dicom_path:
+        raise LungError(f"--lidc-test-dicom-path and test_share = {share:g}: give one, or --test-share 0")
+    else:
+        own = flags.test and not share
+        jobs, skipped = lidc_jobs(is_dir_path(settings.lidc_test_dicom_path if own else settings.lidc_dicom_path))
+    if share:
+        other = manifest_path(settings.lung_ct_path if flags.test else settings.lung_ct_test_path)
+        jobs, notes = choose_part(jobs, share, settings.test_seed, flags.test, other)
+        print(*notes, sep="\n")
+    return choose_patients(jobs, flags.patients), skipped
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -292,7 +297,9 @@ def main(argv: list[str] | None = None) -> None:
     settings, flags = parse_step(__doc__, PrepareSettings, argv, add_flags, lambda flags: flags.dicom or flags.nifti)
     if flags.scheduler:
         settings, flags = make_absolute(settings), make_absolute(flags)
-    ct_root, lungs = choose_folders(settings, flags.test)
+    check_folders(settings.lung_ct_path, settings.lung_image_path, settings.lung_ct_test_path)
+    ct_root = settings.lung_ct_test_path if flags.test else settings.lung_ct_path
+    lungs = lung_root(ct_root) if flags.test else settings.lung_image_path
     options = PrepareOptions(
         ct_root,
         lung_root=lungs if flags.labels or not flags.test else None,
@@ -302,7 +309,6 @@ def main(argv: list[str] | None = None) -> None:
         label_values=flags.label_values,
     )
     jobs, skipped = find_jobs(settings, flags)
-    jobs = choose_patients(jobs, flags.patients)
     patients = len({job.patient_id for job in jobs})
     print(f"{len(jobs)} scans of {patients} patients found; {options.selection} slices of each")
     tasks, unlabelled = make_tasks(jobs, options)

@@ -18,7 +18,7 @@ from lungct.parallel import run_parallel
 from lungct.predict import for_prediction, predict_slices
 from lungct.scans import lidc
 from lungct.scans.find import Job, LidcSeries
-from lungct.settings import default_values, make_record, write_pylidc_conf
+from lungct.settings import default_values, make_record
 from lungct.slices import HU_WINDOW
 from lungct.training.distributed import Processes
 from lungct.training.trainer import Trainer, TrainSettings
@@ -52,7 +52,7 @@ def prepare_patient(rounds: int) -> dict[str, float]:
     """Seconds for ten slices and their lungs from a scan of 250, alone and as one of many in step 2."""
     root = WORK / "scan"
     who = whole_scan(root, SLICES)
-    write_pylidc_conf(WORK / "pylidc.conf", str(root))
+    lidc.write_conf(WORK / "pylidc.conf", str(root))
     lidc.use_config(WORK / "pylidc.conf")
     pylidc = lidc.load_pylidc()
     out = WORK / "prepared"

@@ -44,7 +44,11 @@ def report_import_error(kind: type, error: BaseException, trace: object) -> None
         return
     missing = missing_packages(REQUIREMENTS)
     listed = f"; missing: {', '.join(missing)}" if missing else ""
-    print(f"{Path(sys.argv[0]).name}: {error}{listed}; run: pip install -r requirements.txt", file=sys.stderr)
+    install = "pip install -r requirements.txt"
+    if sys.prefix == sys.base_prefix and (REQUIREMENTS.parent / ".venv").is_dir():  # which the README has made
+        activate = r".venv\Scripts\activate" if sys.platform == "win32" else "source .venv/bin/activate"
+        install += f" (in a new terminal first: {activate})"
+    print(f"{Path(sys.argv[0]).name}: {error}{listed}; run: {install}", file=sys.stderr)
 
 
 if Path(sys.argv[0]).absolute().parent == REQUIREMENTS.parent.absolute():  # a step, and not a program of others

@@ -177,6 +177,13 @@ def fingerprint(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
 
 
+def array_checksum(array: np.ndarray) -> str:
+    """Sixteen hexadecimal digits that tell whether an array has the same shape, type and numbers."""
+    digest = hashlib.sha256(f"{array.shape} {array.dtype.str}".encode())
+    digest.update(np.ascontiguousarray(array).data.cast("B"))
+    return digest.hexdigest()[:16]
+
+
 def file_stamps(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
     """Name, bytes and time of files: what tells without reading them whether they are those of before."""
     stamps = [(path.name, path.stat()) for path in sorted(paths)]

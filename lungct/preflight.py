@@ -18,8 +18,9 @@ from lungct.files import is_dir_path
 from lungct.parallel import Skipped, count
 from lungct.scans import lidc
 from lungct.scans.find import Job, dicom_jobs, lidc_jobs, nifti_jobs, open_job
+from lungct.scans.hold_out import hold_out
 from lungct.scans.hu import check_hu_range
-from lungct.settings import BY_ATTRIBUTE, default_values, load, pylidc_conf_path, resolve_path
+from lungct.settings import BY_ATTRIBUTE, default_values, load, resolve_path
 
 USUAL_SHAPE = (512, 512)  # where no scan can be opened
 NPY_HEADER_BYTES = 128
@@ -71,7 +72,7 @@ def check_python() -> Iterator[CheckResult]:
 def check_settings(conf: Path) -> tuple[CheckResult, dict]:
     """lung.conf and pylidc.conf; and the settings. Raises LungError where lung.conf cannot be read."""
     values = load(conf)
-    pylidc_conf = pylidc_conf_path(conf)
+    pylidc_conf = lidc.conf_path(conf)
     told = lidc.read_dicom_path(pylidc_conf) if pylidc_conf.is_file() else None
     where = values["lidc_dicom_path"]
     if told not in (where, str(resolve_path(where, conf.parent.absolute()))):
@@ -94,6 +95,16 @@ def check_scans(values: dict, name: str) -> tuple[list[CheckResult], list[Job]]:
         remedy = f"python config_file_create.py --{name.replace('_', '-')} DIR"
         return [CheckResult(key, str(error), remedy, stops=True)], []
     return [*count_scans(key, jobs, skipped)], jobs
+
+
+def check_hold_out(jobs: list[Job], values: dict) -> tuple[list[CheckResult], list[Job], list[Job]]:
+    """(A row on the patients held out to test on, the scans to train on, the scans to test on)."""
+    try:
+        train, test = hold_out(jobs, values["test_share"], values["test_seed"])
+    except LungError as error:
+        return [CheckResult("test_share", "not usable", str(error), stops=True)], jobs, []
+    found = f"{count(len(test), 'scan')} held out to test on, {len(train)} to train on"
+    return [CheckResult(f"test_share = {values['test_share']:g}", found)], train, test
 
 
 def count_scans(what: str, jobs: list[Job], skipped: list[Skipped]) -> Iterator[CheckResult]:
@@ -234,10 +245,12 @@ def check_all(conf: Path, place: tuple[str, Path] | None = None) -> list[CheckRe
     except LungError as error:
         return [*results, CheckResult(str(conf), "not usable", str(error), stops=True)]
     train_results, train_jobs = check_scans(values, "lidc_dicom_path")
-    test_results, test_jobs = check_scans(values, "lidc_test_dicom_path")
+    test_results, test_jobs = check_scans(values, "lidc_test_dicom_path") if not values["test_share"] else ([], [])
+    if values["test_share"] and train_jobs:
+        test_results, train_jobs, test_jobs = check_hold_out(train_jobs, values)
     results += [result, *train_results, *test_results]
-    if values["lidc_dicom_path"].resolve() == values["lidc_test_dicom_path"].resolve():
-        remedy = "scores would be those of patients that were trained on; hold some out in a folder of their own"
+    if not values["test_share"] and values["lidc_dicom_path"].resolve() == values["lidc_test_dicom_path"].resolve():
+        remedy = "scores would be those of patients that were trained on; hold some out: --test-share 0.2"
         results.append(CheckResult(BY_ATTRIBUTE["lidc_test_dicom_path"].key, "is LIDC_DICOM_PATH, too", remedy))
     shape = USUAL_SHAPE
     if train_jobs or test_jobs:

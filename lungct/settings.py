@@ -20,7 +20,6 @@ from lungct.files import replace_file
 from lungct.slices import HU_WINDOW
 
 CONF_NAME = "lung.conf"
-PYLIDC_CONF_NAME = "pylidc.conf"
 COMMENT = re.compile(r"\s+[#;].*")  # behind a value
 QUOTED = re.compile(r"""(?:"([^"]*)"|'([^']*)')(?:\s+[#;].*)?""")
 MAX_COUNT = 10**6
@@ -80,6 +79,14 @@ PREPARE, PYLIDC, TRAIN, TEST = "prepare_dataset", "pylidc", "training", "model_t
 TABLE = (
     Setting(PREPARE, "LIDC_DICOM_PATH", "./LIDC-IDRI", "folder that holds the LIDC-IDRI-dddd folders to train on"),
     Setting(PREPARE, "LIDC_TEST_DICOM_PATH", "./LIDC-IDRI_test", "folder with the scans to test on (step 4)"),
+    Setting(
+        PREPARE,
+        "test_share",
+        0.0,
+        "share of LIDC_DICOM_PATH's patients to test on instead; with --dicom or --nifti it counts as a flag only",
+        (0, 0.9),
+    ),
+    Setting(PREPARE, "test_seed", 1, "decides, with a patient's ID, who is held out by test_share", (0, 2**31)),
     Setting(PREPARE, "Lung_CT_PATH", "./mydata/Image/ct", "CT slices to train on: HU, int16 .npy"),
     Setting(
         PREPARE, "Lung_IMAGE_PATH", "./mydata/Image/lung", "lung slices to train on: HU inside the lung, -2048 outside"
@@ -99,7 +106,12 @@ TABLE = (
     Setting(TRAIN, "patience", 10, "epochs without a better validation Dice before the training stops", (1, MAX_COUNT)),
     Setting(TRAIN, "batch_size", 4, "slices per step", (1, 4096)),
     Setting(TRAIN, "learning_rate", 3e-3, "peak of the one-cycle schedule (AdamW)", (1e-8, 1)),
-    Setting(TRAIN, "validation_share", 0.2, "share of the patients kept for validation", (0.001, 0.9)),
+    Setting(TRAIN, "validation_share", 0.2, "share of the patients kept for validation, without folds", (0.001, 0.9)),
+    Setting(TRAIN, "folds", 0, "parts of a cross-validation, split by patient and seed; 0: none", (0, 1000)),
+    Setting(TRAIN, "fold", -1, "the part to validate on, from 0 to folds - 1; it goes to run_path/fold_<n>", (-1, 999)),
+    Setting(
+        TRAIN, "train_patients", 0, "patients to learn from besides those of the validation; 0: all", (0, MAX_COUNT)
+    ),
     Setting(TRAIN, "clip_norm", 1.0, "gradients are scaled down to this norm", (1e-6, 1e6)),
     Setting(TRAIN, "augment", True, "zoom, rotate, mirror, add noise and shift HU on the fly"),
     Setting(TRAIN, "width", 16, "channels of the first level, doubled at each of the next", (1, 1024)),
@@ -296,18 +308,6 @@ def as_text(setting: Setting, value: str | int | float | bool) -> str:
     if quote is None:
         raise LungError(f"{setting.key}: both kinds of quotes cannot be written: {text!r}")
     return f"{quote}{text}{quote}"
-
-
-def pylidc_conf_path(conf: Path) -> Path:
-    """Where the pylidc.conf of a lung.conf lies: beside it, and named after it where that has another name."""
-    return conf.with_name(PYLIDC_CONF_NAME if conf.name == CONF_NAME else f"{conf.stem}.{PYLIDC_CONF_NAME}")
-
-
-def write_pylidc_conf(path: Path, dicom_path: str) -> None:
-    """Write pylidc.conf so that pylidc's own reader, which expands %, gives the same path."""
-    escaped = dicom_path.replace("%", "%%")
-    text = f"# Where pylidc finds the LIDC-IDRI-dddd folders.\n[dicom]\npath = {escaped}\nwarn = True\n"
-    replace_file(path, text.encode())
 
 
 def run_step(main: Callable[[], None]) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lungct import LungError
+from lungct.parallel import count
 from lungct.slices import DICOM_UID
 from UNet_nn import UNet
 
@@ -45,6 +46,8 @@ def choose_weights(path: Path, default: Path) -> Path:
         raise LungError(f"{path} is a folder; give the .pth file in it")
     if path.resolve() != default.resolve():
         raise LungError(f"no {path}; give a file that is there, or leave weights_path out to use the shipped weights")
+    if folds := sorted(path.parent.glob(f"fold_*/{path.name}")):
+        raise LungError(f"no {path}, but {count(len(folds), 'fold')}; say which: --weights-path {folds[0]}")
     print(f"no {path} yet: predicting with the shipped weights/{SHIPPED.name}; see weights/MODEL_CARD.md")
     return SHIPPED
 

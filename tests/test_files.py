@@ -12,6 +12,7 @@ import pytest
 
 from lungct import LungError, files
 from lungct.files import (
+    array_checksum,
     exclusive_lock,
     file_stamps,
     files_below,
@@ -274,3 +275,11 @@ def test_links_are_followed_once_and_dot_files_left(tmp_path):
     (inside / "gone").symlink_to(tmp_path / "nowhere")
     found = [path.relative_to(inside).as_posix() for path in files_below(inside)]
     assert found == ["again/c.dcm", "b", "deep/A.IMA"]
+
+
+def test_checksum_of_an_array_follows_its_numbers_shape_and_type_and_not_how_it_lies_in_memory():
+    array = np.arange(12, dtype=np.int16).reshape(3, 4)
+    same = np.asfortranarray(array)
+    assert array_checksum(array) == array_checksum(same) == array_checksum(array[::1])
+    others = [array + 1, array.reshape(4, 3), array.astype(np.int32), array[:, ::-1]]
+    assert len({array_checksum(other) for other in [array, *others]}) == 5

@@ -53,6 +53,17 @@ def test_only_a_package_of_others_takes_the_place_of_a_traceback(error, is_ours,
     assert printed.startswith(Path(sys.argv[0]).name if is_ours else type(error).__name__)
 
 
+@pytest.mark.parametrize("active", [True, False])
+def test_environment_that_is_there_and_not_active_is_pointed_out(active, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(lungct, "REQUIREMENTS", tmp_path / "requirements.txt")
+    (tmp_path / "requirements.txt").write_text("numpy\n")
+    (tmp_path / ".venv").mkdir()
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv") if active else sys.base_prefix)
+    error = ModuleNotFoundError("No module named 'edt'", name="edt")
+    lungct.report_import_error(type(error), error, None)
+    assert ("activate" in capsys.readouterr().err) != active
+
+
 @pytest.mark.skipif(os.name == "nt", reason="stops a process by a signal")
 def test_ctrl_c_while_a_step_imports_is_quiet(tmp_path):
     lines = (

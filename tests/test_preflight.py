@@ -11,9 +11,10 @@ from conftest import run, small_patient
 from lungct import preflight
 from lungct.parallel import Skipped
 from lungct.phantom.lidc_tree import write_series
+from lungct.scans import lidc
 from lungct.scans.find import Job
 from lungct.scans.lidc import LidcScan, scans_without_nodules
-from lungct.settings import TABLE, default_values, write_conf, write_pylidc_conf
+from lungct.settings import TABLE, default_values, write_conf
 
 ONE_GIB = 2**30
 
@@ -25,7 +26,7 @@ def settings(home, scans, **changes) -> dict:
         values[name] = str(home / name)
     values.update(changes)
     write_conf(home / "lung.conf", values)
-    write_pylidc_conf(home / "pylidc.conf", values["lidc_dicom_path"])
+    lidc.write_conf(home / "pylidc.conf", values["lidc_dicom_path"])
     return preflight.with_paths(values, home)
 
 
@@ -130,7 +131,7 @@ def test_a_package_of_a_wrong_version_or_none_stops(tmp_path, monkeypatch):
 
 def test_pylidc_conf_that_points_elsewhere_is_told(lidc_tree, tmp_path):
     settings(tmp_path, lidc_tree)
-    write_pylidc_conf(tmp_path / "pylidc.conf", "/somewhere/else")
+    lidc.write_conf(tmp_path / "pylidc.conf", "/somewhere/else")
     finding, _ = preflight.check_settings(tmp_path / "lung.conf")
     assert "it should say" in finding.remedy
 

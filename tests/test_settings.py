@@ -16,11 +16,9 @@ from lungct.settings import (
     TABLE,
     load,
     parse_step,
-    pylidc_conf_path,
     read_conf,
     run_step,
     write_conf,
-    write_pylidc_conf,
 )
 from lungct.slices import HU_WINDOW
 from lungct.training.trainer import TrainSettings
@@ -40,7 +38,7 @@ PATHS = [
 def test_paths_are_read_back_by_us_and_by_pylidc(tmp_path, path):
     write_conf(tmp_path / "lung.conf", {**DEFAULTS, "lidc_dicom_path": path})
     assert load(tmp_path / "lung.conf")["lidc_dicom_path"] == path
-    write_pylidc_conf(tmp_path / "pylidc.conf", path)
+    lidc.write_conf(tmp_path / "pylidc.conf", path)
     assert lidc.read_dicom_path(tmp_path / "pylidc.conf") == path
 
 
@@ -187,11 +185,6 @@ def test_a_window_without_width_is_refused(tmp_path):
     write_conf(tmp_path / "lung.conf", DEFAULTS)
     with pytest.raises(LungError, match="window_low_hu = 600, window_high_hu = 600"):
         parse_step("", TrainSettings, ["--conf", str(tmp_path / "lung.conf"), "--window-low-hu", "600"])
-
-
-def test_each_conf_has_a_pylidc_conf_of_its_own():
-    assert pylidc_conf_path(Path("a/lung.conf")) == Path("a/pylidc.conf")
-    assert pylidc_conf_path(Path("a/nas.conf")) == Path("a/nas.pylidc.conf")
 
 
 def test_a_letter_that_the_console_lacks_is_replaced(monkeypatch):

@@ -8,7 +8,7 @@ import torch
 from conftest import ROOT
 
 from lungct import LungError
-from lungct.weights import Model, checksum, load_weights, model_card, scale_hu
+from lungct.weights import Model, checksum, choose_weights, load_weights, model_card, scale_hu
 
 MODEL = Model(width=4, depth=2, patch=2, normalise=True, window_hu=(-1000, 600), pixel_mm=0.8)
 
@@ -43,6 +43,16 @@ def test_shipped_weights_are_whole_small_and_say_what_they_were_trained_on():
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(1.95e6, rel=0.01)
     assert 0.5 < model.pixel_mm < 1
     assert not set(card["patients"]["train"]) & set(card["patients"]["val"])
+
+
+def test_folds_of_a_cross_validation_are_not_passed_over_for_the_shipped_weights(tmp_path):
+    default = tmp_path / "unet_model.pth"
+    assert choose_weights(default, default) == ROOT / "weights" / "lung_unet.pth"
+    (tmp_path / "fold_1").mkdir()
+    fold = save(tmp_path / "fold_1")
+    with pytest.raises(LungError, match=r"but 1 fold; say which: --weights-path .*fold_1"):
+        choose_weights(default, default)
+    assert choose_weights(fold, default) == fold
 
 
 def test_missing_weights_say_what_to_run(tmp_path):

@@ -10,7 +10,7 @@ from lungct.evaluation.cases import Volume
 from lungct.evaluation.measures import measure
 from lungct.evaluation.metrics import compare
 from lungct.evaluation.quality import find_flags
-from lungct.files import read_earlier_table, read_table, table_bytes
+from lungct.files import array_checksum, read_earlier_table, read_table, table_bytes
 from lungct.masks.write import LungMask, mask_checksum
 from lungct.scans.geometry import frame_of
 
@@ -32,6 +32,7 @@ class ScanScore:
     version:     of this project
     png, save:   the pictures and the masks that were asked for so far
     mask:        checksum of the mask
+    ct, reference: checksums of the CT and of the reference, which tell whether two rows can be compared
     fingerprint: of all that the mask was made from, then of all that the row was made from
     """
 
@@ -64,6 +65,8 @@ class ScanScore:
     png: str = ""
     save: str = ""
     mask: str = ""
+    ct: str = ""
+    reference: str = ""
     fingerprint: str = ""
 
 
@@ -94,6 +97,7 @@ def score_volume(volume: Volume, mask: LungMask) -> ScanScore:
     numbers = asdict(measure(volume.ct_hu, mask.sides, spacing_mm, extents_mm))
     if volume.truth is not None:
         numbers |= asdict(compare(mask.lung, volume.truth, spacing_mm))
+        numbers["reference"] = mask_checksum(volume.truth)
         numbers["worst_slice"] = rows[numbers["worst_slice"]].slice_name
     slice_mm, row_mm, col_mm = spacing_mm
     return ScanScore(
@@ -106,6 +110,7 @@ def score_volume(volume: Volume, mask: LungMask) -> ScanScore:
         col_mm=col_mm,
         flags="; ".join(find_flags(volume.ct_hu, mask.lung, spacing_mm, extents_mm)),
         mask=mask_checksum(mask.lung),
+        ct=array_checksum(volume.ct_hu),
     )
 
 

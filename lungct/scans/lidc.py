@@ -22,7 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from lungct import LungError
+from lungct.files import replace_file
+from lungct.settings import CONF_NAME
 
+PYLIDC_CONF_NAME = "pylidc.conf"
 PATIENT_ID = re.compile(r"LIDC-IDRI-\d{4}")
 
 
@@ -103,6 +106,19 @@ def read_dicom_path(pylidc_conf: Path) -> str:
     """The DICOM path that pylidc's own reader finds in a pylidc.conf."""
     use_config(pylidc_conf)
     return sys.modules["pylidc.Scan"]._get_dicom_file_path_from_config_file()
+
+
+def conf_path(lung_conf: Path) -> Path:
+    """Where the pylidc.conf of a lung.conf lies: beside it, and named after it where that has another name."""
+    is_usual = lung_conf.name == CONF_NAME
+    return lung_conf.with_name(PYLIDC_CONF_NAME if is_usual else f"{lung_conf.stem}.{PYLIDC_CONF_NAME}")
+
+
+def write_conf(path: Path, dicom_path: str) -> None:
+    """Write pylidc.conf so that pylidc's own reader, which expands %, gives the same path."""
+    escaped = dicom_path.replace("%", "%%")
+    text = f"# Where pylidc finds the LIDC-IDRI-dddd folders.\n[dicom]\npath = {escaped}\nwarn = True\n"
+    replace_file(path, text.encode())
 
 
 def home_conf() -> Path:

@@ -102,24 +102,6 @@ def check_pair(ct: Path, lung: Path) -> tuple[int, int]:
     return images[0].shape
 
 
-def split_patients(
-    rows: list[SliceRow], share: float, seed: int, seen: frozenset[str] = frozenset()
-) -> tuple[list[SliceRow], list[SliceRow]]:
-    """(training rows, validation rows): whole patients, shuffled by the seed.
-
-    seen: patients whom the weights to start from were trained on; they are not validated on
-    Raises LungError for fewer than two patients, and where all of them were seen.
-    """
-    patients = sorted({row.patient_id for row in rows})
-    if len(patients) < 2:
-        raise LungError(f"{len(patients)} patient is too few to train: one is needed to learn from and one to check on")
-    order = [name for name in np.random.default_rng(seed).permutation(patients).tolist() if name not in seen]
-    if not order:
-        raise LungError("the weights of --init were trained on all of these patients: add some, to check on them")
-    held_out = set(order[: min(len(patients) - 1, max(1, round(share * len(patients))))])
-    return [r for r in rows if r.patient_id not in held_out], [r for r in rows if r.patient_id in held_out]
-
-
 def batches(total: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:
     """The slices of each step of an epoch, shuffled by seed and epoch; a last batch of one joins its neighbour."""
     order = np.random.default_rng((seed, epoch)).permutation(total)

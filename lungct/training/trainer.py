@@ -20,6 +20,7 @@ from lungct.training.data import P_THICK_SLICE, SliceSet, batches
 from lungct.training.distributed import Processes, distribute
 from lungct.training.history import EpochRow
 from lungct.training.loss import count_overlap, lung_loss
+from lungct.training.split import SplitOptions
 from lungct.weights import Model, scale_hu
 
 MAX_NON_FINITE_STEPS = 10  # skipped steps in a row that end the training
@@ -28,7 +29,7 @@ EMA_DECAY = 0.99  # a step: the averaged weights are those of about the last hun
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """What step 3 uses. Raises LungError for a window without width."""
+    """What step 3 uses. Raises LungError for a window without width, and for folds that cannot be."""
 
     lung_ct_path: Path
     lung_image_path: Path
@@ -38,6 +39,9 @@ class TrainSettings:
     batch_size: int
     learning_rate: float
     validation_share: float
+    folds: int
+    fold: int
+    train_patients: int
     clip_norm: float
     augment: bool
     width: int
@@ -53,6 +57,20 @@ class TrainSettings:
         if self.window_low_hu >= self.window_high_hu:
             window = f"window_low_hu = {self.window_low_hu}, window_high_hu = {self.window_high_hu}"
             raise LungError(f"{window}: the first must be the lower one")
+        self.split_options()
+
+    @property
+    def run_folder(self) -> Path:
+        """Where this training writes: each fold has a folder of its own, so that none takes another's place."""
+        return self.fold_folder(self.fold) if self.folds else self.run_path
+
+    def fold_folder(self, fold: int) -> Path:
+        """Where the training of a fold writes."""
+        return self.run_path / f"fold_{fold}"
+
+    def split_options(self, seen: frozenset[str] = frozenset()) -> SplitOptions:
+        """How the patients are split; seen: as `SplitOptions` has it."""
+        return SplitOptions(self.validation_share, self.seed, self.folds, self.fold, self.train_patients, seen)
 
 
 @dataclass
@@ -64,6 +82,10 @@ class Progress:
     best_epoch: int = 0
     amp: bool = False
     history: list[EpochRow] = field(default_factory=list)
+
+    def is_over(self, settings: TrainSettings) -> bool:
+        """Whether nothing is left to train: all epochs are done, or the last ones gained nothing."""
+        return self.epoch >= settings.epochs or self.epoch - self.best_epoch >= settings.patience
 
     @classmethod
     def from_state(cls, state: dict) -> "Progress":

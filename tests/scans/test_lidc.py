@@ -98,3 +98,8 @@ def test_root_without_patients_says_what_is_there(tmp_path):
     (tmp_path / "z").touch()
     with pytest.raises(LungError, match=r"\(found there: a, b, c, d, holiday\.jpg \.\.\.\)"):
         lidc.check_root(tmp_path)
+
+
+def test_each_conf_has_a_pylidc_conf_of_its_own():
+    assert lidc.conf_path(Path("a/lung.conf")) == Path("a/pylidc.conf")
+    assert lidc.conf_path(Path("a/nas.conf")) == Path("a/nas.pylidc.conf")

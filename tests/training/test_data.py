@@ -1,4 +1,4 @@
-"""What reaches a step is the lung, patients do not leak, and every slice comes once."""
+"""What reaches a step is the lung, and every slice comes once."""
 
 import tracemalloc
 from dataclasses import replace
@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import make_row, small_patient
+from conftest import small_patient
 from training_runs import save_patients
 
 from lungct import LungError
 from lungct.evaluation.metrics import dice
 from lungct.files import npy_bytes, replace_folder
-from lungct.training.data import SliceSet, batches, split_patients
+from lungct.training.data import SliceSet, batches
 
 
 def test_target_is_the_lung_and_not_the_ring_around_it(phantom_rows):
@@ -97,25 +97,6 @@ def test_sizes_of_pixels_follow_the_manifest(tmp_path):
     assert SliceSet(rows, tmp_path / "ct", tmp_path / "lung").pixel_mm.tolist() == pytest.approx([0.6, 0.6])
 
 
-def test_no_patient_is_on_both_sides_and_the_seed_decides():
-    rows = [make_row(f"P{n // 3}", n % 3) for n in range(30)]
-    train, val = split_patients(rows, 0.2, seed=1)
-    assert {r.patient_id for r in train} & {r.patient_id for r in val} == set()
-    assert (len(train), len(val)) == (24, 6)
-    assert split_patients(rows, 0.2, seed=1) == (train, val)
-    assert split_patients(rows, 0.2, seed=2) != (train, val)
-
-
-def test_patients_that_the_first_weights_were_trained_on_are_not_validated_on():
-    rows = [make_row(f"P{n // 3}", n % 3) for n in range(30)]
-    seen = frozenset(f"P{n}" for n in range(9))
-    train, val = split_patients(rows, 0.2, seed=1, seen=seen)
-    assert {r.patient_id for r in val} == {"P9"}
-    assert len(train) == 27
-    with pytest.raises(LungError, match="trained on all of these patients"):
-        split_patients(rows, 0.2, 1, seen | {"P9"})
-
-
 def test_slices_stay_on_disk(tmp_path):
     """244,527 slices of LIDC-IDRI would take 190 GB."""
     ct_hu = np.zeros((40, 256, 256), np.int16)
@@ -126,11 +107,6 @@ def test_slices_stay_on_disk(tmp_path):
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak_bytes < ct_hu.nbytes / 2
-
-
-def test_one_patient_is_too_few():
-    with pytest.raises(LungError, match="1 patient is too few"):
-        split_patients([make_row("A", z) for z in range(9)], 0.2, 1)
 
 
 def test_batches_hold_every_slice_once():

@@ -1,5 +1,6 @@
 """A command goes on with a training only where it asks for that training."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,11 @@ def test_each_difference_is_named():
     assert find_differences(made_from(), made_from(init_sha256="ab")) == ["it started from other weights (--init)"]
     (phrase,) = find_differences(made_from(), made_from(slices="2"))
     assert "made again" in phrase
+
+
+def test_a_setting_that_the_checkpoint_does_not_know_was_at_its_default():
+    assert find_differences(made_from(), made_from(settings={"folds": 0})) == []
+    assert find_differences(made_from(), made_from(settings={"folds": 5})) == ["folds was 0 and is 5 now"]
 
 
 def test_a_patient_who_would_move_into_validation_is_named():
@@ -121,3 +127,64 @@ def test_labels_that_were_made_again_are_refused(trained, tmp_path):
     write_manifest(tmp_path / "manifest.csv", rows)
     with pytest.raises(LungError, match="made again with other input"):
         step.main([*trained, "--epochs", "2"])
+
+
+def card(folder: Path) -> dict:
+    """What stands beside the weights of a run."""
+    return json.loads((folder / "unet_model.json").read_text())
+
+
+def fold_flags(fold: int, folds: int = 2) -> list[str]:
+    return ["--folds", str(folds), "--fold", str(fold)]
+
+
+def test_folds_lie_beside_each_other_validate_each_patient_once_and_are_summed_up(trained, tmp_path, capsys):
+    before = (tmp_path / "run/unet_model.pth").read_bytes()
+    step.main([*trained, *fold_flags(0)])
+    text = capsys.readouterr().out
+    assert "fold 0 of folds 0 to 1; to check on: P" in text
+    assert "warning: 2 patients to check on, fewer than 3" in text
+    assert "   1              -      -  not trained yet\n" in text
+    assert "over 1 of 2 folds" in text
+    assert text.endswith("run/fold_0; next: python Lung_segmentation.py --folds 2 --fold 1\n")
+    step.main([*trained, *fold_flags(1)])
+    text = capsys.readouterr().out
+    cards = [card(tmp_path / f"run/fold_{fold}") for fold in range(2)]
+    assert sorted(name for one in cards for name in one["patients"]["val"]) == ["P0", "P1", "P2", "P3"]
+    assert [(one["settings"]["folds"], one["settings"]["fold"]) for one in cards] == [(2, 0), (2, 1)]
+    first, second = (one["validation"]["val_dice"] for one in cards)
+    assert f"   0  {first:13.4f}      1\n   1  {second:13.4f}      1\n" in text
+    assert f"mean {(first + second) / 2:.4f} over 2 of 2 folds, worst {min(first, second):.4f}" in text
+    assert (tmp_path / "run/unet_model.pth").read_bytes() == before
+
+
+def test_folds_of_another_number_or_other_settings_are_refused_and_not_summed_up(trained, capsys):
+    step.main([*trained, *fold_flags(0)])
+    with pytest.raises(LungError, match=r"fold_0/checkpoint.pth is of another training: folds was 2 and is 3 now"):
+        step.main([*trained, *fold_flags(0, folds=3)])
+    capsys.readouterr()
+    step.main([*trained, *fold_flags(1), "--learning-rate", "0.001"])
+    text = capsys.readouterr().out
+    assert "   0              -      -  trained with other settings, patients, slices or first weights\n" in text
+    assert "over 1 of 2 folds" in text
+
+
+def test_a_fold_that_is_not_finished_is_not_summed_up(trained, capsys):
+    step.main([*trained, *fold_flags(0)])
+    step.main([*trained, *fold_flags(1), "--epochs", "2"])
+    text = capsys.readouterr().out
+    assert "   0              -      -  not finished: 1 epochs\n" in text
+    assert text.endswith("next: python Lung_segmentation.py --folds 2 --fold 0\n")
+
+
+def test_fewer_patients_are_another_training_with_the_same_validation(trained, tmp_path, capsys):
+    with pytest.raises(LungError, match=r"train_patients was 0 and is 2 now; missing patients.*--run-path another"):
+        step.main([*trained, "--train-patients", "2"])
+    step.main([*trained, "--train-patients", "2", "--run-path", str(tmp_path / "two")])
+    text = capsys.readouterr().out
+    assert "train_patients = 2: 1 patient not used" in text
+    assert "to train on: 2 patients, 4 slices; to check on: 1, 2" in text
+    both, all_of_them = card(tmp_path / "two"), card(tmp_path / "run")
+    assert both["patients"]["val"] == all_of_them["patients"]["val"]
+    assert set(both["patients"]["train"]) < set(all_of_them["patients"]["train"])
+    assert both["settings"]["train_patients"] == 2
