@@ -9,6 +9,7 @@ Run     python model_test.py --dicom DIR    straight from DICOM files to a .nii.
         python model_test.py                the slices of step 4, those that have not been predicted yet
         python model_test.py --png none     masks without pictures
         python model_test.py --save nifti,sides,dicom-seg   also these; masks that are there are not predicted again
+        python model_test.py --save dicom-seg --anonymous   without the patient's name, birth date, sex and dates
         python model_test.py --reviews reviews.csv   lists what was rejected in report.html; keeps the file for --labels
 """
 
@@ -165,6 +166,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     place.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="DICOM to predict, not the slices of step 4")
     place.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="the same of NIfTI, MetaImage or NRRD in HU")
     parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by ID: A,B,C")
+    parser.add_argument(
+        "--anonymous", action="store_true", help="dicom-seg, rtstruct: without name, birth date, sex and dates"
+    )
     parser.add_argument("--reviews", type=Path, metavar="CSV", help="list what was rejected in report.html, and end")
     more = parser.add_argument_group("with --dicom or --nifti, as in prepare_lung_image.py")
     more.add_argument("--labels", type=Path, metavar="PATH", help="masks to score against: see docs/own_data.md")
@@ -276,8 +280,8 @@ def main(argv: list[str] | None = None) -> None:
         return take_reviews(flags.reviews, settings.predictions_path)
     default = resolve_path(BY_ATTRIBUTE["weights_path"].default, Path(flags.conf).parent)
     settings = replace(settings, weights_path=choose_weights(settings.weights_path, default))
+    kinds = choose_kinds(settings.save, flags.save is not None, bool(flags.dicom or flags.nifti), flags.anonymous)
     cases, skipped = find_cases(settings, flags)
-    kinds = choose_kinds(settings.save, flags.save is not None, bool(flags.dicom or flags.nifti))
     wanted = choose_files(cases, Wanted(kinds, settings.png))
     task = Task(settings, checksum(settings.weights_path), "")
     amp = get_predictor(task).amp

@@ -123,9 +123,8 @@ TABLE = (
         "save",
         "npy",
         "masks to write, one or more: npy, nifti, sides (NIfTI, right lung 1, left 2), nrrd (.seg.nrrd), dicom-seg, "
-        "dicom-seg-anonymous (without name, sex and dates), rtstruct. The slices of step 4 always get npy; with "
-        "--dicom or --nifti, npy in this file means nifti",
-        choices=("npy", "nifti", "sides", "nrrd", "dicom-seg", "dicom-seg-anonymous", "rtstruct"),
+        "rtstruct. The slices of step 4 always get npy; with --dicom or --nifti, npy in this file means nifti",
+        choices=("npy", "nifti", "sides", "nrrd", "dicom-seg", "rtstruct"),
         takes_list=True,
     ),
     Setting(TEST, "png", "all", "overlays to write: all, some (one in ten) or none", choices=("all", "some", "none")),

@@ -22,6 +22,7 @@ from lungct import LungError
 from lungct.evaluation.figures import BAR_PX, GREEN, RED
 from lungct.files import replace_file
 from lungct.masks.segments import SIDES
+from lungct.masks.source import DicomMask
 from lungct.masks.write_dicom import seg_bytes
 from lungct.masks.write_nifti import nifti_bytes
 from lungct.phantom.lidc_tree import write_series
@@ -49,7 +50,7 @@ def scan(tmp_path_factory) -> tuple[Path, np.ndarray]:
     sides = split_left_right(lung, patient.spacing_mm)
     (folder / "whole.nii.gz").write_bytes(nifti_bytes(lung, opened.frame))
     (folder / "sides.nii.gz").write_bytes(nifti_bytes(sides, opened.frame, SIDES))
-    (folder / "whole.seg.dcm").write_bytes(seg_bytes(sides, opened, "0", SIDES))
+    (folder / "whole.seg.dcm").write_bytes(seg_bytes(DicomMask(sides, opened, "0", SIDES)))
     np.savez_compressed(folder / "whole.npz", lung=lung)
     np.save(folder / "whole.npy", lung)
     affine = nibabel.load(folder / "whole.nii.gz").affine

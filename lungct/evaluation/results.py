@@ -9,7 +9,17 @@ from lungct.evaluation.report import PNG_EVERY, THUMBNAIL, VIEW, result_files, t
 from lungct.evaluation.scores import ScanScore
 from lungct.files import replace_file
 from lungct.masks.predicted import SLICES, slices_table
-from lungct.masks.write import FORMATS, KEPT, NPY, OF_DICOM, LungMask, encode_masks, keep_bytes, kept_checksum
+from lungct.masks.write import (
+    ANONYMOUS,
+    FORMATS,
+    KEPT,
+    NPY,
+    OF_DICOM,
+    LungMask,
+    encode_masks,
+    keep_bytes,
+    kept_checksum,
+)
 from lungct.slices import safe_name
 
 KINDS = (NPY, *FORMATS)
@@ -31,11 +41,17 @@ class Wanted:
         return Wanted(tuple(kind for kind in KINDS if kind in kinds), png)
 
 
-def choose_kinds(save: str, is_given: bool, from_files: bool) -> tuple[str, ...]:
-    """The masks to write; npy that stands in a lung.conf is step 4's, where nobody asked for it."""
+def choose_kinds(save: str, is_given: bool, from_files: bool, anonymous: bool) -> tuple[str, ...]:
+    """The masks to write; npy that stands in a lung.conf is step 4's, where nobody asked for it.
+
+    Raises LungError where `anonymous` is asked for, but no format with a name in it.
+    """
+    if anonymous and not ANONYMOUS.keys() & {*save.split(",")}:
+        raise LungError(f"--anonymous goes with --save {' or '.join(ANONYMOUS)}; other files hold no name and no dates")
     if from_files and save == NPY and not is_given:
         return ("nifti",)
-    kinds = {*save.split(",")} | (set() if from_files else {NPY})
+    kinds = {ANONYMOUS.get(kind, kind) if anonymous else kind for kind in save.split(",")}
+    kinds |= set() if from_files else {NPY}
     return tuple(kind for kind in KINDS if kind in kinds)
 
 
@@ -54,7 +70,8 @@ def choose_files(cases: list[Case], wanted: Wanted) -> dict[str, Wanted]:
             kinds = tuple(kind for kind in wanted.kinds if kind not in OF_DICOM)
             chosen[case.scan] = replace(wanted, kinds=kinds or ("nifti",))
     if reasons and len(reasons) == len(cases):
-        raise LungError(f"--save {of_dicom[0]}: {next(iter(reasons.values()))}")
+        named = next((kind for kind, hidden in ANONYMOUS.items() if hidden == of_dicom[0]), of_dicom[0])
+        raise LungError(f"--save {named}: {next(iter(reasons.values()))}")
     for scan, reason in reasons.items():
         print(f"no {FORMATS[of_dicom[0]].ending} of {scan}: {reason}")
     return chosen

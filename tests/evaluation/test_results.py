@@ -57,7 +57,24 @@ def fill(folder, *names: str) -> None:
     ],
 )
 def test_masks_that_are_written(save, is_given, from_files, kinds):
-    assert choose_kinds(save, is_given, from_files) == kinds
+    assert choose_kinds(save, is_given, from_files, anonymous=False) == kinds
+
+
+@pytest.mark.parametrize(
+    ("save", "from_files", "kinds"),
+    [
+        ("rtstruct,nifti,dicom-seg", True, ("nifti", "dicom-seg-anonymous", "rtstruct-anonymous")),
+        ("rtstruct", False, ("npy", "rtstruct-anonymous")),
+    ],
+)
+def test_anonymous_files_come_in_place_of_those_with_names(save, from_files, kinds):
+    assert choose_kinds(save, True, from_files, anonymous=True) == kinds
+
+
+@pytest.mark.parametrize("save", ["npy", "nifti,sides,nrrd"])
+def test_anonymous_without_a_format_that_holds_names_is_refused(save):
+    with pytest.raises(LungError, match="--anonymous goes with --save dicom-seg or rtstruct"):
+        choose_kinds(save, True, True, anonymous=True)
 
 
 def test_scans_without_dicom_get_the_other_formats_and_are_named(capsys):
@@ -68,6 +85,8 @@ def test_scans_without_dicom_get_the_other_formats_and_are_named(capsys):
     assert choose_files(cases, Wanted(("dicom-seg",), "all"))["B"].kinds == ("nifti",)
     with pytest.raises(LungError, match="--save dicom-seg: not there"):
         choose_files(cases[1:], Wanted(("dicom-seg",), "all"))
+    with pytest.raises(LungError, match="--save rtstruct: not there"):
+        choose_files(cases[1:], Wanted(("rtstruct-anonymous",), "all"))
     assert choose_files(cases[1:], Wanted(("nifti",), "all"))["B"].kinds == ("nifti",)
 
 

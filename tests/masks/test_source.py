@@ -8,7 +8,8 @@ import pytest
 from placed import SPACING_MM, WHO
 
 from lungct import LungError
-from lungct.masks.source import copy_identity, derive_uid, find_scan, read_sources, series_below
+from lungct.masks.segments import SIDES
+from lungct.masks.source import DicomMask, copy_identity, find_scan, read_sources, series_below
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.dicom import find_series, open_series
 
@@ -116,11 +117,22 @@ def test_uids_follow_from_the_scan_the_mask_and_what_is_made(tmp_path):
     other[1, 2, 3] = True
     shifted = replace(scan, frame=replace(scan.frame, corners_mm=scan.frame.corners_mm + 1))
     uids = [
-        derive_uid(scan, mask, "w", "SEG"),
-        derive_uid(scan, other, "w", "SEG"),
-        derive_uid(scan, mask, "w2", "SEG"),
-        derive_uid(scan, mask, "w", "RTSTRUCT"),
-        derive_uid(shifted, mask, "w", "SEG"),
+        DicomMask(mask, scan, "w").derive_uid("SEG"),
+        DicomMask(other, scan, "w").derive_uid("SEG"),
+        DicomMask(mask, scan, "w2").derive_uid("SEG"),
+        DicomMask(mask, scan, "w").derive_uid("RTSTRUCT"),
+        DicomMask(mask, shifted, "w").derive_uid("SEG"),
+        DicomMask(mask, scan, "w", anonymous=True).derive_uid("SEG"),
     ]
-    assert len(set(uids)) == 5
-    assert derive_uid(scan, mask.copy(), "w", "SEG") == uids[0]
+    assert len(set(uids)) == 6
+    assert DicomMask(mask.copy(), scan, "w").derive_uid("SEG") == uids[0]
+
+
+def test_masks_of_another_scan_and_sides_as_one_lung_are_refused(tmp_path):
+    scan = write_scan(tmp_path)
+    with pytest.raises(LungError, match="5 slices of \\(24, 32\\), but the masks are \\(4, 24, 32\\)"):
+        DicomMask(np.zeros((4, 24, 32), np.uint8), scan, "w")
+    sides = np.full(SHAPE, 2, np.uint8)
+    with pytest.raises(LungError, match="the value 2"):
+        DicomMask(sides, scan, "w")
+    DicomMask(sides, scan, "w", SIDES)
