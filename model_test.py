@@ -29,7 +29,6 @@ from lungct.evaluation.cases import Case, StoredCase, file_cases, stored_cases
 from lungct.evaluation.nodules import NoduleScore, audit_nodules, print_coverage
 from lungct.evaluation.report import report_bytes, report_row
 from lungct.evaluation.results import (
-    KEPT_PATH,
     Wanted,
     add_files,
     choose_files,
@@ -54,7 +53,7 @@ from lungct.files import (
 from lungct.masks.predicted import take_reviews
 from lungct.masks.read import parse_values
 from lungct.masks.reviews import earlier_reviews
-from lungct.masks.write import LungMask, read_kept
+from lungct.masks.write import KEPT, LungMask, read_kept
 from lungct.parallel import Skipped, Warned, add_scheduler_flag, count, print_notes, run_parallel, some_of
 from lungct.predict import Predictor, cached_predictor, segment
 from lungct.scans import lidc
@@ -124,7 +123,7 @@ def predict_scan(todo: Todo, task: Task) -> tuple[ScanScore, list[NoduleScore], 
     folder = folder_of(settings.predictions_path, case.scan)
     _, made_from = fingerprint_of(case, task)
     volume = case.read()
-    lung = read_kept(folder / KEPT_PATH, todo.earlier.mask) if todo.earlier else None
+    lung = read_kept(folder / KEPT, todo.earlier.mask) if todo.earlier else None
     earlier = todo.earlier if lung is not None else None
     if lung is None:
         lung = segment(volume.ct_hu, volume.frame.spacing_mm, get_predictor(task))

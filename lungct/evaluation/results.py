@@ -24,7 +24,6 @@ from lungct.slices import safe_name
 
 KINDS = (NPY, *FORMATS)
 AMOUNTS = ("none", "some", "all")  # of pictures, each with those before it
-KEPT_PATH = f"{VIEW}/{KEPT}"
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def has_mask(folder: Path, score: ScanScore, slice_names: list[str]) -> bool:
     Slices of other names among the .npy masks would be taken for masks of this scan: then all is made anew.
     """
     strays = {path.stem for path in folder.glob("*.npy")} - set(slice_names)
-    return not strays and (folder / SLICES).is_file() and kept_checksum(folder / KEPT_PATH) == score.mask
+    return not strays and (folder / SLICES).is_file() and kept_checksum(folder / KEPT) == score.mask
 
 
 def make_files(
@@ -153,7 +152,7 @@ def make_files(
         files[f"{VIEW}/{THUMBNAIL}"] = thumbnail(volume.ct_hu, mask.lung)
     saved = [kind for kind in wanted.kinds if kind not in failed]  # those that failed are tried again next time
     if not earlier:
-        files |= {KEPT_PATH: keep_bytes(mask.lung), SLICES: slices_table(volume.rows, mask.lung)}
+        files |= {KEPT: keep_bytes(mask.lung), SLICES: slices_table(volume.rows, mask.lung)}
     return replace(score, flags="; ".join(flags), png=wanted.png, save=",".join(saved)), files
 
 

@@ -26,7 +26,7 @@ from lungct.scans.dicom import DicomScan
 from lungct.scans.geometry import Frame
 from lungct.segmentation.left_right import split_left_right
 
-KEPT = "mask.npz"  # beside the pictures: the mask from which other formats and pictures are made later
+KEPT = "view/mask.npz"  # in a scan's folder of results: the mask from which other formats and pictures are made later
 NIFTI, SIDES, NRRD = ".nii.gz", "_sides.nii.gz", ".seg.nrrd"
 DAMAGED = (*NPY_ERRORS, zipfile.BadZipFile, zlib.error)
 

@@ -7,7 +7,6 @@ import pytest
 
 from lungct import LungError
 from lungct.evaluation.results import (
-    KEPT_PATH,
     Wanted,
     add_files,
     choose_files,
@@ -20,7 +19,7 @@ from lungct.evaluation.results import (
 )
 from lungct.evaluation.scores import ScanScore
 from lungct.files import replace_file
-from lungct.masks.write import keep_bytes, mask_checksum
+from lungct.masks.write import KEPT, keep_bytes, mask_checksum
 
 NAMES = ["A_slice000", "A_slice001"]
 LUNG = np.ones((2, 4, 5), bool)
@@ -131,7 +130,7 @@ def test_paths_with_blanks_are_quoted():
 
 def test_a_mask_counts_where_it_is_the_row_s_and_no_strange_slice_lies_beside_it(tmp_path):
     assert not has_mask(tmp_path, score(), NAMES)
-    add_files(tmp_path, {KEPT_PATH: keep_bytes(LUNG), "A_slice000.npy": b"x"})
+    add_files(tmp_path, {KEPT: keep_bytes(LUNG), "A_slice000.npy": b"x"})
     assert not has_mask(tmp_path, score(), NAMES)  # nor where nothing says which slices they are
     fill(tmp_path, "slices.csv")
     assert has_mask(tmp_path, score(), NAMES)
