@@ -17,7 +17,9 @@ import argparse
 import shutil
 from pathlib import Path
 
+from lungct.commands import quoted, with_conf
 from lungct.files import is_dir_path, replace_file
+from lungct.parallel import count
 from lungct.phantom.lidc_tree import write_lidc_tree
 from lungct.preflight import CheckResult, check_all
 from lungct.scans import lidc
@@ -99,7 +101,7 @@ def fetch(wanted: str, collection: str, lidc_root: Path) -> None:
     if missing:
         raise LungError(f"{len(missing)} of {len(series)} series did not arrive, {missing[0]} first; run it again")
     if not is_lidc:
-        print(f"next: python prepare_lung_image.py --dicom {root}")
+        print(f"next: python prepare_lung_image.py --dicom {quoted(root)}")
 
 
 def install_home(dicom_path: str, force: bool) -> Path:
@@ -129,7 +131,7 @@ def print_results(results: list[CheckResult], following: str) -> None:
     stops = sum(result.stops for result in results)
     if stops:
         raise LungError(f"{stops} of {len(results)} results would stop a step; see the rows that begin with 'error'")
-    print(f"{len(results)} results, none that stops a step; next: {following}")
+    print(f"{count(len(results), 'result')}, none that stops a step; next: {following}")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -137,13 +139,13 @@ def main(argv: list[str] | None = None) -> None:
     flags = parse_flags(argv)
     if flags.check:
         place = ("--dicom", flags.dicom) if flags.dicom else ("--nifti", flags.nifti) if flags.nifti else None
-        following = f" --test {place[0]} {place[1]}" if place else ""
-        print_results(check_all(flags.conf, place), f"python prepare_lung_image.py{following}")
+        following = f" --test {place[0]} {quoted(place[1])}" if place else ""
+        print_results(check_all(flags.conf, place), with_conf(f"python prepare_lung_image.py{following}", flags.conf))
         return
     before, now = new_values(flags)
     if flags.demo:
         train, test = write_lidc_tree(flags.conf.parent, flags.demo)
-        print(f"synthetic LIDC-IDRI: {train} patients to train on, {test} to test on, in {flags.conf.parent}")
+        print(f"synthetic LIDC-IDRI: {count(train, 'patient')} to train on, {test} to test on, in {flags.conf.parent}")
     if flags.download:
         fetch(flags.download, flags.collection, resolve_path(now["lidc_dicom_path"], flags.conf.parent))
     existed = flags.conf.is_file()
@@ -162,9 +164,8 @@ def main(argv: list[str] | None = None) -> None:
     for fault in faults:
         print(f"warning  {fault}")
     following = "put that right, then run" if faults else "next:"
-    conf_flag = "" if flags.conf == Path(CONF_NAME) else f" --conf {flags.conf}"
     written = f"{'rewrote' if existed else 'wrote'} {flags.conf} and {pylidc_conf}"
-    print(f"{written}; {following} python prepare_lung_image.py{conf_flag}")
+    print(f"{written}; {following} {with_conf('python prepare_lung_image.py', flags.conf)}")
 
 
 if __name__ == "__main__":

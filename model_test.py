@@ -55,7 +55,7 @@ from lungct.masks.read import parse_values
 from lungct.masks.reviews import earlier_reviews
 from lungct.masks.write import KEPT, LungMask, read_kept
 from lungct.parallel import Skipped, Warned, add_scheduler_flag, count, print_notes, run_parallel, some_of
-from lungct.predict import Predictor, cached_predictor, segment
+from lungct.predict import Predictor, cached_predictor, segment_volume
 from lungct.scans import lidc
 from lungct.scans.find import choose_patients, dicom_jobs, nifti_jobs
 from lungct.scans.geometry import frame_of
@@ -126,7 +126,7 @@ def predict_scan(todo: Todo, task: Task) -> tuple[ScanScore, list[NoduleScore], 
     lung = read_kept(folder / KEPT, todo.earlier.mask) if todo.earlier else None
     earlier = todo.earlier if lung is not None else None
     if lung is None:
-        lung = segment(volume.ct_hu, volume.frame.spacing_mm, get_predictor(task))
+        lung = segment_volume(volume.ct_hu, volume.frame.spacing_mm, get_predictor(task))
     mask = LungMask(lung, volume.frame, case.find_dicom, task.weights_sha256)
     score = replace(
         score_volume(volume, mask),
@@ -299,11 +299,11 @@ def main(argv: list[str] | None = None) -> None:
     for scan in gone + failed:
         print(f"skipped {scan.scan}: {scan.reason}")
     tables = " and ".join(str(out / name) for name in ("scores.csv", "nodules.csv") if (out / name).is_file())
-    print(f"wrote {out}/patient_<id>/, {tables}; look at {report}{next_command(cases, scores, out)}")
+    print(f"wrote {out}/patient_<id>/, {tables}; look at {report}{next_command(cases, scores, out, flags.conf)}")
     faults = gone + failed + [scan for scan in skipped if scan.is_fault]
     if faults:
         total = len(cases) + len([scan for scan in skipped if scan.is_fault])
-        raise LungError(f"{len(faults)} of {total} scans were skipped; see above")
+        raise LungError(f"{len(faults)} of {count(total, 'scan')} skipped; see above")
 
 
 if __name__ == "__main__":

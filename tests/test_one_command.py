@@ -3,6 +3,7 @@
 import csv
 import re
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -123,7 +124,7 @@ def test_what_one_command_writes_and_says(tmp_path):
     assert "2 scans, 0 done already; on cpu, float32" in text
     assert "left out series 1.2.3.5" in text
     assert "skipped a file" in text
-    assert "1 of 3 scans were skipped" in text
+    assert "1 of 3 scans skipped; see above" in text
     assert "0file" not in text
     assert sorted(path.name for path in out.iterdir() if path.name[0] != ".") == [
         *("patient_P1", "patient_P2", "report.html", "scores.csv")
@@ -164,7 +165,18 @@ def test_values_that_cannot_be_hu_are_refused_unless_the_user_says_so_and_others
     text = run("model_test.py", *QUICK, "--nifti", "ct", cwd=tmp_path, status=1)
     assert "bad.nii.gz: looks like 8-bit grey levels, not HU; if it is right, add --any-values" in text
     assert [score.scan for score in read_scores(tmp_path / "predictions/scores.csv")] == ["good"]
-    text = run("model_test.py", *QUICK, "--nifti", "ct", "--any-values", cwd=tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Python's own words for a warning
+        text = run("model_test.py", *QUICK, "--nifti", "ct", "--any-values", cwd=tmp_path)
+    assert [line for line in text.splitlines() if line.startswith("warning")] == [
+        f"warning {'bad':24s} looks like 8-bit grey levels, not HU: the lungs will be wrong"
+    ]
+    text = run("prepare_lung_image.py", "--test", "--nifti", "ct", "--any-values", cwd=tmp_path)
+    assert f"warning {'bad':24s} looks like 8-bit grey levels, not HU: the lungs will be wrong" in text
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text = run("model_test.py", *QUICK, "--predictions-path", "of_slices", cwd=tmp_path)
+    assert f"warning {'bad':24s} looks like 8-bit grey levels" in text
     assert [score.scan for score in read_scores(tmp_path / "predictions/scores.csv")] == ["bad", "good"]
 
 
@@ -193,7 +205,7 @@ def test_values_that_cannot_be_hu_are_refused_unless_the_user_says_so_and_others
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line_before_anything_is_predicted(flags, told, tmp_path, monkeypatch):
-    monkeypatch.setattr(model_test, "segment", None)
+    monkeypatch.setattr(model_test, "segment_volume", None)
     nibabel.save(nibabel.Nifti1Image(PART.T, np.diag([-3, -3, 12, 1.0])), tmp_path / "ct.nii.gz")
     assert re.search(told, run("model_test.py", *flags, cwd=tmp_path, status=1), re.MULTILINE)
 
@@ -215,7 +227,7 @@ def home(predicted, tmp_path, monkeypatch) -> Path:
     def refuse(*_):
         raise AssertionError("predicted again")
 
-    monkeypatch.setattr(model_test, "segment", refuse)
+    monkeypatch.setattr(model_test, "segment_volume", refuse)
     return copy
 
 
@@ -314,7 +326,7 @@ def test_masks_of_other_input_are_predicted_again(home, change, monkeypatch):
         np.save(folder / "P1_slice999.npy", np.ones((2, 2)))
     else:
         (folder / "view/mask.npz").write_bytes(keep_bytes(np.ones(PART.shape, bool)))
-    monkeypatch.setattr(model_test, "segment", lambda ct_hu, *_: ct_hu < -600)
+    monkeypatch.setattr(model_test, "segment_volume", lambda ct_hu, *_: ct_hu < -600)
     text = again(home, "--save", "npy", *QUICK[:2])
     assert "other slices, weights or options now; predicted again: P1" in text
     names = {name for name in files(home) if name.endswith(".npy")}

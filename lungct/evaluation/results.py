@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lungct import LungError
+from lungct.commands import quoted, with_conf
 from lungct.evaluation.cases import Case, StoredCase, Volume
 from lungct.evaluation.report import PNG_EVERY, THUMBNAIL, VIEW, result_files, thumbnail
 from lungct.evaluation.scores import ScanScore
@@ -162,19 +163,14 @@ def add_files(folder: Path, files: dict[str, bytes]) -> None:
         replace_file(folder / name, content)
 
 
-def next_command(cases: list[Case], scores: list[ScanScore], out: Path) -> str:
-    """The command that shows the first scan and its mask, as the end of a line."""
+def next_command(cases: list[Case], scores: list[ScanScore], out: Path, conf: Path | str) -> str:
+    """The command that shows the first scan and its mask, as the end of a line; conf: the settings file."""
     case = next((case for case in cases if scores and case.scan == scores[0].scan), None)
     if case is None:
         return ""
     folder = folder_of(out, case.scan)
     if isinstance(case, StoredCase):
-        return f", then run: python image_test.py {quoted(folder)}"
+        return f", then run: {with_conf(f'python image_test.py {quoted(folder)}', conf)}"
     masks = [path for kind in FORMATS if (path := folder / files_of(kind, case.scan, [])[0]).is_file()]
     where = quoted(case.job.location)
     return f", then run: python image_test.py {where} --mask {quoted(masks[0])}" if masks else ""
-
-
-def quoted(path: Path) -> str:
-    """A path as a command line takes it on every system."""
-    return f'"{path}"' if " " in str(path) else str(path)

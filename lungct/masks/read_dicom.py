@@ -16,6 +16,7 @@ from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 from lungct import LungError
 from lungct.files import files_below
 from lungct.masks.check import check_place, nearest_planes, normal_of, slice_step_mm, take_slices
+from lungct.parallel import count
 from lungct.scans.geometry import SAME_PLACE_MM, Frame, Scan, check_size, frame_to_lps, lps_flips, to_lps
 from lungct.scans.headers import DECODE_ERRORS, first_line, read_header
 
@@ -118,7 +119,7 @@ def choose_planes(path: Path, name: str, planes_mm: np.ndarray, scan: Scan) -> t
     unused = np.setdiff1d(np.arange(len(planes_mm)), list(chosen.values()))
     beyond = (heights_mm[unused] < slices_mm[0]) | (heights_mm[unused] > slices_mm[-1])
     left_out = ((beyond.sum(), "above or below the scan"), ((~beyond).sum(), "between its slices"))
-    return chosen, [f"{name}: {number} planes {where} not used" for number, where in left_out if number]
+    return chosen, [f"{name}: {count(number, 'plane')} {where} not used" for number, where in left_out if number]
 
 
 def read_structures(path: Path, dataset: pydicom.Dataset, scan: Scan) -> Iterator[Part]:
@@ -136,7 +137,7 @@ def read_structures(path: Path, dataset: pydicom.Dataset, scan: Scan) -> Iterato
             outside += sum(reaches_outside(points, scan.frame.shape) for points in polygons)
             lung[z] = fill(polygons, scan.frame.shape)
         if outside:
-            warnings.append(f"{name}: {outside} contours reach beyond the edges of the slices")
+            warnings.append(f"{name}: {count(outside, 'contour')} partly beyond the edges of the slices")
         yield name, lung, warnings
 
 

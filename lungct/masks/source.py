@@ -17,6 +17,7 @@ from pydicom.valuerep import DA, TM
 from lungct import LungError, __version__
 from lungct.masks.check import lies_on
 from lungct.masks.segments import WHOLE, Segment, check_values
+from lungct.parallel import count
 from lungct.scans.dicom import DicomScan, find_parts, find_series, open_part
 from lungct.scans.geometry import Frame
 from lungct.scans.headers import read_dataset
@@ -38,6 +39,7 @@ REQUIRED = (  # in every DICOM object, empty where the scan does not say or must
 OPTIONAL = ("IssuerOfPatientID", "StudyDescription", "PatientIdentityRemoved", "DeidentificationMethod")
 SEXES = ("M", "F", "O")
 UTF8 = "ISO_IR 192"
+SAY_WHERE = "give the folder of its files: python model_test.py --dicom DIR"
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ class DicomMask:
         shape = (len(self.scan), *self.scan.frame.shape)
         if self.labels.shape != shape:
             folder = self.scan.files[0].parent
-            raise LungError(f"{folder}: {shape[0]} slices of {shape[1:]}, but the masks are {self.labels.shape}")
+            raise LungError(
+                f"{folder}: {count(shape[0], 'slice')} of {shape[1:]}, but the masks are {self.labels.shape}"
+            )
         check_values(self.labels, self.segments)
 
     def derive_uid(self, kind: str) -> str:
@@ -93,14 +97,14 @@ def find_scan(folder: Path, series_uid: str, frame: Frame) -> DicomScan:
     """The files of a predicted scan, whose slices lie in `frame`. Raises LungError where they are not below."""
     found = [files for key, files in series_below(folder).items() if key.series_uid == series_uid]
     if not found:
-        raise LungError(f"{folder} holds no series {series_uid}; say with --dicom where the scans lie")
+        raise LungError(f"{folder} holds no series {series_uid} any more; {SAY_WHERE}")
     if len(found) > 1:
-        raise LungError(f"{folder}: series {series_uid} is of {len(found)} patients or studies; give one with --dicom")
+        raise LungError(f"{folder}: series {series_uid} is of {len(found)} patients or studies; {SAY_WHERE}")
     scans = [scan for scan in open_parts(found[0]) if lies_on(frame, scan.frame)]
     if len(scans) != 1:
         raise LungError(
             f"{folder}: {len(scans)} scans of series {series_uid} have the slices of this prediction; a segmentation "
-            "can only refer to the slices of one"
+            f"can only refer to the slices of one; {SAY_WHERE}"
         )
     return scans[0]
 

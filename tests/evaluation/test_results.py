@@ -1,7 +1,5 @@
 """A scan's folder: what is wanted, what is missing, what may be reused."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -15,7 +13,6 @@ from lungct.evaluation.results import (
     has_all,
     has_mask,
     missing_kinds,
-    quoted,
 )
 from lungct.evaluation.scores import ScanScore
 from lungct.files import replace_file
@@ -121,11 +118,6 @@ def test_flags_of_files_that_stay_are_kept_and_others_not():
     assert flags_of_files(score(flags=flags), base, ("dicom-seg",)) == flags.split("; ")[1:3]
     assert flags_of_files(score(flags=flags), base, ("npy", "nifti")) == flags.split("; ")[2:]
     assert flags_of_files(score(), base, ("nifti",)) == []
-
-
-def test_paths_with_blanks_are_quoted():
-    assert quoted(Path("my scans/a")) == f'"{Path("my scans/a")}"'
-    assert quoted(Path("scans")) == "scans"
 
 
 def test_a_mask_counts_where_it_is_the_row_s_and_no_strange_slice_lies_beside_it(tmp_path):

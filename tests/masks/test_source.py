@@ -40,7 +40,10 @@ def write_scan(folder, **tags):
 def test_what_is_not_below_or_of_two_patients_is_told(tmp_path):
     write_series(tmp_path / "a", WHO, np.zeros(SHAPE, np.int16), SPACING_MM)
     frame = open_series(*find_series(tmp_path / "a").values()).frame
-    with pytest.raises(LungError, match=r"holds no series 9\.9; say with --dicom where the scans lie"):
+    with pytest.raises(
+        LungError,
+        match=r"holds no series 9\.9 any more; give the folder of its files: python model_test\.py --dicom DIR",
+    ):
         find_scan(tmp_path / "a", "9.9", frame)
     write_series(tmp_path / "b", replace(WHO, patient_id="P2"), np.zeros(SHAPE, np.int16), SPACING_MM)
     with pytest.raises(LungError, match=r"series 1\.2\.3\.4 is of 2 patients or studies"):

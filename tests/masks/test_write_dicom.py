@@ -161,8 +161,10 @@ def test_step_5_finds_the_scan_by_itself_and_says_before_it_predicts_where_it_ca
     flags = ("--save", "dicom-seg", "--png", "none")
     (tmp_path / "dicom").rename(tmp_path / "elsewhere")
     text = run("model_test.py", *flags, cwd=tmp_path, status=1)
-    assert "dicom is not there any more; say where: model_test.py --dicom DIR" in text
+    assert "dicom is not there any more; give the folder of its files: python model_test.py --dicom DIR" in text
     assert not (tmp_path / "predictions").exists()
+    run("model_test.py", *flags, "--dicom", "elsewhere", "--predictions-path", "advised", cwd=tmp_path)
+    assert (tmp_path / "advised/patient_P1/P1.seg.dcm").is_file()
     (tmp_path / "elsewhere").rename(tmp_path / "dicom")
     run("model_test.py", *flags, cwd=tmp_path)
     (files,) = find_series(tmp_path / "dicom").values()
