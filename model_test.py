@@ -163,16 +163,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """This step's own flags."""
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="DICOM to predict, not the slices of step 4")
-    place.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="the same of NIfTI, MetaImage or NRRD in HU")
+    place.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="the same for NIfTI, MetaImage or NRRD in HU")
     parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by ID: A,B,C")
     parser.add_argument(
-        "--anonymous", action="store_true", help="dicom-seg, rtstruct: without name, birth date, sex and dates"
+        "--anonymous", action="store_true", help="write dicom-seg and rtstruct without name, birth date, sex and dates"
     )
-    parser.add_argument("--reviews", type=Path, metavar="CSV", help="list what was rejected in report.html, and end")
+    parser.add_argument(
+        "--reviews", type=Path, metavar="CSV", help="list what report.html rejected, keep it for --labels"
+    )
     more = parser.add_argument_group("with --dicom or --nifti, as in prepare_lung_image.py")
     more.add_argument("--labels", type=Path, metavar="PATH", help="masks to score against: see docs/own_data.md")
-    more.add_argument("--label-values", type=parse_values, metavar="LIST", help="the masks' lung: 1,2,3")
-    more.add_argument("--series", choices=("largest", "all"), help="of each patient in --dicom")
+    more.add_argument("--label-values", type=parse_values, metavar="LIST", help="masks' values that are lung: 1,2,3")
+    more.add_argument("--series", choices=("largest", "all"), help="which CT series of a patient in --dicom")
     more.add_argument("--any-values", action="store_true", help="go on where values cannot be HU, or masks not lung")
     add_scheduler_flag(parser)
 

@@ -263,11 +263,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all-slices", action="store_true", help="every slice, not the middle ones")
     parser.add_argument("--any-values", action="store_true", help="go on where values cannot be HU, or masks not lung")
     parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by ID: A,B,C")
-    parser.add_argument("--nodules", action="store_true", help="write how much of each annotated nodule labels hold")
+    parser.add_argument("--nodules", action="store_true", help="write how much of each nodule lies in the labels")
     parser.add_argument("--add", action="store_true", help="keep the scans of earlier commands in the set")
     parser.add_argument("--labels", type=Path, metavar="PATH", help="masks instead of ours: see docs/own_data.md")
-    parser.add_argument("--series", choices=("largest", "all"), default="largest", help="of each patient in --dicom")
-    parser.add_argument("--label-values", type=parse_values, default=(), metavar="LIST", help="the masks' lung: 1,2,3")
+    parser.add_argument("--series", choices=("largest", "all"), default="largest", help="of each patient's in --dicom")
+    parser.add_argument(
+        "--label-values", type=parse_values, default=(), metavar="LIST", help="masks' values of lung: 1,2,3"
+    )
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="any DICOM tree instead of LIDC-IDRI")
     other.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="NIfTI, MetaImage or NRRD in HU")

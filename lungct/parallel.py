@@ -32,9 +32,7 @@ PROJECT = Path(__file__).parent.parent
 
 def add_scheduler_flag(parser: argparse.ArgumentParser) -> None:
     """The flag of the steps that a cluster can do."""
-    parser.add_argument(
-        "--scheduler", default="", metavar="ADDRESS", help="of a Dask cluster, tcp://host:8786; else this machine works"
-    )
+    parser.add_argument("--scheduler", default="", metavar="ADDRESS", help="Dask cluster to work on: tcp://host:8786")
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ TABLE = (
     Setting(TRAIN, "window_low_hu", HU_WINDOW[0], "CT at or below this HU becomes -1", (-32768, 32767)),
     Setting(TRAIN, "window_high_hu", HU_WINDOW[1], "CT at or above this HU becomes 1", (-32768, 32767)),
     Setting(TRAIN, "seed", 1, "same seed, same split and same training on the same machine", (0, 2**31)),
-    Setting(TRAIN, "device", "auto", "auto, cpu, cuda or mps"),
+    Setting(TRAIN, "device", "auto", "where to compute: auto, cpu, cuda or mps"),
     Setting(
         TRAIN,
         "amp",
