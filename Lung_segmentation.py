@@ -31,10 +31,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from lungct.commands import with_conf
 from lungct.device import pick_amp, pick_device
 from lungct.evaluation.figures import BLUE, GREEN, RED, Tile, contact_sheet, difference, save_png, to_grey
 from lungct.evaluation.metrics import dice
 from lungct.files import exclusive_lock, replace_file, table_bytes
+from lungct.parallel import count
 from lungct.predict import predict_slices
 from lungct.settings import parse_step, run_step
 from lungct.slices import manifest_path, pixel_mm, read_manifest
@@ -133,7 +135,7 @@ def finish_epoch(run: Path, trainer: Trainer, split: dict, start: float, loss: f
         save_prediction(run, trainer)
         replace_file(run / "checkpoint.pth", torch_bytes(trainer.state()))  # last: an epoch counts when it is here
         note = "  best" if better else ""
-        note += f"  {skipped} steps skipped (loss not finite)" if skipped else ""
+        note += f"  {count(skipped, 'step')} skipped (loss not finite)" if skipped else ""
         scores = f"{loss:10.4f}  {val_loss:8.4f}  {val_dice:8.4f}  {worst:8.4f}"
         print(f"{progress.epoch:5d}  {scores}  {seconds:7.1f}{note}")
     return progress.is_over(trainer.settings)
@@ -187,7 +189,8 @@ def make_trainer(settings: TrainSettings, flags: argparse.Namespace) -> tuple[Tr
 def print_start(trainer: Trainer, split: dict) -> None:
     """What is trained, on what, where; and the head of the table."""
     train, val = (len(split[part]) for part in ("train", "val"))
-    print(f"to train on: {train} patients, {len(trainer.train_set)} slices; to check on: {val}, {len(trainer.val_set)}")
+    train_on = f"{count(train, 'patient')}, {count(len(trainer.train_set), 'slice')}"
+    print(f"to train on: {train_on}; to check on: {val}, {len(trainer.val_set)}")
     size = sum(p.numel() for p in trainer.network.parameters()) / 1e6
     precision = "bfloat16" if trainer.progress.amp else "float32"
     print(f"U-Net, {size:.2f} M parameters, {trainer.device}, {precision}; from epoch {trainer.progress.epoch + 1}")
@@ -240,20 +243,21 @@ def print_folds(trainer: Trainer) -> int | None:
     return left[0] if left else None
 
 
-def print_end(trainer: Trainer, trained: int) -> None:
+def print_end(trainer: Trainer, trained: int, conf: str) -> None:
     """What was trained, what was written, and what to run next."""
     run, progress, folds = trainer.settings.run_folder, trainer.progress, trainer.settings.folds
-    following = print_folds(trainer) if folds else None
+    left = print_folds(trainer) if folds else None
+    fold = f"python Lung_segmentation.py --folds {folds} --fold {left}" if left is not None else ""
+    following = f"next: {with_conf(fold or 'python prepare_lung_image.py --test', conf)}"
     best = f"best validation Dice {progress.best_dice:.4f} at epoch {progress.best_epoch}"
     if not trained:
-        print(f"nothing to do: this training ended after {progress.epoch} epochs; {best}")
+        print(f"nothing to do: this training ended after {count(progress.epoch, 'epoch')}; {best}")
         print(f"{run / 'unet_model.pth'} is as it was; for more: a higher --epochs or --patience, or --fresh")
+        print(following)
         return
     weights = "unet_model.pth, its .json, " if progress.best_epoch > progress.epoch - trained else ""
     print(best)
-    fold = f"Lung_segmentation.py --folds {folds} --fold {following}" if following is not None else ""
-    written = f"{weights}checkpoint.pth, history.csv and pictures in {run}"
-    print(f"wrote {written}; next: python {fold or 'prepare_lung_image.py --test'}")
+    print(f"wrote {weights}checkpoint.pth, history.csv and pictures in {run}; {following}")
 
 
 def train(run: Path, trainer: Trainer, split: dict, flags: argparse.Namespace) -> int:
@@ -293,7 +297,7 @@ def main(argv: list[str] | None = None) -> None:
     with exclusive_lock(run) if trainer.processes.is_main else nullcontext():
         trained = train(run, trainer, split, flags)
     if trainer.processes.is_main:
-        print_end(trainer, trained)
+        print_end(trainer, trained, flags.conf)
     trainer.processes.leave()
 
 

@@ -17,7 +17,9 @@ import argparse
 import shutil
 from pathlib import Path
 
+from lungct.commands import quoted, with_conf
 from lungct.files import is_dir_path, replace_file
+from lungct.parallel import count
 from lungct.phantom.lidc_tree import write_lidc_tree
 from lungct.preflight import CheckResult, check_all
 from lungct.scans import lidc
@@ -51,7 +53,7 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--force", action="store_true", help="with --install-home: replace another one (kept as .bak)")
     parser.add_argument("--download", metavar="N|LIST", help="fetch the first N patients, or some by name: A,B,C")
-    parser.add_argument("--collection", default=LIDC, help="of the Imaging Data Commons (default: %(default)s)")
+    parser.add_argument("--collection", default=LIDC, help="at the Imaging Data Commons (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="look at all that can fail later, and write nothing")
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--dicom", type=Path, metavar="DIR", help="with --check: any DICOM scans, not those of LIDC")
@@ -97,7 +99,7 @@ def fetch(wanted: str, collection: str, lidc_root: Path) -> None:
     if missing:
         raise LungError(f"{len(missing)} of {len(series)} series did not arrive, {missing[0]} first; run it again")
     if not is_lidc:
-        print(f"next: python prepare_lung_image.py --dicom {root}")
+        print(f"next: python prepare_lung_image.py --dicom {quoted(root)}")
 
 
 def install_home(dicom_path: str, force: bool) -> Path:
@@ -127,7 +129,7 @@ def print_results(results: list[CheckResult], following: str) -> None:
     stops = sum(result.stops for result in results)
     if stops:
         raise LungError(f"{stops} of {len(results)} results would stop a step; see the rows that begin with 'error'")
-    print(f"{len(results)} results, none that stops a step; next: {following}")
+    print(f"{count(len(results), 'result')}, none that stops a step; next: {following}")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -135,13 +137,13 @@ def main(argv: list[str] | None = None) -> None:
     flags = parse_flags(argv)
     if flags.check:
         place = ("--dicom", flags.dicom) if flags.dicom else ("--nifti", flags.nifti) if flags.nifti else None
-        following = f" --test {place[0]} {place[1]}" if place else ""
-        print_results(check_all(flags.conf, place), f"python prepare_lung_image.py{following}")
+        following = f" --test {place[0]} {quoted(place[1])}" if place else ""
+        print_results(check_all(flags.conf, place), with_conf(f"python prepare_lung_image.py{following}", flags.conf))
         return
     before, now = new_values(flags)
     if flags.demo:
         train, test = write_lidc_tree(flags.conf.parent, flags.demo)
-        print(f"synthetic LIDC-IDRI: {train} patients to train on, {test} to test on, in {flags.conf.parent}")
+        print(f"synthetic LIDC-IDRI: {count(train, 'patient')} to train on, {test} to test on, in {flags.conf.parent}")
     if flags.download:
         fetch(flags.download, flags.collection, resolve_path(now["lidc_dicom_path"], flags.conf.parent))
     existed = flags.conf.is_file()
@@ -160,9 +162,8 @@ def main(argv: list[str] | None = None) -> None:
     for fault in faults:
         print(f"warning  {fault}")
     following = "put that right, then run" if faults else "next:"
-    conf_flag = "" if flags.conf == Path(CONF_NAME) else f" --conf {flags.conf}"
     written = f"{'rewrote' if existed else 'wrote'} {flags.conf} and {pylidc_conf}"
-    print(f"{written}; {following} python prepare_lung_image.py{conf_flag}")
+    print(f"{written}; {following} {with_conf('python prepare_lung_image.py', flags.conf)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Viewer, for use after any step. Shows CT slices, with the outlines of reference (green) and predicted lungs (red).
+"""Viewer, for use after any step. Shows CT slices, with the outlines of reference (green) and predicted lungs (red;
+where a mask tells them apart, the right lung red and the left one blue).
 
 Reads   a slice .npy, a patient's folder of slices, a DICOM file or folder, a NIfTI, MetaImage or NRRD file;
         with --mask also a mask of that CT: .nii.gz, .seg.dcm, RTSTRUCT, .npz ...
@@ -26,21 +27,34 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lungct.evaluation.figures import GREEN, RED, WINDOWS_HU, Tile, contact_sheet, overlay, save_png, to_grey
+from lungct.evaluation.figures import (
+    GREEN,
+    RED,
+    SIDE_COLOURS,
+    WINDOWS_HU,
+    Tile,
+    contact_sheet,
+    overlay,
+    save_png,
+    to_grey,
+)
 from lungct.evaluation.viewer import AXIAL, STYLES, Mask, Stack, Viewer
 from lungct.files import read_npy
 from lungct.masks.read import are_labels, read_lung
 from lungct.masks.read_dicom import series_of
+from lungct.masks.read_sides import read_sides
 from lungct.scans.dicom import open_series, read_slices
 from lungct.scans.find import open_largest
 from lungct.scans.geometry import Frame, Scan, frame_of
 from lungct.scans.nifti import has_ending, open_nifti
+from lungct.segmentation.left_right import LEFT, RIGHT
 from lungct.settings import CONF_NAME, default_values, load, make_record, run_step
 from lungct.slices import is_lung, manifest_path, read_manifest, safe_name, slice_order
 
 if TYPE_CHECKING:
     from matplotlib.backend_bases import TimerBase
 
+SIDE_NAMES = {RIGHT: "right lung", LEFT: "left lung"}
 SHEET_SLICES = 20
 SHEET_COLUMNS = 5
 POLL_MS = 200
@@ -146,10 +160,17 @@ def add_mask(stack: Stack, path: Path) -> Stack:
         raise LungError(f"{path} does not exist")
     if stack.frame is None:
         raise LungError(f"{stack.scan}: no manifest.csv says where its slices lie; give the scan itself as PATH")
-    lung, warnings = read_lung(path, Scan(stack.scan, stack.scan, (), stack.frame))
+    scan = Scan(stack.scan, stack.scan, (), stack.frame)
+    if found := read_sides(path, scan):
+        sides, warnings = found
+        lung = sides > 0
+        parts = [Mask(SIDE_NAMES[side], sides == side, colour) for side, colour in SIDE_COLOURS.items()]
+    else:
+        lung, warnings = read_lung(path, scan)
+        parts = []
     for warning in warnings:
-        print(warning)
-    return replace(stack, predicted=Mask(path.name, lung, RED))
+        print(f"warning {warning}")
+    return replace(stack, predicted=Mask(path.name, lung, RED, tuple(parts)))
 
 
 def open_path(path: Path, conf: Path) -> Stack:

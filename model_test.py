@@ -10,6 +10,7 @@ Run     python model_test.py --dicom DIR    straight from DICOM files to a .nii.
         python model_test.py --png none     masks without pictures
         python model_test.py --save nifti,sides,dicom-seg   also these; masks that are there are not predicted again
         python model_test.py --compare predictions_a predictions_b   Dice and HD95 of both, patient by patient
+        python model_test.py --save dicom-seg --anonymous   without the patient's name, birth date, sex and dates
         python model_test.py --reviews reviews.csv   lists what was rejected in report.html; keeps the file for --labels
 """
 
@@ -31,7 +32,6 @@ from lungct.evaluation.compare import comparison_lines
 from lungct.evaluation.nodules import NoduleScore, audit_nodules, print_coverage
 from lungct.evaluation.report import report_bytes, report_row
 from lungct.evaluation.results import (
-    KEPT_PATH,
     Wanted,
     add_files,
     choose_files,
@@ -56,9 +56,9 @@ from lungct.files import (
 from lungct.masks.predicted import take_reviews
 from lungct.masks.read import parse_values
 from lungct.masks.reviews import earlier_reviews
-from lungct.masks.write import LungMask, read_kept
+from lungct.masks.write import KEPT, LungMask, read_kept
 from lungct.parallel import Skipped, Warned, add_scheduler_flag, count, print_notes, run_parallel, some_of
-from lungct.predict import Predictor, cached_predictor, segment
+from lungct.predict import Predictor, cached_predictor, segment_volume
 from lungct.scans import lidc
 from lungct.scans.find import choose_patients, dicom_jobs, nifti_jobs
 from lungct.scans.geometry import frame_of
@@ -127,10 +127,10 @@ def predict_scan(todo: Todo, task: Task) -> tuple[ScanScore, list[NoduleScore], 
     folder = folder_of(settings.predictions_path, case.scan)
     _, made_from = fingerprint_of(case, task)
     volume = case.read()
-    lung = read_kept(folder / KEPT_PATH, todo.earlier.mask) if todo.earlier else None
+    lung = read_kept(folder / KEPT, todo.earlier.mask) if todo.earlier else None
     earlier = todo.earlier if lung is not None else None
     if lung is None:
-        lung = segment(volume.ct_hu, volume.frame.spacing_mm, get_predictor(task))
+        lung = segment_volume(volume.ct_hu, volume.frame.spacing_mm, get_predictor(task))
     mask = LungMask(lung, volume.frame, case.find_dicom, task.weights_sha256)
     score = replace(
         score_volume(volume, mask),
@@ -167,14 +167,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """This step's own flags."""
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="DICOM to predict, not the slices of step 4")
-    place.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="the same of NIfTI, MetaImage or NRRD in HU")
+    place.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="the same for NIfTI, MetaImage or NRRD in HU")
     parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by ID: A,B,C")
-    parser.add_argument("--reviews", type=Path, metavar="CSV", help="list what was rejected in report.html, and end")
     parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="two folders of predictions, and end")
+    parser.add_argument(
+        "--anonymous", action="store_true", help="write dicom-seg and rtstruct without name, birth date, sex and dates"
+    )
+    parser.add_argument(
+        "--reviews", type=Path, metavar="CSV", help="list what report.html rejected, keep it for --labels"
+    )
     more = parser.add_argument_group("with --dicom or --nifti, as in prepare_lung_image.py")
     more.add_argument("--labels", type=Path, metavar="PATH", help="masks to score against: see docs/own_data.md")
-    more.add_argument("--label-values", type=parse_values, metavar="LIST", help="the masks' lung: 1,2,3")
-    more.add_argument("--series", choices=("largest", "all"), help="of each patient in --dicom")
+    more.add_argument("--label-values", type=parse_values, metavar="LIST", help="masks' values that are lung: 1,2,3")
+    more.add_argument("--series", choices=("largest", "all"), help="which CT series of a patient in --dicom")
     more.add_argument("--any-values", action="store_true", help="go on where values cannot be HU, or masks not lung")
     add_scheduler_flag(parser)
 
@@ -285,8 +290,8 @@ def main(argv: list[str] | None = None) -> None:
         return take_reviews(flags.reviews, settings.predictions_path)
     default = resolve_path(BY_ATTRIBUTE["weights_path"].default, Path(flags.conf).parent)
     settings = replace(settings, weights_path=choose_weights(settings.weights_path, default))
+    kinds = choose_kinds(settings.save, flags.save is not None, bool(flags.dicom or flags.nifti), flags.anonymous)
     cases, skipped = find_cases(settings, flags)
-    kinds = choose_kinds(settings.save, flags.save is not None, bool(flags.dicom or flags.nifti))
     wanted = choose_files(cases, Wanted(kinds, settings.png))
     task = Task(settings, checksum(settings.weights_path), "")
     amp = get_predictor(task).amp
@@ -305,11 +310,11 @@ def main(argv: list[str] | None = None) -> None:
     for scan in gone + failed:
         print(f"skipped {scan.scan}: {scan.reason}")
     tables = " and ".join(str(out / name) for name in ("scores.csv", "nodules.csv") if (out / name).is_file())
-    print(f"wrote {out}/patient_<id>/, {tables}; look at {report}{next_command(cases, scores, out)}")
+    print(f"wrote {out}/patient_<id>/, {tables}; look at {report}{next_command(cases, scores, out, flags.conf)}")
     faults = gone + failed + [scan for scan in skipped if scan.is_fault]
     if faults:
         total = len(cases) + len([scan for scan in skipped if scan.is_fault])
-        raise LungError(f"{len(faults)} of {total} scans were skipped; see above")
+        raise LungError(f"{len(faults)} of {count(total, 'scan')} skipped; see above")
 
 
 if __name__ == "__main__":

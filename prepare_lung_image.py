@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from lungct.commands import with_conf
 from lungct.evaluation.figures import draw_overview, save_png
 from lungct.evaluation.nodules import save_audit
 from lungct.files import exclusive_lock, fingerprint, is_dir_path, npy_bytes, periodic_save, replace_folder
@@ -149,8 +150,9 @@ def prepare_scan(task: Task, options: PrepareOptions) -> tuple[list[SliceRow], t
     wanted = middle_indices(len(scan), options.slices or len(scan))
     warnings = scan.warnings
     if options.slices and len(wanted) < options.slices:
-        warnings = (*warnings, f"only {len(wanted)} of {options.slices} slices")
-    ct_hu = read_hu(job, scan, wanted, options.any_values)
+        warnings = (*warnings, f"only {len(wanted)} of {count(options.slices, 'slice')}")
+    ct_hu, more = read_hu(job, scan, wanted, options.any_values)
+    warnings = (*warnings, *more)
     lung, source = None, NO_LABEL
     if task.label:
         lung, more = read_slices(task.label, scan, wanted, None if options.any_values else ct_hu, options.label_values)
@@ -240,8 +242,10 @@ def prepare_all(
     return [row for scan, rows in done.items() if scan in names for row in rows], skipped, warned
 
 
-def print_report(rows: list[SliceRow], skipped: list[Skipped], warned: list[Warned], options: PrepareOptions) -> None:
-    """Say what was done, what was not and why, and where the result is. Raises LungError where nothing was done."""
+def print_report(
+    rows: list[SliceRow], skipped: list[Skipped], warned: list[Warned], options: PrepareOptions, following: str
+) -> None:
+    """Say what was done, what was not and why, where it is, what comes next. Raises LungError where nothing was."""
     print_notes(skipped, warned)
     skipped = [scan for scan in skipped if scan.is_fault]
     if not rows:
@@ -253,7 +257,6 @@ def print_report(rows: list[SliceRow], skipped: list[Skipped], warned: list[Warn
     roots = ", ".join(map(str, options.roots))
     overview = options.ct_root.parent / "overview.png"
     save_png(overview, draw_overview(rows, options.ct_root, options.lung_root))
-    following = "python Lung_segmentation.py" if options.slices or options.lung_root else "python model_test.py"
     print(f"wrote {roots} and {manifest_path(options.ct_root)}; look at {overview}, then run: {following}")
 
 
@@ -264,11 +267,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all-slices", action="store_true", help="every slice, not the middle ones")
     parser.add_argument("--any-values", action="store_true", help="go on where values cannot be HU, or masks not lung")
     parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by ID: A,B,C")
-    parser.add_argument("--nodules", action="store_true", help="write how much of each annotated nodule labels hold")
+    parser.add_argument("--nodules", action="store_true", help="write how much of each nodule lies in the labels")
     parser.add_argument("--add", action="store_true", help="keep the scans of earlier commands in the set")
     parser.add_argument("--labels", type=Path, metavar="PATH", help="masks instead of ours: see docs/own_data.md")
-    parser.add_argument("--series", choices=("largest", "all"), default="largest", help="of each patient in --dicom")
-    parser.add_argument("--label-values", type=parse_values, default=(), metavar="LIST", help="the masks' lung: 1,2,3")
+    parser.add_argument("--series", choices=("largest", "all"), default="largest", help="of each patient's in --dicom")
+    parser.add_argument(
+        "--label-values", type=parse_values, default=(), metavar="LIST", help="masks' values of lung: 1,2,3"
+    )
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="any DICOM tree instead of LIDC-IDRI")
     other.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="NIfTI, MetaImage or NRRD in HU")
@@ -318,10 +323,12 @@ def main(argv: list[str] | None = None) -> None:
         rows, failed, warned = prepare_all(tasks, options, workers, flags.scheduler, flags.add)
         if flags.nodules and rows and options.lung_root:
             save_audit(by_scan(rows), ct_root, options.lung_root)
-        print_report(rows, skipped + failed, warned, options)
+        following = f"python {'model_test.py' if flags.test else 'Lung_segmentation.py'}"
+        print_report(rows, skipped + failed, warned, options, with_conf(following, flags.conf))
     unusable = [one for one in skipped if one.is_fault]
     if unusable or failed:
-        raise LungError(f"{len(unusable + failed)} of {len(jobs) + len(unusable)} scans were skipped; see above")
+        total = count(len(jobs) + len(unusable), "scan")
+        raise LungError(f"{len(unusable + failed)} of {total} skipped; see above")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 Steps import this before anything else, so that a missing package ends them in one line: the standard library alone.
 """
 
+import os
 import re
+import signal
 import sys
 from pathlib import Path
 
@@ -31,13 +33,7 @@ def missing_packages(requirements: Path) -> "list[str]":
 
 
 def report_import_error(kind: type, error: BaseException, trace: object) -> None:
-    """What Python calls for an error that ends a step: one line where a package is missing, else its traceback.
-
-    Ctrl-C comes here while a step imports what it needs: later, the step itself sees it.
-    """
-    if issubclass(kind, KeyboardInterrupt):
-        print("\nstopped", file=sys.stderr)
-        return
+    """What Python calls for an error that ends a step: one line where a package is missing, else its traceback."""
     package = (getattr(error, "name", None) or "").split(".")[0]
     if not isinstance(error, ImportError) or package in {"", __name__, *sys.stdlib_module_names}:
         sys.__excepthook__(kind, error, trace)
@@ -51,7 +47,22 @@ def report_import_error(kind: type, error: BaseException, trace: object) -> None
     print(f"{Path(sys.argv[0]).name}: {error}{listed}; run: {install}", file=sys.stderr)
 
 
+def stop_import(*_signal: object) -> None:
+    """Ctrl-C while a step imports what it needs: ends it in a word. Later, the step itself sees it.
+
+    As an exception, some packages would take it for one of theirs that cannot be imported.
+    """
+    script = sys.modules["__main__"]
+    if hasattr(script, "main"):  # which stands below the imports
+        raise KeyboardInterrupt
+    if script.__name__ == "__main__":  # a process of a pool says nothing
+        os.write(2, b"\nstopped\n")
+    os._exit(130)
+
+
 if Path(sys.argv[0]).absolute().parent == REQUIREMENTS.parent.absolute():  # a step, and not a program of others
     if sys.version_info < OLDEST_PYTHON:
         sys.exit(f"{Path(sys.argv[0]).name}: this is Python {sys.version.split()[0]}; install 3.10 or later")
     sys.excepthook = report_import_error
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, stop_import)

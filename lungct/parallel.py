@@ -34,9 +34,7 @@ PROJECT = Path(__file__).parent.parent
 
 def add_scheduler_flag(parser: argparse.ArgumentParser) -> None:
     """The flag of the steps that a cluster can do."""
-    parser.add_argument(
-        "--scheduler", default="", metavar="ADDRESS", help="of a Dask cluster, tcp://host:8786; else this machine works"
-    )
+    parser.add_argument("--scheduler", default="", metavar="ADDRESS", help="Dask cluster to work on: tcp://host:8786")
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ def _result_or_error(
     except LungError as error:
         return error
     except MemoryError:
-        return LungError("not enough memory for it; close other programs, or lower --workers")
+        return LungError("not enough memory for it; close other programs, or in prepare_lung_image.py lower --workers")
     except ModuleNotFoundError as error:
         return LungError(f"{error}; run: pip install -r requirements.txt")
     except Exception as error:

@@ -159,7 +159,8 @@ def segment_file(source: Path | str, target: Path | str, predictor: Predictor | 
 
     source: a NIfTI, MetaImage or NRRD file, or a folder of DICOM files, as `read_ct` takes it
     target: the file to write; its ending chooses the format: .nii.gz or .nii (1 is lung), _sides.nii.gz (right lung 1,
-            left 2), .seg.nrrd; for a source in DICOM also .seg.dcm, _anonymous.seg.dcm, .rtstruct.dcm
+            left 2), .seg.nrrd; for a source in DICOM also .seg.dcm, .rtstruct.dcm, and
+            _anonymous.seg.dcm, _anonymous.rtstruct.dcm without the patient's name and dates
 
     The mask is that of model_test.py. Warns where the values cannot be HU. Raises LungError where there is no CT, for
     another ending, and where the format cannot hold the mask; then nothing is written.

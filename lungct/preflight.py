@@ -132,7 +132,7 @@ def check_sample(jobs: list[Job]) -> tuple[CheckResult, tuple[int, int]]:
     remedy = f"looks like {fault}; --any-values goes on all the same" if fault else ""
     low, high = image.min(), image.max()
     return CheckResult(
-        what, f"{low} to {high} in the middle of {len(scan)} slices", remedy, bool(fault)
+        what, f"{low} to {high} in the middle of {count(len(scan), 'slice')}", remedy, bool(fault)
     ), scan.frame.shape
 
 

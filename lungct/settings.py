@@ -120,7 +120,7 @@ TABLE = (
     Setting(TRAIN, "window_low_hu", HU_WINDOW[0], "CT at or below this HU becomes -1", (-32768, 32767)),
     Setting(TRAIN, "window_high_hu", HU_WINDOW[1], "CT at or above this HU becomes 1", (-32768, 32767)),
     Setting(TRAIN, "seed", 1, "same seed, same split and same training on the same machine", (0, 2**31)),
-    Setting(TRAIN, "device", "auto", "auto, cpu, cuda or mps"),
+    Setting(TRAIN, "device", "auto", "where to compute: auto, cpu, cuda or mps"),
     Setting(
         TRAIN,
         "amp",
@@ -135,9 +135,8 @@ TABLE = (
         "save",
         "npy",
         "masks to write, one or more: npy, nifti, sides (NIfTI, right lung 1, left 2), nrrd (.seg.nrrd), dicom-seg, "
-        "dicom-seg-anonymous (without name, sex and dates), rtstruct. The slices of step 4 always get npy; with "
-        "--dicom or --nifti, npy in this file means nifti",
-        choices=("npy", "nifti", "sides", "nrrd", "dicom-seg", "dicom-seg-anonymous", "rtstruct"),
+        "rtstruct. The slices of step 4 always get npy; with --dicom or --nifti, npy in this file means nifti",
+        choices=("npy", "nifti", "sides", "nrrd", "dicom-seg", "rtstruct"),
         takes_list=True,
     ),
     Setting(TEST, "png", "all", "overlays to write: all, some (one in ten) or none", choices=("all", "some", "none")),

@@ -222,7 +222,7 @@ def _(folder):
 def _(folder):
     path = middle_file(folder)
     (folder / "copy.dcm").write_bytes(path.read_bytes())
-    return Outcome(phantom()[0], remark="1 slices at a place already taken left out")
+    return Outcome(phantom()[0], remark="1 slice at a place already taken left out")
 
 
 @kind("a slice missing in the middle")

@@ -11,7 +11,7 @@ from conftest import ROOT
 PACKAGE = ROOT / "lungct"
 STEPS = {"config_file_create", "prepare_lung_image", "Lung_segmentation", "model_test", "image_test"}
 NOUNS = {"UNet_nn", "utils"}
-GROUND = {"lungct", *(f"lungct.{name}" for name in ("settings", "slices", "files", "parallel", "device"))}
+GROUND = {"lungct", *(f"lungct.{name}" for name in ("settings", "slices", "files", "parallel", "device", "commands"))}
 ON_WINGS = {"lungct.predict", "lungct.preflight"}
 WING_ORDER = (("scans", "segmentation"), ("masks",), ("phantom", "training", "evaluation"))  # each on those before it
 WINGS = [wing for row in WING_ORDER for wing in row]

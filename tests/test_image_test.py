@@ -15,23 +15,26 @@ import nibabel
 import numpy as np
 import pytest
 from conftest import ROOT, make_row, run, small_patient
-from PIL import Image
+from PIL import Image, ImageGrab
 
 import image_test
 from lungct import LungError
-from lungct.evaluation.figures import BAR_PX, GREEN, RED
+from lungct.evaluation.figures import BAR_PX, GREEN, RED, SIDE_COLOURS
 from lungct.files import replace_file
 from lungct.masks.segments import SIDES
+from lungct.masks.source import DicomMask
 from lungct.masks.write_dicom import seg_bytes
 from lungct.masks.write_nifti import nifti_bytes
+from lungct.masks.write_nrrd import nrrd_bytes
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans import lidc
 from lungct.scans.find import open_largest
-from lungct.segmentation.left_right import split_left_right
+from lungct.segmentation.left_right import LEFT, RIGHT, split_left_right
 from lungct.slices import lung_image, manifest_path, slice_path, write_manifest
 
 CONF = Path("no.conf")
-MASKS = ("whole.nii.gz", "sides.nii.gz", "whole.seg.dcm", "whole.npz", "whole.npy")
+RIGHT_COLOUR, LEFT_COLOUR = SIDE_COLOURS[RIGHT], SIDE_COLOURS[LEFT]
+MASKS = ("whole.nii.gz", "sides_sides.nii.gz", "whole.seg.dcm", "whole.seg.nrrd", "whole.npz", "whole.npy")
 NAMED = MASKS[:-1]  # a .npy is taken for a slice
 KEYS_S, KEY_WAIT_S = 120, 0.1
 HAS_SCREEN = all(map(shutil.which, ("Xvfb", "xdotool"))) and importlib.util.find_spec("_tkinter") is not None
@@ -48,8 +51,9 @@ def scan(tmp_path_factory) -> tuple[Path, np.ndarray]:
     opened = open_largest(folder / "dicom")
     sides = split_left_right(lung, patient.spacing_mm)
     (folder / "whole.nii.gz").write_bytes(nifti_bytes(lung, opened.frame))
-    (folder / "sides.nii.gz").write_bytes(nifti_bytes(sides, opened.frame, SIDES))
-    (folder / "whole.seg.dcm").write_bytes(seg_bytes(sides, opened, "0", SIDES))
+    (folder / "sides_sides.nii.gz").write_bytes(nifti_bytes(sides, opened.frame, SIDES))
+    (folder / "whole.seg.nrrd").write_bytes(nrrd_bytes(sides, opened.frame, SIDES))
+    (folder / "whole.seg.dcm").write_bytes(seg_bytes(DicomMask(sides, opened, "0", SIDES)))
     np.savez_compressed(folder / "whole.npz", lung=lung)
     np.save(folder / "whole.npy", lung)
     affine = nibabel.load(folder / "whole.nii.gz").affine
@@ -82,17 +86,28 @@ def test_every_mask_that_the_scripts_write_is_shown_on_its_ct(scan, ct, mask):
     stack = image_test.add_mask(image_test.open_path(folder / ct, CONF), folder / mask)
     np.testing.assert_array_equal(stack.predicted.lung, lung)
     assert (stack.predicted.name, stack.predicted.colour) == (mask, RED)
+    drawn = {part.name: part.colour for part in stack.masks}
+    one_colour = mask not in ("sides_sides.nii.gz", "whole.seg.dcm", "whole.seg.nrrd")
+    assert drawn == ({mask: RED} if one_colour else {"right lung": RIGHT_COLOUR, "left lung": LEFT_COLOUR})
+    if not one_colour:
+        np.testing.assert_array_equal(stack.masks[0].lung | stack.masks[1].lung, lung)
+        right, left = (np.nonzero(part.lung)[2].mean() for part in stack.masks)
+        assert right < left  # columns run to the patient's left
     assert stack.reference is None
 
 
-def test_picture_of_a_ct_with_its_mask(scan, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "colours"), [("whole.nii.gz", [RED]), ("sides_sides.nii.gz", [RIGHT_COLOUR, LEFT_COLOUR])]
+)
+def test_picture_of_a_ct_with_its_mask(scan, tmp_path, name, colours):
     folder, _ = scan
-    said = run("image_test.py", folder / "dicom", "--mask", folder / "sides.nii.gz", "--save", "a.png", cwd=tmp_path)
+    said = run("image_test.py", folder / "dicom", "--mask", folder / name, "--save", "a.png", cwd=tmp_path)
     assert said == "wrote a.png\n"
     sheet = np.asarray(Image.open(tmp_path / "a.png"))
     assert sheet.shape == (3 * (256 + BAR_PX) + BAR_PX, 5 * 256, 3)
-    assert (sheet[:-BAR_PX] == RED).all(-1).sum() > 2000
-    assert not (sheet == GREEN).all(-1).any()
+    for colour in (RED, RIGHT_COLOUR, LEFT_COLOUR, GREEN):
+        pixels = (sheet[:-BAR_PX] == colour).all(-1).sum()
+        assert pixels > 1000 if colour in colours else pixels == 0
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -243,6 +258,12 @@ class Window:
         return self.process.returncode, printed
 
 
+def columns_of(screen: str, *colours: tuple[int, int, int]) -> list[np.ndarray]:
+    """Where on the screen there are pixels of each colour: their columns."""
+    shown = np.asarray(ImageGrab.grab(xdisplay=screen).convert("RGB")).astype(int)
+    return [np.nonzero((abs(shown - colour) < 12).all(-1))[1] for colour in colours]
+
+
 @pytest.fixture
 def window(screen, scan) -> Iterator[Window]:
     folder, _ = scan
@@ -280,6 +301,17 @@ def test_real_window_answers_to_keys_mouse_and_slider(window):
     window.wait(lambda title: "(12 of 12)" in title)
     window.xdotool("key", "q")
     assert window.end() == (0, "")
+
+
+def test_real_window_shows_right_and_left_in_the_colours_of_the_report(window, screen):
+    css = (ROOT / "lungct/evaluation/page/page.css").read_text(encoding="utf-8")
+    for side, colour in (("right", RIGHT_COLOUR), ("left", LEFT_COLOUR)):
+        assert f"--{side}: #{bytes(colour).hex()}" in css
+    until = time.monotonic() + KEYS_S
+    while min(map(len, columns := columns_of(screen, RIGHT_COLOUR, LEFT_COLOUR))) < 300:
+        assert time.monotonic() < until, list(map(len, columns))
+        time.sleep(KEY_WAIT_S)
+    assert np.median(columns[0]) + 100 < np.median(columns[1])  # the patient's right lies on the left
 
 
 def test_ctrl_c_closes_the_window_without_a_word(window):

@@ -3,12 +3,14 @@
 import csv
 import re
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from conftest import run, small_patient
 
@@ -16,9 +18,11 @@ import model_test
 from lungct import LungError
 from lungct.evaluation.metrics import dice
 from lungct.evaluation.scores import read_scores
+from lungct.masks.read_dicom import read_dicom_label
 from lungct.masks.write import FORMATS, keep_bytes
 from lungct.phantom.lidc_tree import write_series
 from lungct.predict import segment
+from lungct.scans.find import open_largest
 from lungct.scans.lidc import LidcScan
 from lungct.scans.nifti import open_nifti, read_volume
 
@@ -41,8 +45,6 @@ def move(slices: dict[int, float]) -> Callable[[Path], None]:
     """Change the z of some slices of a series; None removes one."""
 
     def change(folder: Path) -> None:
-        import pydicom
-
         for path in folder.glob("*.dcm"):
             number = int(path.stem[2:]) - 1
             if slices.get(number, 0) is None:
@@ -122,7 +124,7 @@ def test_what_one_command_writes_and_says(tmp_path):
     assert "2 scans, 0 done already; on cpu, float32" in text
     assert "left out series 1.2.3.5" in text
     assert "skipped a file" in text
-    assert "1 of 3 scans were skipped" in text
+    assert "1 of 3 scans skipped; see above" in text
     assert "0file" not in text
     assert sorted(path.name for path in out.iterdir() if path.name[0] != ".") == [
         *("patient_P1", "patient_P2", "report.html", "scores.csv")
@@ -163,7 +165,18 @@ def test_values_that_cannot_be_hu_are_refused_unless_the_user_says_so_and_others
     text = run("model_test.py", *QUICK, "--nifti", "ct", cwd=tmp_path, status=1)
     assert "bad.nii.gz: looks like 8-bit grey levels, not HU; if it is right, add --any-values" in text
     assert [score.scan for score in read_scores(tmp_path / "predictions/scores.csv")] == ["good"]
-    text = run("model_test.py", *QUICK, "--nifti", "ct", "--any-values", cwd=tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Python's own words for a warning
+        text = run("model_test.py", *QUICK, "--nifti", "ct", "--any-values", cwd=tmp_path)
+    assert [line for line in text.splitlines() if line.startswith("warning")] == [
+        f"warning {'bad':24s} looks like 8-bit grey levels, not HU: the lungs will be wrong"
+    ]
+    text = run("prepare_lung_image.py", "--test", "--nifti", "ct", "--any-values", cwd=tmp_path)
+    assert f"warning {'bad':24s} looks like 8-bit grey levels, not HU: the lungs will be wrong" in text
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        text = run("model_test.py", *QUICK, "--predictions-path", "of_slices", cwd=tmp_path)
+    assert f"warning {'bad':24s} looks like 8-bit grey levels" in text
     assert [score.scan for score in read_scores(tmp_path / "predictions/scores.csv")] == ["bad", "good"]
 
 
@@ -178,6 +191,12 @@ def test_values_that_cannot_be_hu_are_refused_unless_the_user_says_so_and_others
             "--save dicom-seg: a DICOM segmentation refers to .* ct.nii.gz",
         ),
         (
+            ("--nifti", "ct.nii.gz", "--save", "dicom-seg-anonymous"),  # as it was once called
+            "choose one or more of npy, nifti, sides, nrrd, dicom-seg, rtstruct$",
+        ),
+        (("--nifti", "ct.nii.gz", "--anonymous"), "--anonymous goes with --save dicom-seg or rtstruct"),
+        (("--nifti", "ct.nii.gz", "--save", "nifti", "--anonymous"), "--anonymous goes with --save"),
+        (
             ("--nifti", "ct.nii.gz", "--save", "stl"),
             "choose one or more of npy, nifti, sides, nrrd, dicom-seg",
         ),
@@ -186,9 +205,9 @@ def test_values_that_cannot_be_hu_are_refused_unless_the_user_says_so_and_others
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line_before_anything_is_predicted(flags, told, tmp_path, monkeypatch):
-    monkeypatch.setattr(model_test, "segment", None)
+    monkeypatch.setattr(model_test, "segment_volume", None)
     nibabel.save(nibabel.Nifti1Image(PART.T, np.diag([-3, -3, 12, 1.0])), tmp_path / "ct.nii.gz")
-    assert re.search(told, run("model_test.py", *flags, cwd=tmp_path, status=1))
+    assert re.search(told, run("model_test.py", *flags, cwd=tmp_path, status=1), re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +227,7 @@ def home(predicted, tmp_path, monkeypatch) -> Path:
     def refuse(*_):
         raise AssertionError("predicted again")
 
-    monkeypatch.setattr(model_test, "segment", refuse)
+    monkeypatch.setattr(model_test, "segment_volume", refuse)
     return copy
 
 
@@ -243,6 +262,40 @@ def test_further_formats_and_pictures_are_made_from_the_mask_and_nothing_goes(ho
         assert "1 scans, 1 done already" in again(home, *flags)
 
 
+def test_anonymous_files_lie_beside_those_with_names_and_hold_none(tmp_path):
+    told = {
+        "PatientName": "Doe^Jane",
+        "PatientBirthDate": "19500131",
+        "PatientSex": "F",
+        "StudyDate": "20200229",
+        "SeriesDate": "20200228",
+        "AcquisitionDate": "20200227",
+        "AccessionNumber": "A-1234",
+        "InstitutionName": "Somewhere General",
+    }
+    write_series(tmp_path / "ct", WHO, PART, SPACING_MM, **told)
+    flags = (*QUICK, "--dicom", "ct", "--save", "rtstruct,dicom-seg")
+    folder = tmp_path / "predictions/patient_P1"
+    endings = {"seg.dcm", "rtstruct.dcm"}
+    run("model_test.py", *flags, "--anonymous", cwd=tmp_path)
+    assert {path.name for path in folder.glob("*.dcm")} == {f"P1_anonymous.{ending}" for ending in endings}
+    run("model_test.py", *flags, cwd=tmp_path)
+    (score,) = read_scores(tmp_path / "predictions/scores.csv")
+    assert score.save == "dicom-seg,rtstruct,dicom-seg-anonymous,rtstruct-anonymous"
+    scan = open_largest(tmp_path / "ct")
+    for ending in endings:
+        named, hidden = folder / f"P1.{ending}", folder / f"P1_anonymous.{ending}"
+        assert (pydicom.dcmread(named).PatientName, pydicom.dcmread(named).StudyDate) == ("Doe^Jane", "20200229")
+        content, shown = hidden.read_bytes(), pydicom.dcmread(hidden)
+        assert not [value for value in told.values() if len(value) > 1 and value.encode() in content]
+        assert shown.PatientName == shown.PatientBirthDate == shown.PatientSex == shown.StudyDate == ""
+        assert (shown.PatientID, shown.StudyInstanceUID) == (WHO.patient_id, WHO.study_uid)
+        masks = [read_dicom_label(path, scan)[0] for path in (named, hidden)]
+        np.testing.assert_array_equal(*masks)
+    for flag in ((), ("--anonymous",)):
+        assert "1 done already" in run("model_test.py", *flags, *flag, cwd=tmp_path)
+
+
 def test_a_file_that_was_removed_is_made_from_the_mask_that_is_kept(home):
     path = home / "predictions/patient_P1/P1.nii.gz"
     content = path.read_bytes()
@@ -273,7 +326,7 @@ def test_masks_of_other_input_are_predicted_again(home, change, monkeypatch):
         np.save(folder / "P1_slice999.npy", np.ones((2, 2)))
     else:
         (folder / "view/mask.npz").write_bytes(keep_bytes(np.ones(PART.shape, bool)))
-    monkeypatch.setattr(model_test, "segment", lambda ct_hu, *_: ct_hu < -600)
+    monkeypatch.setattr(model_test, "segment_volume", lambda ct_hu, *_: ct_hu < -600)
     text = again(home, "--save", "npy", *QUICK[:2])
     assert "other slices, weights or options now; predicted again: P1" in text
     names = {name for name in files(home) if name.endswith(".npy")}

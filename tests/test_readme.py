@@ -10,7 +10,7 @@ from conftest import ROOT, run, small_patient
 
 import lungct
 from lungct.evaluation.metrics import dice
-from lungct.masks.write import FORMATS
+from lungct.masks.write import ANONYMOUS, FORMATS
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.lidc import LidcScan
 from lungct.scans.nifti import open_nifti
@@ -120,9 +120,12 @@ def test_first_command_of_the_page_and_each_of_its_formats_give_lungs(tmp_path):
     assert dice(scan.read() > 0, patient.lung[middle]) > 0.95
     rows = re.findall(r"^\| `([\w-]+)` \| `(\S+)` \|", README, re.MULTILINE)
     formats = [(kind, ending) for kind, ending in rows if kind in FORMATS]
-    assert {kind for kind, _ in formats} == set(FORMATS)
+    assert {kind for kind, _ in formats} == FORMATS.keys() - ANONYMOUS.values()
     run(script, *flags, "--save", ",".join(kind for kind, _ in formats), cwd=tmp_path)
     for _, ending in formats:
+        assert (tmp_path / f"predictions/patient_P1/P1{ending}").is_file()
+    run(script, *flags, "--save", ",".join(ANONYMOUS), "--anonymous", cwd=tmp_path)
+    for ending in re.findall(r"`(_anonymous\.\S+)`", README):
         assert (tmp_path / f"predictions/patient_P1/P1{ending}").is_file()
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,7 @@ from lungct.masks.predicted import find_predictions
 from lungct.masks.reviews import Review
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.lidc import LidcScan
+from lungct.scans.nifti import read_volume
 from lungct.slices import OUTSIDE_LUNG_HU
 from lungct.weights import SHIPPED, checksum
 
@@ -73,6 +75,44 @@ def test_accepted_masks_become_labels_and_others_are_left_out_and_listed(predict
         label = np.load(predicted / "mydata/Image/lung" / row["scan"] / f"{name}.npy") != OUTSIDE_LUNG_HU
         mask = np.load(predicted / f"predictions/patient_{row['scan']}/{name}.npy") > 0
         np.testing.assert_array_equal(label, mask)
+
+
+@pytest.mark.parametrize("source", ["--dicom", "--nifti"])
+def test_after_a_direct_run_accepted_masks_become_labels(source, tmp_path):
+    """No .npy of a mask is there; a .nii.gz that was corrected is refused until it is made again."""
+    for seed in range(2):
+        ct_hu, spacing_mm = small_patient(seed).ct_hu[12:32:3], (18.0, *small_patient(seed).spacing_mm[1:])
+        if source == "--dicom":
+            write_series(
+                tmp_path / "in" / str(seed), LidcScan(f"P{seed}", f"1.2.{seed}", f"1.2.{seed}.1"), ct_hu, spacing_mm
+            )
+        else:
+            (tmp_path / "in").mkdir(exist_ok=True)
+            affine = np.diag([-spacing_mm[2], -spacing_mm[1], spacing_mm[0], 1])
+            nibabel.save(nibabel.Nifti1Image(ct_hu.T, affine), tmp_path / "in" / f"P{seed}.nii.gz")
+    predict = "model_test.py", source, "in", "--png", "none"
+    prepare = "prepare_lung_image.py", source, "in", "--all-slices", "--labels", "predictions"
+    run(*predict, cwd=tmp_path)
+    assert not list((tmp_path / "predictions").rglob("*.npy"))
+    write_reviews(tmp_path / "saved.csv", {"P0": "accept", "P1": "accept"}, tmp_path)
+    text = run("model_test.py", "--reviews", "saved.csv", cwd=tmp_path)
+    assert "run: python prepare_lung_image.py --dicom DIR --labels predictions (or --nifti PATH)" in text
+    path = tmp_path / "predictions/patient_P1/P1.nii.gz"
+    image = nibabel.load(path)
+    changed = np.asarray(image.dataobj).copy()
+    changed[0, 0, 0] = 1
+    nibabel.save(nibabel.Nifti1Image(changed, image.affine), path)
+    text = run(*prepare, cwd=tmp_path, status=1)
+    assert "P1.nii.gz: a mask was changed after the prediction" in text
+    path.unlink()
+    run(*predict, cwd=tmp_path)
+    run(*prepare, cwd=tmp_path)
+    for seed in range(2):
+        labels = sorted((tmp_path / f"mydata/Image/lung/P{seed}").glob("*.npy"))
+        marked = np.stack([np.load(label) != OUTSIDE_LUNG_HU for label in labels])
+        lung, _ = read_volume(tmp_path / f"predictions/patient_P{seed}/P{seed}.nii.gz")
+        assert marked.any()
+        np.testing.assert_array_equal(marked, lung > 0)
 
 
 def test_a_mask_predicted_again_is_not_taken_by_the_old_review(predicted):

@@ -12,10 +12,11 @@ from lungct import LungError
 from lungct.files import file_stamps
 from lungct.masks.predicted import without_label
 from lungct.masks.read import find_labels, label_stamps, read_slices
-from lungct.parallel import Skipped
+from lungct.parallel import Skipped, count
 from lungct.scans.dicom import REFERS, DicomScan, as_dicom
-from lungct.scans.find import Job, choose_names, job_stamps, open_job, read_hu, slice_rows, source_of
+from lungct.scans.find import Job, choose_names, hu_warnings, job_stamps, open_job, read_hu, slice_rows, source_of
 from lungct.scans.geometry import Frame, as_in_rows, frame_of
+from lungct.scans.hu import check_hu_range
 from lungct.slices import (
     SliceRow,
     by_scan,
@@ -83,17 +84,17 @@ class StoredCase:
             truth = is_lung(read_stack(lungs, self.rows))
             if truth.shape != ct_hu.shape:
                 raise LungError(f"{lungs / self.scan}: shape {truth.shape}, but the CT has {ct_hu.shape}")
-        return Volume(self.rows, frame_of(self.rows), ct_hu, truth)
+        return Volume(self.rows, frame_of(self.rows), ct_hu, truth, hu_warnings(check_hu_range(ct_hu)))
 
     def find_dicom(self) -> DicomScan:
         """The scan that step 4 took the slices from. Raises LungError where it is no DICOM, or not there any more."""
-        from lungct.masks.source import find_scan  # few ask for it
+        from lungct.masks.source import SAY_WHERE, find_scan  # few ask for it
 
         place = (self.ct_root.parent.resolve() / self.rows[0].source).resolve()  # as `source_of` counts
         if place.is_file():
             raise LungError(f"{REFERS}, and it was {place.name}")
         if not place.is_dir():
-            raise LungError(f"{REFERS}, and {place} is not there any more; say where: model_test.py --dicom DIR")
+            raise LungError(f"{REFERS}, and {place} is not there any more; {SAY_WHERE}")
         return find_scan(place, self.rows[0].series_uid, frame_of(self.rows))
 
 
@@ -131,7 +132,8 @@ class FileCase:
         """Raises LungError where the scan cannot be read, is not in HU, or the reference is not of it."""
         scan = open_job(self.job)
         everything, truth, warnings = range(len(scan)), None, scan.warnings
-        ct_hu = read_hu(self.job, scan, everything, self.any_values)
+        ct_hu, more = read_hu(self.job, scan, everything, self.any_values)
+        warnings += more
         if self.label:
             compared = None if self.any_values else ct_hu
             truth, more = read_slices(self.label, scan, everything, compared, self.label_values)
@@ -153,7 +155,7 @@ def stored_cases(ct_root: Path, wanted: str | None) -> list[StoredCase]:
     scans = by_scan(read_manifest(manifest_path(ct_root), "python prepare_lung_image.py --test"))
     if wanted is not None:
         patients = list(dict.fromkeys(scan[0].patient_id for scan in scans.values()))
-        chosen = choose_names(patients, wanted, f"--patients: not among the {len(patients)} patients prepared")
+        chosen = choose_names(patients, wanted, f"--patients: not among the {count(len(patients), 'patient')} prepared")
         scans = {name: scan for name, scan in scans.items() if scan[0].patient_id in chosen}
     return [StoredCase(scan, ct_root) for scan in scans.values()]
 

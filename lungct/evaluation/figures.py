@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from lungct.files import read_npy, replace_file
+from lungct.segmentation.left_right import LEFT, RIGHT
 from lungct.slices import HU_WINDOW, SliceRow, by_scan, is_lung, slice_path
 
 WINDOWS_HU = {  # black and white of each display window, in the order of the keys 1, 2, 3
@@ -20,6 +21,7 @@ WINDOWS_HU = {  # black and white of each display window, in the order of the ke
 OVERVIEW_SCANS = 60
 GREYS = 254  # of a palette's 256 entries; the others are for outlines
 RED, GREEN, BLUE = (255, 70, 70), (80, 230, 100), (90, 140, 255)
+SIDE_COLOURS = {RIGHT: (255, 107, 107), LEFT: (88, 166, 255)}  # those of page.css
 LINE_PX = 2  # outlines on a contact sheet
 MIN_COVERED = 63  # of 255: a quarter of a pixel on the sheet, so that thin lung stays when a slice is made smaller
 BAR_PX, FONT_PX = 20, 13  # a line of text on a contact sheet

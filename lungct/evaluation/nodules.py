@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from lungct.evaluation.figures import BLUE, GREEN, Tile, contact_sheet, save_png, to_grey
 from lungct.files import replace_file, table_bytes
+from lungct.parallel import count
 from lungct.scans.geometry import Frame, frame_of
 from lungct.scans.lidc import Nodule, find_nodules
 from lungct.slices import SliceRow, is_lung, read_stack
@@ -80,7 +81,7 @@ def audit_labels(
 ) -> tuple[list[NoduleScore], np.ndarray | None]:
     """(scores, contact sheet) of the annotated nodules in the lung slices of a training set; None without a nodule."""
     scores, tiles = [], []
-    for name, rows in tqdm(scans.items(), desc="nodules", unit="scan"):
+    for name, rows in tqdm(scans.items(), desc="nodules", unit=" scan"):
         nodules = {nodule.number: nodule for nodule in find_nodules(rows[0].series_uid, 0.5, 0, 1)}
         if not nodules:
             continue
@@ -96,7 +97,8 @@ def audit_labels(
 def print_coverage(scores: list[NoduleScore]) -> None:
     """Mean and worst coverage in a line; nothing where there is no nodule."""
     if shares := [score.coverage for score in scores]:
-        print(f"nodule coverage {np.mean(shares):.4f} on average over {len(shares)} nodules, worst {min(shares):.4f}")
+        nodules = count(len(shares), "nodule")
+        print(f"nodule coverage {np.mean(shares):.4f} on average over {nodules}, worst {min(shares):.4f}")
 
 
 def save_audit(scans: dict[str, list[SliceRow]], ct_root: Path, lung_root: Path) -> None:

@@ -4,17 +4,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lungct import LungError
+from lungct.commands import quoted, with_conf
 from lungct.evaluation.cases import Case, StoredCase, Volume
 from lungct.evaluation.report import PNG_EVERY, THUMBNAIL, VIEW, result_files, thumbnail
 from lungct.evaluation.scores import ScanScore
 from lungct.files import replace_file
 from lungct.masks.predicted import SLICES, slices_table
-from lungct.masks.write import FORMATS, KEPT, NPY, OF_DICOM, LungMask, encode_masks, keep_bytes, kept_checksum
+from lungct.masks.write import (
+    ANONYMOUS,
+    FORMATS,
+    KEPT,
+    NPY,
+    OF_DICOM,
+    LungMask,
+    encode_masks,
+    keep_bytes,
+    kept_checksum,
+)
 from lungct.slices import safe_name
 
 KINDS = (NPY, *FORMATS)
 AMOUNTS = ("none", "some", "all")  # of pictures, each with those before it
-KEPT_PATH = f"{VIEW}/{KEPT}"
 
 
 @dataclass(frozen=True)
@@ -31,11 +41,17 @@ class Wanted:
         return Wanted(tuple(kind for kind in KINDS if kind in kinds), png)
 
 
-def choose_kinds(save: str, is_given: bool, from_files: bool) -> tuple[str, ...]:
-    """The masks to write; npy that stands in a lung.conf is step 4's, where nobody asked for it."""
+def choose_kinds(save: str, is_given: bool, from_files: bool, anonymous: bool) -> tuple[str, ...]:
+    """The masks to write; npy that stands in a lung.conf is step 4's, where nobody asked for it.
+
+    Raises LungError where `anonymous` is asked for, but no format with a name in it.
+    """
+    if anonymous and not ANONYMOUS.keys() & {*save.split(",")}:
+        raise LungError(f"--anonymous goes with --save {' or '.join(ANONYMOUS)}; other files hold no name and no dates")
     if from_files and save == NPY and not is_given:
         return ("nifti",)
-    kinds = {*save.split(",")} | (set() if from_files else {NPY})
+    kinds = {ANONYMOUS.get(kind, kind) if anonymous else kind for kind in save.split(",")}
+    kinds |= set() if from_files else {NPY}
     return tuple(kind for kind in KINDS if kind in kinds)
 
 
@@ -54,7 +70,8 @@ def choose_files(cases: list[Case], wanted: Wanted) -> dict[str, Wanted]:
             kinds = tuple(kind for kind in wanted.kinds if kind not in OF_DICOM)
             chosen[case.scan] = replace(wanted, kinds=kinds or ("nifti",))
     if reasons and len(reasons) == len(cases):
-        raise LungError(f"--save {of_dicom[0]}: {next(iter(reasons.values()))}")
+        named = next((kind for kind, hidden in ANONYMOUS.items() if hidden == of_dicom[0]), of_dicom[0])
+        raise LungError(f"--save {named}: {next(iter(reasons.values()))}")
     for scan, reason in reasons.items():
         print(f"no {FORMATS[of_dicom[0]].ending} of {scan}: {reason}")
     return chosen
@@ -112,7 +129,7 @@ def has_mask(folder: Path, score: ScanScore, slice_names: list[str]) -> bool:
     Slices of other names among the .npy masks would be taken for masks of this scan: then all is made anew.
     """
     strays = {path.stem for path in folder.glob("*.npy")} - set(slice_names)
-    return not strays and (folder / SLICES).is_file() and kept_checksum(folder / KEPT_PATH) == score.mask
+    return not strays and (folder / SLICES).is_file() and kept_checksum(folder / KEPT) == score.mask
 
 
 def make_files(
@@ -136,7 +153,7 @@ def make_files(
         files[f"{VIEW}/{THUMBNAIL}"] = thumbnail(volume.ct_hu, mask.lung)
     saved = [kind for kind in wanted.kinds if kind not in failed]  # those that failed are tried again next time
     if not earlier:
-        files |= {KEPT_PATH: keep_bytes(mask.lung), SLICES: slices_table(volume.rows, mask.lung)}
+        files |= {KEPT: keep_bytes(mask.lung), SLICES: slices_table(volume.rows, mask.lung)}
     return replace(score, flags="; ".join(flags), png=wanted.png, save=",".join(saved)), files
 
 
@@ -146,19 +163,14 @@ def add_files(folder: Path, files: dict[str, bytes]) -> None:
         replace_file(folder / name, content)
 
 
-def next_command(cases: list[Case], scores: list[ScanScore], out: Path) -> str:
-    """The command that shows the first scan and its mask, as the end of a line."""
+def next_command(cases: list[Case], scores: list[ScanScore], out: Path, conf: Path | str) -> str:
+    """The command that shows the first scan and its mask, as the end of a line; conf: the settings file."""
     case = next((case for case in cases if scores and case.scan == scores[0].scan), None)
     if case is None:
         return ""
     folder = folder_of(out, case.scan)
     if isinstance(case, StoredCase):
-        return f", then run: python image_test.py {quoted(folder)}"
+        return f", then run: {with_conf(f'python image_test.py {quoted(folder)}', conf)}"
     masks = [path for kind in FORMATS if (path := folder / files_of(kind, case.scan, [])[0]).is_file()]
     where = quoted(case.job.location)
     return f", then run: python image_test.py {where} --mask {quoted(masks[0])}" if masks else ""
-
-
-def quoted(path: Path) -> str:
-    """A path as a command line takes it on every system."""
-    return f'"{path}"' if " " in str(path) else str(path)

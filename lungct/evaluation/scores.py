@@ -12,6 +12,7 @@ from lungct.evaluation.metrics import compare
 from lungct.evaluation.quality import find_flags
 from lungct.files import array_checksum, read_earlier_table, read_table, table_bytes
 from lungct.masks.write import LungMask, mask_checksum
+from lungct.parallel import count
 from lungct.scans.geometry import frame_of
 
 DIGITS = {"litres": 3, "litres_right": 3, "litres_left": 3, "mean_hu": 1, "perc15_hu": 1, "mass_g": 1}  # others: 4
@@ -166,7 +167,7 @@ def print_scores(scores: list[ScanScore]) -> None:
         cells = "".join(f" {'-' if value is None else value!s:>8s}" for value in values)
         print(f"{score.scan:{width}s} {cells}{worst_slice(score) if scored else ''}{notes(score)}")
     if scored:
-        print(f"mean Dice {statistics.fmean(scored):.4f} over {len(scored)} scans, worst {min(scored):.4f}")
+        print(f"mean Dice {statistics.fmean(scored):.4f} over {count(len(scored), 'scan')}, worst {min(scored):.4f}")
 
 
 def worst_slice(score: ScanScore) -> str:

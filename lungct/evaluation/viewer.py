@@ -23,11 +23,16 @@ LINE_WIDTH, TEXT_SIZE = 1.5, 10  # points
 
 @dataclass(frozen=True)
 class Mask:
-    """Lungs to show on a CT: lung (Z, H, W) bool."""
+    """Lungs to show on a CT.
+
+    lung:  (Z, H, W) bool
+    parts: drawn in its place: the right and the left lung, where they are known
+    """
 
     name: str
     lung: np.ndarray
     colour: tuple[int, int, int]
+    parts: tuple["Mask", ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,9 @@ class Stack:
 
     @property
     def masks(self) -> list[Mask]:
-        """Those that are there, the prediction last: it is drawn on top."""
-        return [mask for mask in (self.reference, self.predicted) if mask is not None]
+        """What is drawn, the prediction last: it lies on top."""
+        masks = [mask for mask in (self.reference, self.predicted) if mask is not None]
+        return [part for mask in masks for part in mask.parts or (mask,)]
 
     def count(self, plane: str) -> int:
         """How many pictures there are in a plane."""

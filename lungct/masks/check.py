@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lungct import LungError
+from lungct.parallel import count
 from lungct.scans.geometry import SAME_PLACE_MM, Frame
 
 MAX_OFF = 0.5  # voxels of the scan
@@ -95,7 +96,8 @@ def describe(frame: Frame) -> str:
     corner = ", ".join(f"{mm:.1f}" for mm in frame.corners_mm[0])
     spacing = " x ".join(f"{mm:.4g}" for mm in frame.spacing_mm)
     axes = " ".join(f"{c:.2g}" for c in (frame.axes + 0.0).ravel())
-    return f"{len(frame)} slices of {frame.shape[0]} x {frame.shape[1]}, {spacing} mm, from ({corner}) mm along {axes}"
+    slices = f"{count(len(frame), 'slice')} of {frame.shape[0]} x {frame.shape[1]}"
+    return f"{slices}, {spacing} mm, from ({corner}) mm along {axes}"
 
 
 def check_is_lung(path: Path, lung: np.ndarray, wanted: range, ct_hu: np.ndarray) -> tuple[str, ...]:
@@ -105,7 +107,7 @@ def check_is_lung(path: Path, lung: np.ndarray, wanted: range, ct_hu: np.ndarray
     """
     marked = lung[wanted.start : wanted.stop]
     if not marked.any():
-        return (f"{path.name} marks no lung in the {len(wanted)} slices taken",)
+        return (f"{path.name} marks no lung in the {count(len(wanted), 'slice')} taken",)
     largest = float(marked.mean((1, 2)).max())
     if largest > MAX_SLICE_SHARE:
         raise LungError(f"{path}: marks {largest:.0%} of a slice, a lung has {MAX_SLICE_SHARE:.0%} at most; {ADVICE}")
@@ -131,7 +133,9 @@ def check_is_lung(path: Path, lung: np.ndarray, wanted: range, ct_hu: np.ndarray
         )
     skipped = skipped_slices(lung)
     if skipped:
-        warnings.append(f"{path.name} marks nothing in {skipped} slices between others with lung; was it finished?")
+        warnings.append(
+            f"{path.name} marks nothing in {count(skipped, 'slice')} between others with lung; was it finished?"
+        )
     return tuple(warnings)
 
 

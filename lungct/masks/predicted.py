@@ -1,12 +1,13 @@
 """Masks that step 5 predicted, as labels: those that were accepted in a review, on the slices they were made of.
 
-Each predictions/patient_<scan>/ holds a mask for each slice, and slices.csv: of which series the slices are, where they
-lie, and a fingerprint of the masks. A review counts for masks of that fingerprint alone, so that neither another
-prediction nor a mask of another scan is taken for the one that was seen. Z slices, H rows, W columns.
+Each predictions/patient_<scan>/ holds the mask in one form or several, and slices.csv: of which series the slices are,
+where they lie, and a fingerprint of the mask. A review counts for a mask of that fingerprint alone, so that no other
+prediction, no mask of another scan and none that was changed by hand is taken for the one that was seen.
+Z slices, H rows, W columns.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,13 +17,20 @@ from lungct import LungError
 from lungct.files import fingerprint, read_earlier_table, read_npy, read_table, replace_file, table_bytes
 from lungct.masks.check import check_place
 from lungct.masks.reviews import ACCEPT, REVIEWS, Review, earlier_reviews, print_reviews, read_reviews, status_of
+from lungct.masks.write import KEPT, NIFTI, NRRD, SIDES, kept_checksum, read_kept
 from lungct.parallel import Skipped
 from lungct.scans.geometry import Scan, frame_of
+from lungct.scans.nifti import read_volume
 from lungct.slices import DICOM_UID, SliceRow, safe_name, slice_pixels
 
 SLICES, SCORES = "slices.csv", "scores.csv"
 FOLDERS = "patient_*"
+VOLUMES = (NIFTI, SIDES, NRRD)  # forms of the mask that are read back as they were written; an RTSTRUCT is not
 AGAIN = "predict it again: python model_test.py"
+CHANGED = (
+    "a mask was changed after the prediction; to train on it, give it with --labels in a folder of its own; to have "
+    "the predicted one, delete it and run the same model_test.py again"
+)
 
 
 class NotAccepted(LungError):
@@ -112,30 +120,49 @@ def choose_accepted(
 
 def prediction_files(folder: Path) -> list[Path]:
     """The files that `read_prediction` reads."""
-    return [folder / SLICES, *sorted(folder.glob("*.npy"))]
+    names = ("*.npy", KEPT, *(f"*{ending}" for ending in VOLUMES))
+    return [folder / SLICES, *sorted({path for name in names for path in folder.glob(name)})]
 
 
 def read_prediction(folder: Path, scan: Scan) -> np.ndarray:
     """The predicted lungs on the slices of a scan, (Z, H, W) bool.
 
-    Raises LungError where they are of another series, do not lie on the scan, or are not what was predicted.
+    Raises LungError where they are of another series, do not lie on the scan, or one of their forms is not what was
+    predicted.
     """
     rows = read_table(folder / SLICES, SliceRow)
     if {row.series_uid for row in rows} != {scan.series_uid}:
         raise LungError(f"{folder}: not predicted from series {scan.series_uid}; {AGAIN}")
-    lung = np.stack([read_mask(folder, row) for row in rows])
-    if mask_fingerprint(rows, lung) != rows[0].fingerprint:
-        raise LungError(f"{folder}: a mask was changed after the prediction; {AGAIN}")
+    lung = None
+    for path, found in read_forms(folder, rows):
+        if mask_fingerprint(rows, found) != rows[0].fingerprint:
+            raise LungError(f"{path}: {CHANGED}")
+        lung = found
+    if lung is None:
+        raise LungError(f"{folder}: holds no mask any more; {AGAIN}")
     places = check_place(folder, frame_of(rows), scan.frame)
     return lung[places]
 
 
-def read_mask(folder: Path, row: SliceRow) -> np.ndarray:
-    """One predicted slice, (H, W) bool. Raises LungError where it is of another size."""
-    path = folder / f"{safe_name(row.slice_name)}.npy"
+def read_forms(folder: Path, rows: list[SliceRow]) -> Iterator[tuple[Path, np.ndarray]]:
+    """The mask of a scan in each form that is there: its file, (Z, H, W) bool. Raises LungError for a damaged one."""
+    kept = read_kept(folder / KEPT, kept_checksum(folder / KEPT))
+    if kept is not None:
+        yield folder / KEPT, kept
+    paths = [folder / f"{safe_name(row.slice_name)}.npy" for row in rows]
+    if all(path.is_file() for path in paths):
+        yield folder / "*.npy", np.stack([read_mask(path, row) for path, row in zip(paths, rows, strict=True)])
+    for path in (folder / f"{safe_name(rows[0].scan)}{ending}" for ending in VOLUMES):
+        if path.is_file():
+            values, frame = read_volume(path)
+            yield path, values[check_place(path, frame, frame_of(rows))] > 0
+
+
+def read_mask(path: Path, row: SliceRow) -> np.ndarray:
+    """One predicted slice, (H, W) bool. Raises LungError where it is damaged, or of another size."""
     lung = read_npy(path) > 0
     if lung.shape != (row.rows, row.columns):
-        raise LungError(f"{path}: shape {lung.shape}, predicted was {row.rows, row.columns}; {AGAIN}")
+        raise LungError(f"{path}: shape {lung.shape}, predicted was {row.rows, row.columns}; {CHANGED}")
     return lung
 
 
@@ -144,4 +171,7 @@ def take_reviews(path: Path, place: Path) -> None:
     reviews = {**earlier_reviews(place), **read_reviews(path)}  # of one prediction the later, also without a verdict
     replace_file(place / REVIEWS, table_bytes(reviews.values(), Review))
     print_reviews(reviews, [(one.scan, one.fingerprint) for one in find_predictions(place)])
-    print(f"wrote {place / REVIEWS}; to train on what is accepted: prepare_lung_image.py --labels {place}")
+    command = f"python prepare_lung_image.py --dicom DIR --labels {place}"
+    print(
+        f"wrote {place / REVIEWS}; to train on what is accepted in the scans of DIR, run: {command} (or --nifti PATH)"
+    )

@@ -24,6 +24,7 @@ from lungct.masks.predicted import (
     read_prediction,
 )
 from lungct.masks.read_dicom import index_folder, read_dicom_label, series_of
+from lungct.parallel import count
 from lungct.scans.geometry import MAX_VOXELS, Scan
 from lungct.scans.layouts import CT_NAMES
 from lungct.scans.nifti import VOLUME_ENDINGS, read_volume, volume_files
@@ -225,9 +226,8 @@ def read_values(path: Path, scan: Scan) -> np.ndarray:
 def _read_lobes(folder: Path, scan: Scan) -> np.ndarray:
     files = label_files(folder)
     if len(files) != LOBES:
-        raise LungError(
-            f"{folder}: {len(files)} files lung_*_lobe_*.nii.gz, but a lung has {LOBES} lobes; segment it again"
-        )
+        found = f"{count(len(files), 'file')} lung_*_lobe_*.nii.gz"
+        raise LungError(f"{folder}: {found}, but a lung has {LOBES} lobes; segment it again")
     lung = np.zeros((len(scan), *scan.frame.shape), bool)
     for path in files:
         lung |= read_values(path, scan) > 0

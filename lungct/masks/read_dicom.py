@@ -4,6 +4,7 @@ They say themselves which series they belong to and where in space they lie. Z s
 """
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 from lungct import LungError
 from lungct.files import files_below
 from lungct.masks.check import check_place, nearest_planes, normal_of, slice_step_mm, take_slices
+from lungct.parallel import count
 from lungct.scans.geometry import SAME_PLACE_MM, Frame, Scan, check_size, frame_to_lps, lps_flips, to_lps
 from lungct.scans.headers import DECODE_ERRORS, first_line, read_header
 
 LUNG = re.compile(r"(?i)lung|pulmo")
 PART = re.compile(r"(?i)nodul|neoplas|tumou?r|mass|lesion|cancer|vessel|airway|gtv|ctv|ptv")  # in a lung, not the lung
 MODALITIES = ("SEG", "RTSTRUCT", "")
+Part = tuple[str, np.ndarray, list[str]]  # name of a segment or structure, (Z, H, W) bool, warnings
 OPEN_KINDS = ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR")
 IN_PLANE = 0.1  # of the slice spacing, between contours of one plane
 SAME, INSIDE = 0.95, 0.9  # shares of pixels: a contour stored twice, perhaps rounded; a hole, perhaps drawn on the edge
@@ -69,12 +72,24 @@ def referenced_series(header: pydicom.Dataset) -> set[str]:
 def read_dicom_label(path: Path, scan: Scan) -> tuple[np.ndarray, tuple[str, ...]]:
     """The lungs of a SEG or RTSTRUCT on the slices of its scan: ((Z, H, W) bool, warnings).
 
+    Raises LungError as `read_parts` does.
+    """
+    lung, warnings = np.zeros((len(scan), *scan.frame.shape), bool), []
+    for _, part, more in read_parts(path, scan):
+        lung |= part
+        warnings += more
+    return lung, tuple(warnings)
+
+
+def read_parts(path: Path, scan: Scan) -> Iterator[Part]:
+    """Each lung of a SEG or RTSTRUCT on the slices of its scan.
+
     Raises LungError where it names no lung, lies elsewhere, or is damaged.
     """
     try:
         dataset = pydicom.dcmread(path, force=True)
         read = read_segments if dataset.SOPClassUID == SegmentationStorage else read_structures
-        return read(path, dataset, scan)
+        yield from read(path, dataset, scan)
     except (InvalidDicomError, *DECODE_ERRORS) as error:
         raise LungError(f"{path}: no readable lungs ({first_line(error)})") from error
 
@@ -104,29 +119,26 @@ def choose_planes(path: Path, name: str, planes_mm: np.ndarray, scan: Scan) -> t
     unused = np.setdiff1d(np.arange(len(planes_mm)), list(chosen.values()))
     beyond = (heights_mm[unused] < slices_mm[0]) | (heights_mm[unused] > slices_mm[-1])
     left_out = ((beyond.sum(), "above or below the scan"), ((~beyond).sum(), "between its slices"))
-    return chosen, [f"{name}: {number} planes {where} not used" for number, where in left_out if number]
+    return chosen, [f"{name}: {count(number, 'plane')} {where} not used" for number, where in left_out if number]
 
 
-def read_structures(path: Path, dataset: pydicom.Dataset, scan: Scan) -> tuple[np.ndarray, tuple[str, ...]]:
+def read_structures(path: Path, dataset: pydicom.Dataset, scan: Scan) -> Iterator[Part]:
     """Closed contours in mm, filled plane by plane."""
-    names = {int(roi.ROINumber): str(roi.ROIName) for roi in dataset.StructureSetROISequence}
-    lungs, warnings = choose(path, names), []
-    lung = np.zeros((len(scan), *scan.frame.shape), bool)
+    lungs = choose(path, {int(roi.ROINumber): str(roi.ROIName) for roi in dataset.StructureSetROISequence})
     for roi in dataset.ROIContourSequence:
         name = lungs.get(int(roi.ReferencedROINumber))
         if name is None:
             continue
         planes = group_by_plane(path, closed_contours(roi), scan)
-        chosen, more = choose_planes(path, name, np.array([plane[0][0] for plane in planes]).reshape(-1, 3), scan)
-        warnings += more
-        outside = 0
+        chosen, warnings = choose_planes(path, name, np.array([plane[0][0] for plane in planes]).reshape(-1, 3), scan)
+        lung, outside = np.zeros((len(scan), *scan.frame.shape), bool), 0
         for z, plane in chosen.items():
             polygons = [to_pixels(points_mm, z, scan) for points_mm in planes[plane]]
             outside += sum(reaches_outside(points, scan.frame.shape) for points in polygons)
-            lung[z] |= fill(polygons, scan.frame.shape)
+            lung[z] = fill(polygons, scan.frame.shape)
         if outside:
-            warnings.append(f"{name}: {outside} contours reach beyond the edges of the slices")
-    return lung, tuple(warnings)
+            warnings.append(f"{name}: {count(outside, 'contour')} partly beyond the edges of the slices")
+        yield name, lung, warnings
 
 
 def closed_contours(roi: pydicom.Dataset) -> list[np.ndarray]:
@@ -189,24 +201,23 @@ def fill(polygons: list[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
     return filled
 
 
-def read_segments(path: Path, dataset: pydicom.Dataset, scan: Scan) -> tuple[np.ndarray, tuple[str, ...]]:
+def read_segments(path: Path, dataset: pydicom.Dataset, scan: Scan) -> Iterator[Part]:
     """Frames, each a slice of one segment, put where they lie."""
     lungs = choose(path, {int(s.SegmentNumber): str(s.SegmentLabel) for s in dataset.SegmentSequence})
     groups = dataset.PerFrameFunctionalGroupsSequence
     check_size(path, (len(groups), dataset.Rows, dataset.Columns))
     images = dataset.pixel_array.reshape(len(groups), dataset.Rows, dataset.Columns)
     placed = [place_frame(dataset, group) for group in groups]
-    lung, warnings = np.zeros((len(scan), *scan.frame.shape), bool), []
     for number, name in lungs.items():
         mine = [n for n, group in enumerate(groups) if segment_of(group) in (number, None)]
         planes_mm = np.array([placed[n][0].corners_mm[0] for n in mine]).reshape(-1, 3)
-        chosen, more = choose_planes(path, name, planes_mm, scan)
-        warnings += more
+        chosen, warnings = choose_planes(path, name, planes_mm, scan)
+        lung = np.zeros((len(scan), *scan.frame.shape), bool)
         for z, plane in chosen.items():
             frame, orientation = placed[mine[plane]]
             check_place(path, frame, take_slices(scan.frame, [z]))
-            lung[z] |= to_lps(is_marked(images[mine[plane]], dataset, number), orientation)
-    return lung, tuple(warnings)
+            lung[z] = to_lps(is_marked(images[mine[plane]], dataset, number), orientation)
+        yield name, lung, warnings
 
 
 def segment_of(group: pydicom.Dataset) -> int | None:

@@ -5,6 +5,7 @@ Z slices, H rows, W columns.
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from pydicom.valuerep import DA, TM
 
 from lungct import LungError, __version__
 from lungct.masks.check import lies_on
+from lungct.masks.segments import WHOLE, Segment, check_values
+from lungct.parallel import count
 from lungct.scans.dicom import DicomScan, find_parts, find_series, open_part
 from lungct.scans.geometry import Frame
 from lungct.scans.headers import read_dataset
@@ -36,6 +39,43 @@ REQUIRED = (  # in every DICOM object, empty where the scan does not say or must
 OPTIONAL = ("IssuerOfPatientID", "StudyDescription", "PatientIdentityRemoved", "DeidentificationMethod")
 SEXES = ("M", "F", "O")
 UTF8 = "ISO_IR 192"
+SAY_WHERE = "give the folder of its files: python model_test.py --dicom DIR"
+
+
+@dataclass(frozen=True)
+class DicomMask:
+    """A mask on the slices of its scan, as a SEG or an RTSTRUCT holds it.
+
+    labels:    (Z, H, W) bool or uint8
+    weights:   their checksum, SHA-256
+    segments:  what the values of the mask are; SIDES for those of `split_left_right`
+    anonymous: leave out who the patient is but for the ID, and the date and accession number of the study; otherwise
+               they are taken over, so that an archive files it with the scan
+
+    Raises LungError where the mask does not have the slices of the scan, or values without a name.
+    """
+
+    labels: np.ndarray
+    scan: DicomScan
+    weights: str
+    segments: tuple[Segment, ...] = WHOLE
+    anonymous: bool = False
+
+    def __post_init__(self) -> None:
+        shape = (len(self.scan), *self.scan.frame.shape)
+        if self.labels.shape != shape:
+            folder = self.scan.files[0].parent
+            raise LungError(
+                f"{folder}: {count(shape[0], 'slice')} of {shape[1:]}, but the masks are {self.labels.shape}"
+            )
+        check_values(self.labels, self.segments)
+
+    def derive_uid(self, kind: str) -> str:
+        """The UID of an object of some kind: the same again for the same mask of the same scan by the same version."""
+        made_from = hashlib.sha256(np.ascontiguousarray(self.labels))
+        made_from.update(self.scan.frame.corners_mm.tobytes())  # a series may hold several scans
+        parts = (self.scan.series_uid, made_from.hexdigest(), __version__, self.weights, str(self.anonymous), kind)
+        return str(generate_uid(entropy_srcs=list(parts)))
 
 
 @cache
@@ -57,14 +97,14 @@ def find_scan(folder: Path, series_uid: str, frame: Frame) -> DicomScan:
     """The files of a predicted scan, whose slices lie in `frame`. Raises LungError where they are not below."""
     found = [files for key, files in series_below(folder).items() if key.series_uid == series_uid]
     if not found:
-        raise LungError(f"{folder} holds no series {series_uid}; say with --dicom where the scans lie")
+        raise LungError(f"{folder} holds no series {series_uid} any more; {SAY_WHERE}")
     if len(found) > 1:
-        raise LungError(f"{folder}: series {series_uid} is of {len(found)} patients or studies; give one with --dicom")
+        raise LungError(f"{folder}: series {series_uid} is of {len(found)} patients or studies; {SAY_WHERE}")
     scans = [scan for scan in open_parts(found[0]) if lies_on(frame, scan.frame)]
     if len(scans) != 1:
         raise LungError(
             f"{folder}: {len(scans)} scans of series {series_uid} have the slices of this prediction; a segmentation "
-            "can only refer to the slices of one"
+            f"can only refer to the slices of one; {SAY_WHERE}"
         )
     return scans[0]
 
@@ -115,18 +155,3 @@ def copy_identity(source: pydicom.Dataset) -> pydicom.Dataset:
         if name in source:
             copied[name] = source[name]
     return copied
-
-
-def derive_uid(scan: DicomScan, labels: np.ndarray, *more: str) -> str:
-    """The UID of what is made from a scan and its mask: the same again for the same mask by the same version."""
-    made_from = hashlib.sha256(np.ascontiguousarray(labels))
-    made_from.update(scan.frame.corners_mm.tobytes())  # a series may hold several scans
-    return str(generate_uid(entropy_srcs=[scan.series_uid, made_from.hexdigest(), __version__, *more]))
-
-
-def check_slices(labels: np.ndarray, scan: DicomScan) -> None:
-    """Raises LungError where a mask (Z, H, W) does not have the slices of its scan."""
-    if labels.shape != (len(scan), *scan.frame.shape):
-        raise LungError(
-            f"{scan.files[0].parent}: {len(scan)} slices of {scan.frame.shape}, but the masks are {labels.shape}"
-        )

@@ -18,6 +18,7 @@ import numpy as np
 from lungct import LungError
 from lungct.files import NPY_ERRORS
 from lungct.masks import segments
+from lungct.masks.source import DicomMask
 from lungct.masks.volume import write_or_flag
 from lungct.masks.write_nifti import nifti_bytes
 from lungct.masks.write_nrrd import nrrd_bytes
@@ -25,7 +26,7 @@ from lungct.scans.dicom import DicomScan
 from lungct.scans.geometry import Frame
 from lungct.segmentation.left_right import split_left_right
 
-KEPT = "mask.npz"  # beside the pictures: the mask from which other formats and pictures are made later
+KEPT = "view/mask.npz"  # in a scan's folder of results: the mask from which other formats and pictures are made later
 NIFTI, SIDES, NRRD = ".nii.gz", "_sides.nii.gz", ".seg.nrrd"
 DAMAGED = (*NPY_ERRORS, zipfile.BadZipFile, zlib.error)
 
@@ -49,6 +50,10 @@ class LungMask:
     def sides(self) -> np.ndarray:
         """The right lung as 1, the left as 2: (Z, H, W) uint8."""
         return split_left_right(self.lung, self.frame.spacing_mm)
+
+    def on_dicom(self, anonymous: bool) -> DicomMask:
+        """Both lungs on the slices of the DICOM files. Raises LungError where these are not there."""
+        return DicomMask(self.sides, self.dicom(), self.weights, segments.SIDES, anonymous)
 
 
 @dataclass(frozen=True)
@@ -79,18 +84,18 @@ def encode_nrrd(mask: LungMask) -> tuple[bytes | None, list[str]]:
 
 def encode_dicom_seg(mask: LungMask, anonymous: bool = False) -> tuple[bytes | None, list[str]]:
     """A DICOM segmentation that refers to the slices of its scan. Raises LungError where these are not there."""
-    scan = mask.dicom()
+    on_scan = mask.on_dicom(anonymous)
     from lungct.masks.write_dicom import seg_bytes  # a second to import; few ask for it
 
-    return seg_bytes(mask.sides, scan, mask.weights, segments.SIDES, anonymous), []
+    return seg_bytes(on_scan), []
 
 
-def encode_rtstruct(mask: LungMask) -> tuple[bytes | None, list[str]]:
+def encode_rtstruct(mask: LungMask, anonymous: bool = False) -> tuple[bytes | None, list[str]]:
     """A structure set that refers to the slices of its scan. Raises LungError where these are not there."""
-    scan = mask.dicom()
+    on_scan = mask.on_dicom(anonymous)
     from lungct.masks.write_rtstruct import rtstruct_bytes
 
-    return rtstruct_bytes(mask.sides, scan, mask.weights, segments.SIDES), []
+    return rtstruct_bytes(on_scan), []
 
 
 NPY = "npy"  # a file for each slice; all others: one for the scan
@@ -99,10 +104,12 @@ FORMATS = {
     "sides": MaskFormat(SIDES, encode_sides),
     "nrrd": MaskFormat(NRRD, encode_nrrd),
     "dicom-seg": MaskFormat(".seg.dcm", encode_dicom_seg),
-    "dicom-seg-anonymous": MaskFormat("_anonymous.seg.dcm", partial(encode_dicom_seg, anonymous=True)),
     "rtstruct": MaskFormat(".rtstruct.dcm", encode_rtstruct),
+    "dicom-seg-anonymous": MaskFormat("_anonymous.seg.dcm", partial(encode_dicom_seg, anonymous=True)),
+    "rtstruct-anonymous": MaskFormat("_anonymous.rtstruct.dcm", partial(encode_rtstruct, anonymous=True)),
 }
-OF_DICOM = frozenset({"dicom-seg", "dicom-seg-anonymous", "rtstruct"})  # formats that refer to the scan's own files
+ANONYMOUS = {"dicom-seg": "dicom-seg-anonymous", "rtstruct": "rtstruct-anonymous"}  # what --anonymous writes instead
+OF_DICOM = frozenset({*ANONYMOUS, *ANONYMOUS.values()})  # formats that refer to the scan's own files
 
 
 def kind_of(path: Path) -> str:

@@ -19,8 +19,8 @@ from highdicom.sr import CodedConcept
 from pydicom.sr.codedict import codes
 
 from lungct import LungError, __version__
-from lungct.masks.segments import CATEGORY, LUNG, WHOLE, Segment, check_values
-from lungct.masks.source import ALGORITHM, MAKER, check_slices, derive_uid, read_sources
+from lungct.masks.segments import CATEGORY, LUNG, Segment
+from lungct.masks.source import ALGORITHM, MAKER, DicomMask, read_sources
 from lungct.scans.dicom import DicomScan
 from lungct.scans.geometry import from_lps
 from lungct.scans.headers import DECODE_ERRORS, first_line
@@ -29,39 +29,24 @@ from lungct.scans.multiframe import frame_headers
 SERIES_NUMBER = 900
 
 
-def seg_bytes(
-    labels: np.ndarray,
-    scan: DicomScan,
-    weights: str,
-    segments: tuple[Segment, ...] = WHOLE,
-    anonymous: bool = False,
-) -> bytes:
-    """A mask (Z, H, W), bool or uint8, on the slices of its scan, as the bytes of a DICOM SEG file.
-
-    weights:   their checksum, SHA-256
-    segments:  what the values of the mask are; SIDES for those of `split_left_right`
-    anonymous: leave out who the patient is but for the ID, and the date and accession number of the study; otherwise
-               they are taken over, so that an archive files it with the scan
-
-    Raises LungError where the slices are not those of the scan or lack what a segmentation must name.
-    """
-    check_slices(labels, scan)
-    check_values(labels, segments)
+def seg_bytes(mask: DicomMask) -> bytes:
+    """The bytes of a DICOM SEG file. Raises LungError where the slices lack what a segmentation must name."""
+    scan = mask.scan
     try:
-        sources = read_sources(scan, anonymous)
+        sources = read_sources(scan, mask.anonymous)
         seg = Segmentation(
             source_images=sources[:1] if scan.frames else sources,
-            pixel_array=as_stored(labels.astype(np.uint8), scan, sources),
+            pixel_array=as_stored(mask.labels.astype(np.uint8), scan, sources),
             segmentation_type=SegmentationTypeValues.BINARY,
-            segment_descriptions=[describe(segment, weights) for segment in segments],
-            series_instance_uid=derive_uid(scan, labels, weights, str(anonymous), "SEG series"),
+            segment_descriptions=[describe(segment, mask.weights) for segment in mask.segments],
+            series_instance_uid=mask.derive_uid("SEG series"),
             series_number=SERIES_NUMBER,
-            sop_instance_uid=derive_uid(scan, labels, weights, str(anonymous), "SEG"),
+            sop_instance_uid=mask.derive_uid("SEG"),
             instance_number=1,
             manufacturer=MAKER,
             manufacturer_model_name=ALGORITHM,
             software_versions=__version__,
-            device_serial_number=weights[:12],
+            device_serial_number=mask.weights[:12],
             series_description="Lungs",
         )
         seg.SeriesDate, seg.SeriesTime = seg.ContentDate, seg.ContentTime

@@ -13,9 +13,8 @@ from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
 from lungct import LungError, __version__
 from lungct.masks.outlines import outline
-from lungct.masks.segments import LUNG, WHOLE, Segment, check_values
-from lungct.masks.source import ALGORITHM, MAKER, check_slices, copy_identity, derive_uid, read_sources
-from lungct.scans.dicom import DicomScan
+from lungct.masks.segments import LUNG, Segment
+from lungct.masks.source import ALGORITHM, MAKER, DicomMask, copy_identity, read_sources
 from lungct.scans.geometry import Frame
 from lungct.scans.headers import DECODE_ERRORS, first_line
 
@@ -23,32 +22,22 @@ SERIES_NUMBER = 901
 STUDY_CLASS = "1.2.840.10008.3.1.2.3.1"  # what a referenced study is called; the standard retired the class itself
 
 
-def rtstruct_bytes(
-    labels: np.ndarray,
-    scan: DicomScan,
-    weights: str,
-    segments: tuple[Segment, ...] = WHOLE,
-    anonymous: bool = False,
-) -> bytes:
-    """The outlines of a mask (Z, H, W), bool or uint8, as the bytes of a DICOM RTSTRUCT file.
+def rtstruct_bytes(mask: DicomMask) -> bytes:
+    """The outlines of a mask as the bytes of a DICOM RTSTRUCT file.
 
-    weights:   their checksum, SHA-256
-    segments:  what the values of the mask are; SIDES for those of `split_left_right`
-    anonymous: as `seg_bytes` of masks/write_dicom.py has it
-
-    Raises LungError where the slices are not those of the scan or lack what a structure set must name.
+    Raises LungError where the slices lack what a structure set must name.
     """
-    check_slices(labels, scan)
-    check_values(labels, segments)
+    scan = mask.scan
     try:
-        sources = read_sources(scan, anonymous)
+        sources = read_sources(scan, mask.anonymous)
         frames = scan.frames or [None] * len(scan)
         images = [reference(source, frame) for source, frame in zip(sources, frames, strict=True)]
         structures = describe_set(sources[0], images)
-        structures.SeriesInstanceUID = derive_uid(scan, labels, weights, str(anonymous), "RTSTRUCT series")
-        structures.SOPInstanceUID = derive_uid(scan, labels, weights, str(anonymous), "RTSTRUCT")
-        for segment in segments:
-            add_structure(structures, segment, weights, contours(labels == segment.value, scan.frame, images))
+        structures.SeriesInstanceUID = mask.derive_uid("RTSTRUCT series")
+        structures.SOPInstanceUID = mask.derive_uid("RTSTRUCT")
+        for segment in mask.segments:
+            drawn = contours(mask.labels == segment.value, scan.frame, images)
+            add_structure(structures, segment, mask.weights, drawn)
         return file_bytes(structures)
     except DECODE_ERRORS as error:
         raise LungError(f"{scan.files[0].parent}: no structure set can refer to it ({first_line(error)})") from error

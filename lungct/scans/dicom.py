@@ -266,5 +266,5 @@ def _keep_one_per_position(files: Slices, warnings: list[str]) -> Slices:
         if not kept or z_of(file) - z_of(kept[-1]) > SAME_PLACE_MM:
             kept.append(file)
     if len(kept) < len(files):
-        warnings.append(f"{len(files) - len(kept)} slices at a place already taken left out")
+        warnings.append(f"{count(len(files) - len(kept), 'slice')} at a place already taken left out")
     return kept

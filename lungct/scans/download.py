@@ -16,6 +16,7 @@ from urllib.request import Request, urlopen
 from tqdm import tqdm
 
 from lungct import LungError
+from lungct.parallel import count
 from lungct.scans.find import choose_names
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def choose_series(index: pandas.DataFrame, collection: str, wanted: str) -> pand
     patients = list(dict.fromkeys(ct.PatientID))
     if not patients:
         raise LungError(f"--collection {collection}: the Imaging Data Commons has no CT of that name")
-    told = f"--download: not among the {len(patients)} patients of {name}"
+    told = f"--download: not among the {count(len(patients), 'patient')} of {name}"
     chosen = choose_names(patients, wanted, told)
     if not chosen:
         raise LungError(f"{told}: {wanted}")
@@ -97,9 +98,8 @@ def download(client: IDCClient, series: pandas.DataFrame, root: Path) -> list[st
     needed = sum(row.series_size_MB for row in todo) * 1e6
     root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(root).free
-    print(
-        f"{len(series)} CT series of {series.PatientID.nunique()} patients; {len(series) - len(todo)} are there already"
-    )
+    patients = count(series.PatientID.nunique(), "patient")
+    print(f"{len(series)} CT series of {patients}; {len(series) - len(todo)} are there already")
     print(f"to fetch: {needed / GB:.1f} GB into {root}, which has {free / GB:.1f} GB free")
     if needed > free:
         raise LungError(f"{root}: {needed / GB:.1f} GB do not fit; make room or take fewer patients")

@@ -203,7 +203,7 @@ def choose_patients(jobs: list[Job], wanted: str | None) -> list[Job]:
     if wanted is None:
         return jobs
     names = list(dict.fromkeys(job.patient_id for job in jobs))
-    chosen = choose_names(names, wanted, f"--patients: not among the {len(names)} patients found")
+    chosen = choose_names(names, wanted, f"--patients: not among the {count(len(names), 'patient')} found")
     return [job for job in jobs if job.patient_id in chosen]
 
 
@@ -233,12 +233,21 @@ def job_stamps(job: Job, folder: Path) -> list:
     return [job.series_uid, source_of(job, folder), file_stamps(job.files)]
 
 
-def read_hu(job: Job, scan: Scan, z_indices: range, any_values: bool) -> np.ndarray:
-    """The slices of a scan, (Z, H, W) int16 HU. Raises LungError where they cannot be HU, unless `any_values`."""
+def read_hu(job: Job, scan: Scan, z_indices: range, any_values: bool) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The slices of a scan, (Z, H, W) int16 HU, and warnings.
+
+    Raises LungError where the values cannot be HU; with `any_values` that is a warning.
+    """
     ct_hu = scan.read(z_indices)
-    if not any_values and (fault := check_hu_range(ct_hu)):
+    fault = check_hu_range(ct_hu)
+    if fault and not any_values:
         raise LungError(f"{job.location}: looks like {fault}, not HU; if it is right, add --any-values")
-    return ct_hu
+    return ct_hu, hu_warnings(fault)
+
+
+def hu_warnings(fault: str) -> tuple[str, ...]:
+    """What to say of values that are used all the same; fault: as `check_hu_range` gives it."""
+    return (f"looks like {fault}, not HU: the lungs will be wrong",) if fault else ()
 
 
 def slice_rows(job: Job, scan: Scan, z_indices: range, lung_px: list[int] | None = None, **more: str) -> list[SliceRow]:

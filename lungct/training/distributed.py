@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lungct import LungError
+from lungct.parallel import count
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ class Processes:
     def share(self, numbers: np.ndarray) -> np.ndarray:
         """This process's slices of a batch. Raises LungError where there are more processes than slices."""
         if len(numbers) < self.world_size:
-            raise LungError(f"a batch of {len(numbers)} slices for {self.world_size} processes: raise --batch-size")
+            raise LungError(
+                f"a batch of {count(len(numbers), 'slice')} for {self.world_size} processes: raise --batch-size"
+            )
         return numbers[self.rank :: self.world_size]
 
     def broadcast(self, value: Any) -> Any:

@@ -119,7 +119,7 @@ def test_the_audit_of_labels_is_written_with_a_picture(tmp_path, monkeypatch, ca
     save_audit({"S": rows}, tmp_path / "ct", tmp_path / "lung")
     assert read_table(tmp_path / "nodules.csv", NoduleScore) == [NoduleScore("S", 1, 3, 12, 2, 2, 1.0)]
     assert (tmp_path / "nodules.png").is_file()
-    assert "nodule coverage 1.0000 on average over 1 nodules" in capsys.readouterr().out
+    assert "nodule coverage 1.0000 on average over 1 nodule" in capsys.readouterr().out
 
 
 def test_a_picture_of_earlier_nodules_goes_where_there_are_none(tmp_path, monkeypatch):

@@ -1,13 +1,10 @@
 """A scan's folder: what is wanted, what is missing, what may be reused."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from lungct import LungError
 from lungct.evaluation.results import (
-    KEPT_PATH,
     Wanted,
     add_files,
     choose_files,
@@ -16,11 +13,10 @@ from lungct.evaluation.results import (
     has_all,
     has_mask,
     missing_kinds,
-    quoted,
 )
 from lungct.evaluation.scores import ScanScore
 from lungct.files import replace_file
-from lungct.masks.write import keep_bytes, mask_checksum
+from lungct.masks.write import KEPT, keep_bytes, mask_checksum
 
 NAMES = ["A_slice000", "A_slice001"]
 LUNG = np.ones((2, 4, 5), bool)
@@ -57,7 +53,24 @@ def fill(folder, *names: str) -> None:
     ],
 )
 def test_masks_that_are_written(save, is_given, from_files, kinds):
-    assert choose_kinds(save, is_given, from_files) == kinds
+    assert choose_kinds(save, is_given, from_files, anonymous=False) == kinds
+
+
+@pytest.mark.parametrize(
+    ("save", "from_files", "kinds"),
+    [
+        ("rtstruct,nifti,dicom-seg", True, ("nifti", "dicom-seg-anonymous", "rtstruct-anonymous")),
+        ("rtstruct", False, ("npy", "rtstruct-anonymous")),
+    ],
+)
+def test_anonymous_files_come_in_place_of_those_with_names(save, from_files, kinds):
+    assert choose_kinds(save, True, from_files, anonymous=True) == kinds
+
+
+@pytest.mark.parametrize("save", ["npy", "nifti,sides,nrrd"])
+def test_anonymous_without_a_format_that_holds_names_is_refused(save):
+    with pytest.raises(LungError, match="--anonymous goes with --save dicom-seg or rtstruct"):
+        choose_kinds(save, True, True, anonymous=True)
 
 
 def test_scans_without_dicom_get_the_other_formats_and_are_named(capsys):
@@ -68,6 +81,8 @@ def test_scans_without_dicom_get_the_other_formats_and_are_named(capsys):
     assert choose_files(cases, Wanted(("dicom-seg",), "all"))["B"].kinds == ("nifti",)
     with pytest.raises(LungError, match="--save dicom-seg: not there"):
         choose_files(cases[1:], Wanted(("dicom-seg",), "all"))
+    with pytest.raises(LungError, match="--save rtstruct: not there"):
+        choose_files(cases[1:], Wanted(("rtstruct-anonymous",), "all"))
     assert choose_files(cases[1:], Wanted(("nifti",), "all"))["B"].kinds == ("nifti",)
 
 
@@ -105,14 +120,9 @@ def test_flags_of_files_that_stay_are_kept_and_others_not():
     assert flags_of_files(score(), base, ("nifti",)) == []
 
 
-def test_paths_with_blanks_are_quoted():
-    assert quoted(Path("my scans/a")) == f'"{Path("my scans/a")}"'
-    assert quoted(Path("scans")) == "scans"
-
-
 def test_a_mask_counts_where_it_is_the_row_s_and_no_strange_slice_lies_beside_it(tmp_path):
     assert not has_mask(tmp_path, score(), NAMES)
-    add_files(tmp_path, {KEPT_PATH: keep_bytes(LUNG), "A_slice000.npy": b"x"})
+    add_files(tmp_path, {KEPT: keep_bytes(LUNG), "A_slice000.npy": b"x"})
     assert not has_mask(tmp_path, score(), NAMES)  # nor where nothing says which slices they are
     fill(tmp_path, "slices.csv")
     assert has_mask(tmp_path, score(), NAMES)

@@ -7,10 +7,12 @@ from conftest import make_row
 from matplotlib import pyplot as plt
 from matplotlib.backend_bases import KeyEvent, MouseEvent
 
-from lungct.evaluation.figures import GREEN, RED
+from lungct.evaluation.figures import GREEN, RED, SIDE_COLOURS
 from lungct.evaluation.viewer import AXIAL, CORONAL, PRESETS, Mask, Stack, Viewer
 from lungct.scans.geometry import frame_of
+from lungct.segmentation.left_right import LEFT, RIGHT
 
+RIGHT_COLOUR, LEFT_COLOUR = SIDE_COLOURS[RIGHT], SIDE_COLOURS[LEFT]
 SHAPE = (30, 20, 40)  # slices, rows, columns
 Z_MM = 6.0 * np.arange(30) - 50
 
@@ -186,6 +188,24 @@ def test_legend_tells_reference_and_prediction(open_viewer):
         "prediction": pytest.approx(tuple(np.array(RED) / 255)),
     }
     assert open_viewer(make_stack()).legend is None
+
+
+def test_right_and_left_lung_are_drawn_in_place_of_the_whole(open_viewer):
+    masks = make_masks()
+    half = masks["reference"].lung.copy()
+    half[:, :, 20:] = False
+    parts = [Mask("right lung", half, RIGHT_COLOUR), Mask("left lung", masks["reference"].lung & ~half, LEFT_COLOUR)]
+    whole = Mask("a.seg.dcm", masks["reference"].lung, RED, tuple(parts))
+    viewer = open_viewer(make_stack(reference=masks["reference"], predicted=whole))
+    colours = {line.get_label(): line.get_color() for line in viewer.legend.legend_handles}
+    assert list(colours) == ["reference", "right lung", "left lung"]
+    assert colours["right lung"] == pytest.approx(tuple(np.array(RIGHT_COLOUR) / 255))
+    ends = [(line.get_paths()[0].vertices.min(0)[0], line.get_paths()[0].vertices.max(0)[0]) for line in viewer.drawn]
+    assert ends == [(9.5, 29.5), (9.5, 19.5), (19.5, 29.5)]
+    assert "Dice 1.0000" in title(viewer)[1]  # of the whole
+    press(viewer, "o")
+    tint = viewer.fill.get_array()
+    assert (tint[5, 15].tolist(), tint[5, 25].tolist()) == ([*RIGHT_COLOUR, 80], [*LEFT_COLOUR, 80])
 
 
 def test_outlines_run_around_the_masks_and_o_changes_how_they_are_drawn(open_viewer):

@@ -13,6 +13,7 @@ from lungct.masks.predicted import (
     find_accepted,
     is_predictions,
     mask_fingerprint,
+    prediction_files,
     read_fingerprint,
     read_prediction,
     slices_table,
@@ -20,6 +21,7 @@ from lungct.masks.predicted import (
 )
 from lungct.masks.read import find_labels, label_stamps, read_lung
 from lungct.masks.reviews import Review, read_reviews
+from lungct.masks.write import FORMATS, KEPT, NPY, LungMask, encode_masks, keep_bytes
 from lungct.scans.geometry import Scan, frame_of
 from lungct.slices import SliceRow
 
@@ -35,13 +37,19 @@ def lungs() -> np.ndarray:
     return lung
 
 
-def predict(place, scan="a", uid=UID, lung=None) -> list[SliceRow]:
+def predict(place, scan="a", uid=UID, lung=None, forms=(NPY,)) -> list[SliceRow]:
     """Write a predicted scan as step 5 does; returns its rows."""
     lung = lungs() if lung is None else lung
     rows = [make_row(scan, z, series_uid=uid, patient_id="P") for z in range(6)]
     folder = place / f"patient_{scan}"
     for row, mask in zip(rows, lung, strict=True):
-        replace_file(folder / f"{row.slice_name}.npy", npy_bytes(mask.astype(np.uint8)))
+        if NPY in forms:
+            replace_file(folder / f"{row.slice_name}.npy", npy_bytes(mask.astype(np.uint8)))
+    if KEPT in forms:
+        replace_file(folder / KEPT, keep_bytes(lung))
+    made = LungMask(lung, frame_of(rows), lambda: None, "0")
+    for name, content in encode_masks(made, [form for form in forms if form in FORMATS], scan)[0].items():
+        replace_file(folder / name, content)
     replace_file(folder / "slices.csv", slices_table(rows, lung))
     return rows
 
@@ -65,6 +73,39 @@ def test_the_accepted_mask_of_a_series_is_found_and_read(tmp_path):
     lung, warnings = read_lung(label, scan_of(rows))
     np.testing.assert_array_equal(lung, lungs())
     assert warnings == ()
+
+
+@pytest.mark.parametrize("forms", [(KEPT,), (KEPT, "nifti"), ("nifti",), ("sides",), ("nrrd",), (KEPT, NPY, "nifti")])
+def test_the_mask_is_read_from_any_form_that_is_there(tmp_path, forms):
+    rows = predict(tmp_path, forms=forms)
+    np.testing.assert_array_equal(read_prediction(tmp_path / "patient_a", scan_of(rows)), lungs())
+    assert len(prediction_files(tmp_path / "patient_a")) == 1 + len(forms) + 5 * (NPY in forms)
+
+
+def test_a_damaged_kept_mask_or_some_slices_that_are_gone_leave_the_other_forms(tmp_path):
+    rows = predict(tmp_path, forms=(KEPT, NPY))
+    folder = tmp_path / "patient_a"
+    kept = (folder / KEPT).read_bytes()
+    (folder / KEPT).write_bytes(kept[:100])
+    np.testing.assert_array_equal(read_prediction(folder, scan_of(rows)), lungs())
+    (folder / "a_slice003.npy").unlink()
+    with pytest.raises(LungError, match="patient_a: holds no mask any more; predict it again"):
+        read_prediction(folder, scan_of(rows))
+    (folder / KEPT).write_bytes(kept)
+    np.testing.assert_array_equal(read_prediction(folder, scan_of(rows)), lungs())
+
+
+@pytest.mark.parametrize("form", ["nifti", "nrrd"])
+def test_a_volume_that_was_corrected_by_hand_is_not_passed_over_for_the_kept_mask(tmp_path, form):
+    rows = predict(tmp_path, forms=(KEPT, form))
+    corrected = lungs()
+    corrected[2, 0, 0] = True
+    other = tmp_path / "other"
+    predict(other, lung=corrected, forms=(form,))
+    name = f"a{FORMATS[form].ending}"
+    (other / "patient_a" / name).replace(tmp_path / "patient_a" / name)
+    with pytest.raises(LungError, match=rf"patient_a/{name}: a mask was changed after the prediction; to train on it"):
+        read_prediction(tmp_path / "patient_a", scan_of(rows))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +173,7 @@ def test_a_mask_that_is_not_the_predicted_one_is_refused(tmp_path, z):
     rows = predict(tmp_path)
     path = tmp_path / "patient_a" / f"a_slice{z:03d}.npy"
     replace_file(path, npy_bytes(lungs()[3].astype(np.uint8)))
-    with pytest.raises(LungError, match="patient_a: a mask was changed after the prediction"):
+    with pytest.raises(LungError, match=r"patient_a/\*\.npy: a mask was changed after the prediction"):
         read_prediction(tmp_path / "patient_a", scan_of(rows))
 
 

@@ -176,7 +176,7 @@ def test_planes_between_the_slices_of_a_scan_are_left_out(drawn, write):
     found, (above, between) = read_dicom_label(path, open_scan(folder))
     np.testing.assert_array_equal(found, lung[::2])
     assert between == "Lungs: 2 planes between its slices not used"
-    assert above == "Lungs: 1 planes above or below the scan not used"
+    assert above == "Lungs: 1 plane above or below the scan not used"
 
 
 @pytest.mark.parametrize("write", [write_seg, write_rtstruct])
@@ -198,7 +198,7 @@ def test_frames_beside_the_slices_are_told_with_both(drawn):
         source.ImagePositionPatient[0] += 3
     write_seg(folder / "labels", sources, {"Lung": left})
     (path,) = (folder / "labels").iterdir()
-    with pytest.raises(LungError, match=r"does not lie on the CT: 1 slices of .* 1 0; the CT: 1 slices of"):
+    with pytest.raises(LungError, match=r"does not lie on the CT: 1 slice of .* 1 0; the CT: 1 slice of"):
         read_dicom_label(path, open_scan(folder))
 
 
@@ -259,8 +259,8 @@ def test_a_contour_outside_the_scan_is_reported_and_the_others_used(drawn):
     found, warnings = read_dicom_label(path, open_scan(folder))
     np.testing.assert_array_equal(found, lung)
     assert warnings == (
-        "Lungs: 1 planes above or below the scan not used",
-        "Lungs: 1 contours reach beyond the edges of the slices",
+        "Lungs: 1 plane above or below the scan not used",
+        "Lungs: 1 contour partly beyond the edges of the slices",
     )
 
 

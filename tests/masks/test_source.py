@@ -8,7 +8,8 @@ import pytest
 from placed import SPACING_MM, WHO
 
 from lungct import LungError
-from lungct.masks.source import copy_identity, derive_uid, find_scan, read_sources, series_below
+from lungct.masks.segments import SIDES
+from lungct.masks.source import DicomMask, copy_identity, find_scan, read_sources, series_below
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.dicom import find_series, open_series
 
@@ -39,7 +40,10 @@ def write_scan(folder, **tags):
 def test_what_is_not_below_or_of_two_patients_is_told(tmp_path):
     write_series(tmp_path / "a", WHO, np.zeros(SHAPE, np.int16), SPACING_MM)
     frame = open_series(*find_series(tmp_path / "a").values()).frame
-    with pytest.raises(LungError, match=r"holds no series 9\.9; say with --dicom where the scans lie"):
+    with pytest.raises(
+        LungError,
+        match=r"holds no series 9\.9 any more; give the folder of its files: python model_test\.py --dicom DIR",
+    ):
         find_scan(tmp_path / "a", "9.9", frame)
     write_series(tmp_path / "b", replace(WHO, patient_id="P2"), np.zeros(SHAPE, np.int16), SPACING_MM)
     with pytest.raises(LungError, match=r"series 1\.2\.3\.4 is of 2 patients or studies"):
@@ -116,11 +120,22 @@ def test_uids_follow_from_the_scan_the_mask_and_what_is_made(tmp_path):
     other[1, 2, 3] = True
     shifted = replace(scan, frame=replace(scan.frame, corners_mm=scan.frame.corners_mm + 1))
     uids = [
-        derive_uid(scan, mask, "w", "SEG"),
-        derive_uid(scan, other, "w", "SEG"),
-        derive_uid(scan, mask, "w2", "SEG"),
-        derive_uid(scan, mask, "w", "RTSTRUCT"),
-        derive_uid(shifted, mask, "w", "SEG"),
+        DicomMask(mask, scan, "w").derive_uid("SEG"),
+        DicomMask(other, scan, "w").derive_uid("SEG"),
+        DicomMask(mask, scan, "w2").derive_uid("SEG"),
+        DicomMask(mask, scan, "w").derive_uid("RTSTRUCT"),
+        DicomMask(mask, shifted, "w").derive_uid("SEG"),
+        DicomMask(mask, scan, "w", anonymous=True).derive_uid("SEG"),
     ]
-    assert len(set(uids)) == 5
-    assert derive_uid(scan, mask.copy(), "w", "SEG") == uids[0]
+    assert len(set(uids)) == 6
+    assert DicomMask(mask.copy(), scan, "w").derive_uid("SEG") == uids[0]
+
+
+def test_masks_of_another_scan_and_sides_as_one_lung_are_refused(tmp_path):
+    scan = write_scan(tmp_path)
+    with pytest.raises(LungError, match="5 slices of \\(24, 32\\), but the masks are \\(4, 24, 32\\)"):
+        DicomMask(np.zeros((4, 24, 32), np.uint8), scan, "w")
+    sides = np.full(SHAPE, 2, np.uint8)
+    with pytest.raises(LungError, match="the value 2"):
+        DicomMask(sides, scan, "w")
+    DicomMask(sides, scan, "w", SIDES)

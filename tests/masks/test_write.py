@@ -8,6 +8,7 @@ import pytest
 
 from lungct import LungError
 from lungct.masks.write import (
+    ANONYMOUS,
     FORMATS,
     NPY,
     LungMask,
@@ -43,7 +44,7 @@ def mask() -> LungMask:
 
 
 def test_the_setting_offers_what_there_is():
-    assert BY_ATTRIBUTE["save"].choices == (NPY, *FORMATS)
+    assert BY_ATTRIBUTE["save"].choices == (NPY, *(kind for kind in FORMATS if kind not in ANONYMOUS.values()))
 
 
 def test_right_and_left_lie_in_a_file_of_their_own(mask, tmp_path):
@@ -87,6 +88,9 @@ def test_slices_at_unequal_steps_are_flagged_for_each_format_that_cannot_hold_th
         ("a_sides.nii.gz", "sides"),
         ("a_sides.nii", "sides"),
         ("a.seg.dcm", "dicom-seg"),
+        ("a_anonymous.seg.dcm", "dicom-seg-anonymous"),
+        ("a.rtstruct.dcm", "rtstruct"),
+        ("a_anonymous.rtstruct.dcm", "rtstruct-anonymous"),
     ],
 )
 def test_the_ending_of_a_name_chooses_the_format(tmp_path, name, kind):

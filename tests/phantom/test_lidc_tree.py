@@ -15,7 +15,7 @@ WHO = LidcScan("LIDC-IDRI-0028", "1.2.3", "1.2.3.4")
 
 def test_demo_makes_a_tree_that_the_steps_find(tmp_path):
     text = run("config_file_create.py", "--demo", 2, cwd=tmp_path)
-    assert "1 patients to train on, 1 to test on" in text
+    assert "1 patient to train on, 1 to test on" in text
     assert "warning" not in text
     reference = np.load(tmp_path / "demo" / "reference" / f"{scans_without_nodules()[0].patient_id}.npz")
     assert reference["lung"].shape[1:] == (512, 512)

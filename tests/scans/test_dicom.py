@@ -54,7 +54,7 @@ def test_duplicate_and_missing_slices_are_told(tmp_path, ct_hu):
     (tmp_path / "a" / "copy.dcm").write_bytes((tmp_path / "a" / "1-002.dcm").read_bytes())
     scan = open_folder(tmp_path)
     np.testing.assert_array_equal(scan.read(), ct_hu[[0, 1, 3, 4]])
-    assert "1 slices at a place already taken left out" in scan.warnings
+    assert "1 slice at a place already taken left out" in scan.warnings
     assert "slices missing in 1 place" in scan.warnings
 
 
