@@ -55,7 +55,7 @@ from lungct.masks.read import parse_values
 from lungct.masks.reviews import earlier_reviews
 from lungct.masks.write import LungMask, read_kept
 from lungct.parallel import Skipped, Warned, add_scheduler_flag, count, print_notes, run_parallel, some_of
-from lungct.predict import Predictor, cached_predictor, segment
+from lungct.predict import Predictor, cached_predictor, segment_volume
 from lungct.scans import lidc
 from lungct.scans.find import choose_patients, dicom_jobs, nifti_jobs
 from lungct.scans.geometry import frame_of
@@ -123,11 +123,13 @@ def predict_scan(todo: Todo, task: Task) -> tuple[ScanScore, list[NoduleScore], 
     folder = folder_of(settings.predictions_path, case.scan)
     _, made_from = fingerprint_of(case, task)
     volume = case.read()
-    lung = read_kept(folder / KEPT_PATH, todo.earlier.mask) if todo.earlier else None
-    earlier = todo.earlier if lung is not None else None
-    if lung is None:
-        lung = segment(volume.ct_hu, volume.frame.spacing_mm, get_predictor(task))
-    mask = LungMask(lung, volume.frame, case.find_dicom, task.weights_sha256)
+    kept = read_kept(folder / KEPT_PATH, todo.earlier.mask) if todo.earlier else None
+    earlier = todo.earlier if kept else None
+    if not kept:
+        found = segment_volume(volume.ct_hu, volume.frame.spacing_mm, get_predictor(task))
+        kept = found.lung, found.unsure_cm2
+    lung, unsure_cm2 = kept
+    mask = LungMask(lung, volume.frame, case.find_dicom, task.weights_sha256, unsure_cm2)
     score = replace(
         score_volume(volume, mask),
         seen_in_training=seen_in_training(get_predictor(task).card, case.patient_id, volume.rows[0].series_uid),

@@ -18,7 +18,7 @@ from lungct.evaluation.metrics import dice
 from lungct.evaluation.scores import read_scores
 from lungct.masks.write import FORMATS, keep_bytes
 from lungct.phantom.lidc_tree import write_series
-from lungct.predict import segment
+from lungct.predict import Segmentation, segment
 from lungct.scans.lidc import LidcScan
 from lungct.scans.nifti import open_nifti, read_volume
 
@@ -186,7 +186,7 @@ def test_values_that_cannot_be_hu_are_refused_unless_the_user_says_so_and_others
     ],
 )
 def test_what_cannot_be_is_refused_in_a_line_before_anything_is_predicted(flags, told, tmp_path, monkeypatch):
-    monkeypatch.setattr(model_test, "segment", None)
+    monkeypatch.setattr(model_test, "segment_volume", None)
     nibabel.save(nibabel.Nifti1Image(PART.T, np.diag([-3, -3, 12, 1.0])), tmp_path / "ct.nii.gz")
     assert re.search(told, run("model_test.py", *flags, cwd=tmp_path, status=1))
 
@@ -208,7 +208,7 @@ def home(predicted, tmp_path, monkeypatch) -> Path:
     def refuse(*_):
         raise AssertionError("predicted again")
 
-    monkeypatch.setattr(model_test, "segment", refuse)
+    monkeypatch.setattr(model_test, "segment_volume", refuse)
     return copy
 
 
@@ -272,8 +272,10 @@ def test_masks_of_other_input_are_predicted_again(home, change, monkeypatch):
     elif change == "a slice put in by hand":
         np.save(folder / "P1_slice999.npy", np.ones((2, 2)))
     else:
-        (folder / "view/mask.npz").write_bytes(keep_bytes(np.ones(PART.shape, bool)))
-    monkeypatch.setattr(model_test, "segment", lambda ct_hu, *_: ct_hu < -600)
+        (folder / "view/mask.npz").write_bytes(keep_bytes(np.ones(PART.shape, bool), np.zeros(len(PART))))
+    monkeypatch.setattr(
+        model_test, "segment_volume", lambda ct_hu, *_: Segmentation(ct_hu < -600, np.zeros(len(ct_hu)))
+    )
     text = again(home, "--save", "npy", *QUICK[:2])
     assert "other slices, weights or options now; predicted again: P1" in text
     names = {name for name in files(home) if name.endswith(".npy")}
