@@ -12,7 +12,7 @@ from scipy import ndimage
 from lungct.evaluation.metrics import litres
 from lungct.scans.hu import check_hu_range
 from lungct.segmentation.body import Body, find_body
-from lungct.segmentation.morphology import IN_SLICE_8, slice_pixels
+from lungct.segmentation.morphology import IN_SLICE_8, distance_mm, slice_pixels
 
 USUAL_LITRES = (2.0, 8.0)  # of an adult, breathed in or out
 USUAL_CM2 = (60, 400)  # of both lungs in a slice, on average, where the scan ends in them; in ten scans 116 to 255
@@ -20,12 +20,13 @@ ONE_LUNG, UNEQUAL = 0.15, 0.3  # share of the smaller side; in six whole scans 0
 MIN_EXTENT_MM = 70  # in parts of so much 0.19 and more, and in smaller ones any
 TISSUE_HU = -300
 LOW = 0.1  # share of the lungs that lies below a piece that is taken for gas under the diaphragm
-STEP = 4  # every so many rows and columns are looked at
+STEP_MM = 3.0  # about so far apart are the rows and columns that are looked at
 END_SHARE = 0.05  # of the largest area: so much in the first or last slice means that the scan ends in the lung
 JUMP, JUMP_MM = 1 / 3, (0.15, 0.05)  # of a lung's area, from slice to slice, and what it may be at a distance in mm;
 # in seven reference scans and every second to tenth of their slices at most 0.25 at 2.5 mm, 0.36 at 5, 0.55 at 10
 LARGE_SHARE = 0.4  # of a lung's largest area; smaller slices, at base and apex, change faster
 MISSED_ML, MISSED_HU = 50, (-930, -500)  # what is left of such air without its blurred rim
+MISSED_DEPTH_MM = 20  # of half of it under the skin; what lies on the chest has 12, with air below it
 MISSED_GRID_MM = 3.2
 UNSURE_SHARE = 0.03  # of the lung's area, where the network is unsure (benchmarks/flags.py)
 UNSURE_PART = (0.05, 0.95)  # of that area: the slices that are named hold so much
@@ -56,8 +57,9 @@ def find_flags(
         flags += name_doubt(area_cm2, unsure_cm2)
     if len(lung) > 1 and spacing_mm[0] > THICK_MM:
         flags.append(f"{spacing_mm[0]:.1f} mm from slice to slice")
-    coarse = np.ascontiguousarray(lung[:, ::STEP, ::STEP])
-    share = smaller_side_share(ct_hu[:, ::STEP, ::STEP], coarse)
+    rows, cols = (max(1, round(STEP_MM / mm)) for mm in spacing_mm[1:])
+    coarse = np.ascontiguousarray(lung[:, ::rows, ::cols])
+    share = smaller_side_share(ct_hu[:, ::rows, ::cols], coarse)
     flags += name_size(area_cm2, litres(lung, spacing_mm, extents_mm), share, spacing_mm[0])
     if has_piece_below_lung(coarse):
         flags.append("gas below the diaphragm")
@@ -136,5 +138,8 @@ def find_missed(lung: np.ndarray, body: Body) -> Iterator[tuple[float, int, int]
     label = cc3d.connected_components(left_out, connectivity=6)
     volume_ml = np.bincount(label.ravel()) * np.prod(body.spacing_mm) / 1e3
     for number, box in enumerate(ndimage.find_objects(label), start=1):
-        if volume_ml[number] > MISSED_ML:
+        if volume_ml[number] <= MISSED_ML:
+            continue
+        depth_mm = distance_mm(body.hull[box[0]], body.spacing_mm)
+        if np.median(depth_mm[label[box[0]] == number]) > MISSED_DEPTH_MM:
             yield float(volume_ml[number]), box[0].start, box[0].stop - 1
