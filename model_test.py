@@ -127,11 +127,13 @@ def predict_scan(todo: Todo, task: Task) -> tuple[ScanScore, list[NoduleScore], 
     folder = folder_of(settings.predictions_path, case.scan)
     _, made_from = fingerprint_of(case, task)
     volume = case.read()
-    lung = read_kept(folder / KEPT, todo.earlier.mask) if todo.earlier else None
-    earlier = todo.earlier if lung is not None else None
-    if lung is None:
-        lung = segment_volume(volume.ct_hu, volume.frame.spacing_mm, get_predictor(task))
-    mask = LungMask(lung, volume.frame, case.find_dicom, task.weights_sha256)
+    kept = read_kept(folder / KEPT, todo.earlier.mask) if todo.earlier else None
+    earlier = todo.earlier if kept else None
+    if not kept:
+        found = segment_volume(volume.ct_hu, volume.frame.spacing_mm, get_predictor(task))
+        kept = found.lung, found.unsure_cm2
+    lung, unsure_cm2 = kept
+    mask = LungMask(lung, volume.frame, case.find_dicom, task.weights_sha256, unsure_cm2)
     score = replace(
         score_volume(volume, mask),
         seen_in_training=seen_in_training(get_predictor(task).card, case.patient_id, volume.rows[0].series_uid),

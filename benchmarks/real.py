@@ -46,6 +46,14 @@ def slices_without_lung(real: Path) -> Iterator[tuple[np.ndarray, tuple[float, f
         yield scan.read()[0], scan.frame.spacing_mm[1:]
 
 
+def covid_slices(real: Path) -> Iterator[tuple[str, np.ndarray, tuple[float, float]]]:
+    """Single slices of patients with COVID-19, without a reference: (name, CT (H, W) in HU, row and column spacing)."""
+    root = real / "ct" / "COVID-19-NY-SBU-slices"
+    for path in sorted(root.rglob("*.dcm")):
+        scan = open_series([(path, header) for header in read_slices(path)])
+        yield str(path.relative_to(root).with_suffix("")), scan.read()[0], scan.frame.spacing_mm[1:]
+
+
 def nodules(real: Path, scan: ReferenceScan) -> list[Nodule]:
     """The nodules that radiologists annotated in an LIDC-IDRI scan; empty for another."""
     series_uid = next((path.parent.name for path in (real / scan.source).rglob("*.dcm")), "")

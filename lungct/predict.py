@@ -26,12 +26,14 @@ from lungct.scans.hu import check_hu_range
 from lungct.scans.nifti import VOLUME_ENDINGS, has_ending, open_nifti
 from lungct.segmentation.body import find_body
 from lungct.segmentation.cleanup import clean_volume
-from lungct.segmentation.morphology import bounding_box, fine_box
-from lungct.slices import clip_ct, pixel_mm
+from lungct.segmentation.morphology import bounding_box, fine_box, sample_blocks
+from lungct.slices import clip_ct, pixel_mm, slice_pixels
 from lungct.weights import SHIPPED, Model, load_weights, scale_hu
 from UNet_nn import UNet, fold_norms
 
 BATCH = 8
+UNSURE_LOGIT = math.log(9)  # nearer to 0 the probability lies between 0.1 and 0.9
+UNSURE_BLOCK = 4  # rows and columns that the network sees: more than the edge of a lung, where it is never sure
 TRUNK_MARGIN_MM = 20  # around the trunk; a lung that the field of view cuts may reach so far beyond it
 
 
@@ -46,26 +48,43 @@ def integer_scale(pixel_mm: float, model_mm: float) -> float:
     return float(round(ratio)) if ratio > 1 else 1 / round(1 / ratio)
 
 
-@torch.inference_mode()
 def predict_slices(network: nn.Module, ct_hu: np.ndarray, window_hu: tuple[int, int], zoom: float = 1.0) -> np.ndarray:
     """The network's own answer, slice by slice, in its own precision: (Z, H, W) int16 HU to (Z, H, W) bool.
 
     zoom: the network sees slices with so many times the rows and columns
     """
+    return predict_with_doubt(network, ct_hu, window_hu, zoom)[0]
+
+
+@torch.inference_mode()
+def predict_with_doubt(
+    network: nn.Module, ct_hu: np.ndarray, window_hu: tuple[int, int], zoom: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `predict_slices` gives; which blocks of UNSURE_BLOCK pixels hold no sure one, bool (Z, rows, columns)."""
     weight = next(network.parameters())
     shape = ct_hu.shape[1:]
     seen = [round(zoom * n) for n in shape]
-    lung = np.empty(ct_hu.shape, bool)
+    lung, unsure = np.empty(ct_hu.shape, bool), np.empty((len(ct_hu), *(-(-n // UNSURE_BLOCK) for n in seen)), bool)
     for start in range(0, len(ct_hu), BATCH):
         batch = torch.from_numpy(np.require(ct_hu[start : start + BATCH], requirements="CW")).to(weight.device)
         image = scale_hu(batch, window_hu)[:, None]  # (B, 1, H, W)
         if zoom != 1:
             image = F.interpolate(image, seen, mode="bilinear", antialias=True)
         logits = network(image.to(weight.dtype, memory_format=torch.channels_last))
+        surest = F.max_pool2d(logits.abs(), UNSURE_BLOCK, ceil_mode=True)
+        unsure[start : start + BATCH] = (surest[:, 0] < UNSURE_LOGIT).cpu().numpy()
         if zoom != 1:
             logits = F.interpolate(logits.float(), shape, mode="bilinear", antialias=True)
         lung[start : start + BATCH] = (logits[:, 0] > 0).cpu().numpy()  # logit 0 is a probability of one half
-    return lung
+    return lung, unsure
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The lungs of a volume, bool (Z, H, W), and the area (Z,) in cm2 where the network was unsure of each slice."""
+
+    lung: np.ndarray
+    unsure_cm2: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -117,17 +136,19 @@ def segment(
     given, ct_hu = ct_hu, as_volume(ct_hu, spacing_mm)
     if fault := check_hu_range(given):
         warnings.warn(f"ct_hu looks like {fault}, not HU: the lungs will be wrong", stacklevel=2)
-    return segment_volume(ct_hu, spacing_mm, predictor or shipped_predictor())
+    return segment_volume(ct_hu, spacing_mm, predictor or shipped_predictor()).lung
 
 
-def segment_volume(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], predictor: Predictor) -> np.ndarray:
+def segment_volume(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], predictor: Predictor) -> Segmentation:
     """What `segment` does with a volume (Z, H, W) int16 that is known to be in HU."""
     body = find_body(ct_hu, spacing_mm)
     trunk = (slice(None), *fine_box(bounding_box(body.hull, body.spacing_mm, TRUNK_MARGIN_MM), body.steps)[1:])
     zoom = integer_scale(pixel_mm(spacing_mm), predictor.model.pixel_mm)
     lung = np.zeros(ct_hu.shape, bool)
-    lung[trunk] = predict_slices(predictor.network, ct_hu[trunk], predictor.model.window_hu, zoom)
-    return clean_volume(lung, ct_hu, spacing_mm, body)
+    lung[trunk], unsure = predict_with_doubt(predictor.network, ct_hu[trunk], predictor.model.window_hu, zoom)
+    unsure &= sample_blocks(body.hull & ~body.open_air, body.steps, trunk, unsure.shape)
+    block_cm2 = (UNSURE_BLOCK / zoom) ** 2 * spacing_mm[1] * spacing_mm[2] / 100
+    return Segmentation(clean_volume(lung, ct_hu, spacing_mm, body), slice_pixels(unsure) * block_cm2)
 
 
 def open_ct(path: Path | str) -> Scan:
@@ -171,13 +192,13 @@ def segment_file(source: Path | str, target: Path | str, predictor: Predictor | 
     ct_hu, frame = scan.read(), as_in_rows(scan.frame)
     if fault := check_hu_range(ct_hu):
         warnings.warn(f"{source} looks like {fault}, not HU: the lungs will be wrong", stacklevel=2)
-    lung = segment_volume(clip_ct(ct_hu), frame.spacing_mm, predictor)
-    mask = LungMask(lung, frame, partial(as_dicom, scan), predictor.card["sha256"])
+    found = segment_volume(clip_ct(ct_hu), frame.spacing_mm, predictor)
+    mask = LungMask(found.lung, frame, partial(as_dicom, scan), predictor.card["sha256"], found.unsure_cm2)
     content, flags = FORMATS[kind].encode(mask)
     if content is None:
         raise LungError(f"{target}: {'; '.join(flags)}")
     replace_file(target, gzip.decompress(content) if target.suffix.lower() == ".nii" else content)
-    return lung
+    return found.lung
 
 
 def as_volume(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:

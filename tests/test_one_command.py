@@ -21,7 +21,7 @@ from lungct.evaluation.scores import read_scores
 from lungct.masks.read_dicom import read_dicom_label
 from lungct.masks.write import FORMATS, keep_bytes
 from lungct.phantom.lidc_tree import write_series
-from lungct.predict import segment
+from lungct.predict import Segmentation, segment
 from lungct.scans.find import open_largest
 from lungct.scans.lidc import LidcScan
 from lungct.scans.nifti import open_nifti, read_volume
@@ -325,8 +325,10 @@ def test_masks_of_other_input_are_predicted_again(home, change, monkeypatch):
     elif change == "a slice put in by hand":
         np.save(folder / "P1_slice999.npy", np.ones((2, 2)))
     else:
-        (folder / "view/mask.npz").write_bytes(keep_bytes(np.ones(PART.shape, bool)))
-    monkeypatch.setattr(model_test, "segment_volume", lambda ct_hu, *_: ct_hu < -600)
+        (folder / "view/mask.npz").write_bytes(keep_bytes(np.ones(PART.shape, bool), np.zeros(len(PART))))
+    monkeypatch.setattr(
+        model_test, "segment_volume", lambda ct_hu, *_: Segmentation(ct_hu < -600, np.zeros(len(ct_hu)))
+    )
     text = again(home, "--save", "npy", *QUICK[:2])
     assert "other slices, weights or options now; predicted again: P1" in text
     names = {name for name in files(home) if name.endswith(".npy")}

@@ -10,20 +10,28 @@ import numpy as np
 from scipy import ndimage
 
 from lungct.evaluation.metrics import litres
-from lungct.segmentation.body import find_body
-from lungct.segmentation.morphology import IN_SLICE_8
+from lungct.scans.hu import check_hu_range
+from lungct.segmentation.body import Body, find_body
+from lungct.segmentation.morphology import IN_SLICE_8, distance_mm
 from lungct.slices import slice_pixels
 
 USUAL_LITRES = (2.0, 8.0)  # of an adult, breathed in or out
-ONE_LUNG = 0.15  # share of the smaller side
+USUAL_CM2 = (60, 400)  # of both lungs in a slice, on average, where the scan ends in them; in ten scans 116 to 255
+ONE_LUNG, UNEQUAL = 0.15, 0.3  # share of the smaller side; in six whole scans 0.41 and more,
+MIN_EXTENT_MM = 70  # in parts of so much 0.19 and more, and in smaller ones any
 TISSUE_HU = -300
 LOW = 0.1  # share of the lungs that lies below a piece that is taken for gas under the diaphragm
-STEP = 4  # every so many rows and columns are looked at
+STEP_MM = 3.0  # about so far apart are the rows and columns that are looked at
 END_SHARE = 0.05  # of the largest area: so much in the first or last slice means that the scan ends in the lung
-JUMP = 0.5  # of a lung's area, from slice to slice; in seven reference scans at most 0.39, in slices of 8 mm
+JUMP, JUMP_MM = 1 / 3, (0.15, 0.05)  # of a lung's area, from slice to slice, and what it may be at a distance in mm;
+# in seven reference scans and every second to tenth of their slices at most 0.25 at 2.5 mm, 0.36 at 5, 0.55 at 10
 LARGE_SHARE = 0.4  # of a lung's largest area; smaller slices, at base and apex, change faster
 MISSED_ML, MISSED_HU = 50, (-930, -500)  # what is left of such air without its blurred rim
+MISSED_DEPTH_MM = 20  # of half of it under the skin; what lies on the chest has 12, with air below it
 MISSED_GRID_MM = 3.2
+UNSURE_SHARE = 0.03  # of the lung's area, where the network is unsure (benchmarks/flags.py)
+UNSURE_PART = (0.05, 0.95)  # of that area: the slices that are named hold so much
+THICK_MM = 8.5  # between slices; what is averaged over more has no edge at the diaphragm
 
 
 def find_flags(
@@ -31,26 +39,60 @@ def find_flags(
     lung: np.ndarray,
     spacing_mm: tuple[float, float, float],
     extents_mm: np.ndarray | None = None,
+    unsure_cm2: np.ndarray | None = None,
+    body: Body | None = None,
 ) -> list[str]:
-    """ct_hu (Z, H, W) in HU, lung (Z, H, W) bool; extents_mm (Z,) as `litres` takes it."""
+    """What is unusual about a mask, a phrase each.
+
+    ct_hu:      (Z, H, W) in HU
+    lung:       (Z, H, W) bool
+    extents_mm: (Z,) as `litres` takes it
+    unsure_cm2: (Z,) as `Segmentation` of lungct/predict.py has it
+    body:       of the same CT where it is known, on a grid of MISSED_GRID_MM or finer
+    """
+    flags = [f"looks like {fault}, not HU"] if (fault := check_hu_range(ct_hu)) else []
     if not lung.any():
-        return ["no lung"]
-    flags = []
-    area = slice_pixels(lung)
-    is_cut = area[[0, -1]] > END_SHARE * area.max()
-    if is_cut.sum() == 1:
-        flags.append("the scan ends in the lung")
-    coarse = np.ascontiguousarray(lung[:, ::STEP, ::STEP])
-    if not is_cut.any():  # of a part of the lungs neither says anything
-        if not USUAL_LITRES[0] <= litres(lung, spacing_mm, extents_mm) <= USUAL_LITRES[1]:
-            flags.append("outside the usual 2 to 8 litres")
-        if smaller_side_share(ct_hu[:, ::STEP, ::STEP], coarse) < ONE_LUNG:
-            flags.append("one lung only")
+        return [*flags, "no lung"]
+    area_cm2 = slice_pixels(lung) * spacing_mm[1] * spacing_mm[2] / 100
+    if unsure_cm2 is not None:
+        flags += name_doubt(area_cm2, unsure_cm2)
+    if len(lung) > 1 and spacing_mm[0] > THICK_MM:
+        flags.append(f"{spacing_mm[0]:.1f} mm from slice to slice")
+    rows, cols = (max(1, round(STEP_MM / mm)) for mm in spacing_mm[1:])
+    coarse = np.ascontiguousarray(lung[:, ::rows, ::cols])
+    share = smaller_side_share(ct_hu[:, ::rows, ::cols], coarse)
+    flags += name_size(area_cm2, litres(lung, spacing_mm, extents_mm), share, spacing_mm[0])
     if has_piece_below_lung(coarse):
         flags.append("gas below the diaphragm")
-    flags += [f"a lung changes by half from slice {z} to {z + 1}" for z in find_jumps(coarse)]
-    missed = find_missed(ct_hu, lung, spacing_mm)
+    flags += [
+        f"a lung changes by {part:.0%} from slice {z} to {z + 1}" for z, part in find_jumps(coarse, spacing_mm[0])
+    ]
+    missed = find_missed(lung, body or find_body(ct_hu, spacing_mm, MISSED_GRID_MM))
     return flags + [f"{ml:.0f} ml like lung not in the mask, slices {low} to {high}" for ml, low, high in missed]
+
+
+def name_doubt(area_cm2: np.ndarray, unsure_cm2: np.ndarray) -> Iterator[str]:
+    """Where the network was unsure, if it was more so than in usual scans; both (Z,)."""
+    if unsure_cm2.sum() > UNSURE_SHARE * area_cm2.sum():
+        low, high = np.searchsorted(np.cumsum(unsure_cm2) / unsure_cm2.sum(), UNSURE_PART)
+        yield f"network unsure, most in slice {unsure_cm2.argmax()} (slices {low} to {high})"
+
+
+def name_size(area_cm2: np.ndarray, volume: float, smaller_share: float, slice_mm: float) -> Iterator[str]:
+    """What is unusual about the size of the lungs, area_cm2 (Z,), volume in litres, as far as the scan holds them."""
+    inside = area_cm2 > END_SHARE * area_cm2.max()
+    is_cut, extent_mm = inside[[0, -1]], np.count_nonzero(inside) * slice_mm
+    if is_cut.sum() == 1:
+        yield "the scan ends in the lung"
+    mean_cm2 = area_cm2[inside].mean()
+    if not is_cut.any() and not USUAL_LITRES[0] <= volume <= USUAL_LITRES[1]:
+        yield "outside the usual 2 to 8 litres"
+    if is_cut.any() and extent_mm >= MIN_EXTENT_MM and not USUAL_CM2[0] <= mean_cm2 <= USUAL_CM2[1]:
+        yield f"{mean_cm2:.0f} cm2 of lung a slice, outside the usual {USUAL_CM2[0]} to {USUAL_CM2[1]}"
+    if smaller_share < ONE_LUNG and (extent_mm >= MIN_EXTENT_MM or not is_cut.any()):
+        yield "one lung only"
+    elif smaller_share < UNEQUAL and not is_cut.any():
+        yield f"one lung has {smaller_share:.0%} of the volume"
 
 
 def smaller_side_share(ct_hu: np.ndarray, lung: np.ndarray) -> float:
@@ -73,28 +115,32 @@ def has_piece_below_lung(lung: np.ndarray) -> bool:
     return any(below[top] < LOW for top in tops)
 
 
-def find_jumps(lung: np.ndarray) -> list[int]:
-    """The slices after which the area in one half of the picture changes by JUMP, where it is large."""
+def find_jumps(lung: np.ndarray, slice_mm: float) -> list[tuple[int, float]]:
+    """(slice, part) where the area in one half of the picture changes much to the next slice, where it is large."""
+    limit = max(JUMP, JUMP_MM[0] + JUMP_MM[1] * slice_mm)
     columns = np.count_nonzero(lung, axis=(0, 1))
     middle = int(np.searchsorted(np.cumsum(columns), columns.sum() / 2))
-    found = set()
+    found: dict[int, float] = {}
     for half in (lung[..., :middle], lung[..., middle:]):
         area = np.count_nonzero(half, axis=(1, 2))
         larger = np.maximum(area[1:], area[:-1])
-        sudden = np.abs(np.diff(area)) > JUMP * larger
+        change = np.abs(np.diff(area)) / np.maximum(larger, 1)
         inside = np.logical_or.accumulate(area > 0)[:-1] & np.logical_or.accumulate(area[::-1] > 0)[::-1][1:]
-        found |= set(np.flatnonzero(sudden & inside & (larger > LARGE_SHARE * area.max())).tolist())
-    return sorted(found)
+        for z in np.flatnonzero((change > limit) & inside & (larger > LARGE_SHARE * area.max())).tolist():
+            found[z] = max(found.get(z, 0), float(change[z]))
+    return sorted(found.items())
 
 
-def find_missed(ct_hu: np.ndarray, lung: np.ndarray, spacing_mm: tuple) -> Iterator[tuple[float, int, int]]:
+def find_missed(lung: np.ndarray, body: Body) -> Iterator[tuple[float, int, int]]:
     """(ml, first slice, last slice) of each large piece in the trunk that is like lung and not in the mask."""
-    body = find_body(ct_hu, spacing_mm, MISSED_GRID_MM)
     rows, cols = body.steps
     like_lung = body.air & body.hull & (body.coarse_hu > MISSED_HU[0]) & (body.coarse_hu < MISSED_HU[1])
     left_out = ndimage.binary_erosion(like_lung & ~lung[:, ::rows, ::cols], IN_SLICE_8)
     label = cc3d.connected_components(left_out, connectivity=6)
     volume_ml = np.bincount(label.ravel()) * np.prod(body.spacing_mm) / 1e3
     for number, box in enumerate(ndimage.find_objects(label), start=1):
-        if volume_ml[number] > MISSED_ML:
+        if volume_ml[number] <= MISSED_ML:
+            continue
+        depth_mm = distance_mm(body.hull[box[0]], body.spacing_mm)
+        if np.median(depth_mm[label[box[0]] == number]) > MISSED_DEPTH_MM:
             yield float(volume_ml[number]), box[0].start, box[0].stop - 1

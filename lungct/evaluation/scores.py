@@ -6,11 +6,14 @@ import statistics
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+import numpy as np
+
+from lungct import LungError
 from lungct.evaluation.cases import Volume
 from lungct.evaluation.measures import measure
 from lungct.evaluation.metrics import compare
 from lungct.evaluation.quality import find_flags
-from lungct.files import array_checksum, read_earlier_table, read_table, table_bytes
+from lungct.files import array_checksum, read_table, table_bytes
 from lungct.masks.write import LungMask, mask_checksum
 from lungct.parallel import count
 from lungct.scans.geometry import frame_of
@@ -27,6 +30,7 @@ class ScanScore:
     slice_mm, row_mm, col_mm: the voxel
     litres to mass_g: as `Measures` of evaluation/measures.py has them
     worst_slice: name of the slice with the lowest Dice
+    unsure:      area where the network was unsure, over that of the mask
     flags:       why the result needs a look, separated by semicolons
     seen_in_training: no, train, val, or unknown
     weights:     first digits of their SHA-256
@@ -58,6 +62,7 @@ class ScanScore:
     surface_dice_2mm: float | None = None
     worst_slice: str = ""
     worst_slice_dice: float | None = None
+    unsure: float | None = None
     flags: str = ""
     seen_in_training: str = "no"
     weights: str = ""
@@ -101,6 +106,7 @@ def score_volume(volume: Volume, mask: LungMask) -> ScanScore:
         numbers["reference"] = mask_checksum(volume.truth)
         numbers["worst_slice"] = rows[numbers["worst_slice"]].slice_name
     slice_mm, row_mm, col_mm = spacing_mm
+    mask_cm2 = np.count_nonzero(mask.lung) * row_mm * col_mm / 100
     return ScanScore(
         scan=rows[0].scan,
         patient_id=rows[0].patient_id,
@@ -109,7 +115,8 @@ def score_volume(volume: Volume, mask: LungMask) -> ScanScore:
         slice_mm=slice_mm,
         row_mm=row_mm,
         col_mm=col_mm,
-        flags="; ".join(find_flags(volume.ct_hu, mask.lung, spacing_mm, extents_mm)),
+        unsure=round(float(mask.unsure_cm2.sum() / mask_cm2), 4) if mask_cm2 else None,
+        flags="; ".join(find_flags(volume.ct_hu, mask.lung, spacing_mm, extents_mm, mask.unsure_cm2)),
         mask=mask_checksum(mask.lung),
         ct=array_checksum(volume.ct_hu),
     )
@@ -152,8 +159,12 @@ def read_scores(path: Path) -> list[ScanScore]:
 
 
 def read_earlier_scores(path: Path) -> list[ScanScore]:
-    """The same of an earlier run; empty where there is none, or a damaged one, or one of another version."""
-    return read_earlier_table(path, ScanScore, is_scan)
+    """The same of an earlier run; empty where there is none. Says so where it is damaged or of another version."""
+    try:
+        return read_scores(path) if path.is_file() else []
+    except LungError as error:
+        print(f"{error}; all scans are predicted again")
+        return []
 
 
 def print_scores(scores: list[ScanScore]) -> None:

@@ -148,7 +148,7 @@ def read_forms(folder: Path, rows: list[SliceRow]) -> Iterator[tuple[Path, np.nd
     """The mask of a scan in each form that is there: its file, (Z, H, W) bool. Raises LungError for a damaged one."""
     kept = read_kept(folder / KEPT, kept_checksum(folder / KEPT))
     if kept is not None:
-        yield folder / KEPT, kept
+        yield folder / KEPT, kept[0]
     paths = [folder / f"{safe_name(row.slice_name)}.npy" for row in rows]
     if all(path.is_file() for path in paths):
         yield folder / "*.npy", np.stack([read_mask(path, row) for path, row in zip(paths, rows, strict=True)])

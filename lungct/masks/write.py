@@ -39,12 +39,14 @@ class LungMask:
     frame:   where its slices lie
     dicom:   gives the scan that it was predicted on, or raises LungError where its DICOM files are not there
     weights: their SHA-256
+    unsure_cm2: (Z,), where the network was unsure of each slice, as `Segmentation` of lungct/predict.py has it
     """
 
     lung: np.ndarray
     frame: Frame
     dicom: Callable[[], DicomScan]
     weights: str
+    unsure_cm2: np.ndarray
 
     @cached_property
     def sides(self) -> np.ndarray:
@@ -145,10 +147,14 @@ def encode_masks(
     return files, flags, tuple(failed)
 
 
-def keep_bytes(lung: np.ndarray) -> bytes:
-    """A mask (Z, H, W) bool as the bytes of the file that other formats are made from later: a bit for each voxel."""
+def keep_bytes(lung: np.ndarray, unsure_cm2: np.ndarray) -> bytes:
+    """A mask (Z, H, W) bool as the bytes of the file that other formats are made from later: a bit for each voxel.
+
+    unsure_cm2: (Z,), as the prediction gave it, from which flags are made again
+    """
     packed, buffer = np.packbits(lung), io.BytesIO()
-    np.savez_compressed(buffer, checksum=mask_checksum(lung), shape=np.array(lung.shape), packed=packed)
+    about = {"checksum": mask_checksum(lung), "unsure_cm2": unsure_cm2.astype(np.float32)}
+    np.savez_compressed(buffer, **about, shape=np.array(lung.shape), packed=packed)
     return buffer.getvalue()
 
 
@@ -161,15 +167,15 @@ def kept_checksum(path: Path) -> str:
         return ""
 
 
-def read_kept(path: Path, checksum: str) -> np.ndarray | None:
-    """The mask of `keep_bytes`, (Z, H, W) bool; None where it is not there, damaged, or of another checksum."""
+def read_kept(path: Path, checksum: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """What `keep_bytes` took: (lung, unsure_cm2); None where it is not there, damaged, or of another checksum."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            shape, packed = tuple(arrays["shape"].tolist()), arrays["packed"]
+            shape, packed, unsure_cm2 = tuple(arrays["shape"].tolist()), arrays["packed"], arrays["unsure_cm2"]
         lung = np.unpackbits(packed, count=math.prod(shape)).reshape(shape).view(bool)
     except DAMAGED:
         return None
-    return lung if mask_checksum(lung) == checksum else None
+    return (lung, unsure_cm2) if mask_checksum(lung) == checksum else None
 
 
 def mask_checksum(lung: np.ndarray) -> str:

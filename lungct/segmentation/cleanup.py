@@ -7,7 +7,7 @@ import cc3d
 import numpy as np
 
 from lungct.segmentation.body import AIR_TISSUE_HU, Body
-from lungct.segmentation.gas import find_gas, gas_limit_hu, lung_level_hu
+from lungct.segmentation.gas import SURE_ML, find_gas, gas_limit_hu, lung_level_hu, pure_limit_hu
 from lungct.segmentation.masses import find_masses
 from lungct.segmentation.morphology import (
     HOLE_MM2,
@@ -29,7 +29,6 @@ BELLY_SHARE = 0.15  # of the gas: where the largest piece is smaller, all pieces
 MIN_LUNG_MM2 = 500  # of the largest piece, in its largest slice; less is stool, or the last tip of a lung
 # both chosen on 75 single slices and stacks of belly: 411 or fewer but for four, of which one has more than that share;
 # seven references cut off where their lungs have 7 cm2 or more: at least 672, and 0.30 of the gas
-PURE_AIR_HU = -950  # darker air at the frame of a slice is the room's, not a lung's
 
 
 def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], body: Body) -> np.ndarray:
@@ -50,12 +49,14 @@ def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, f
     box = bounding_box(sample, body.spacing_mm, margin_mm=0)
     fine = fine_box(box, body.steps)
     lung, ct_hu, body = lung[fine], ct_hu[fine], body.crop(box)
-    like_lung = (body.coarse_hu > PURE_AIR_HU) & (body.coarse_hu < AIR_TISSUE_HU)
+    pure_hu = pure_limit_hu(body.room_hu, lung_hu)
+    like_lung = (body.coarse_hu > pure_hu) & (body.coarse_hu < AIR_TISSUE_HU)
     room = body.open_air & ~like_lung  # a lung that the field of view cuts is open to its frame, too
     may_be_lung = ~enlarge(room | gas[box], body.steps, lung.shape)
     label = cc3d.connected_components(lung & may_be_lung, connectivity=6)
     size = count_labels(label)
-    pieces = choose_pieces(label, size, ct_hu, voxel_ml, body, gas_limit_hu(body.room_hu, lung_hu))
+    gas_hu = np.where(size * voxel_ml > SURE_ML, pure_hu, gas_limit_hu(body.room_hu, lung_hu))
+    pieces = choose_pieces(label, size, ct_hu, voxel_ml, body, gas_hu)
     largest = int(np.argmax(size * pieces))
     area_mm2 = slice_pixels(label[:, ::rows, ::cols] == largest).max() * np.prod(body.spacing_mm[1:])
     if area_mm2 < MIN_LUNG_MM2 or size[largest] * voxel_ml < BELLY_SHARE * gas_ml:
@@ -81,9 +82,13 @@ def redraw_edge(lung: np.ndarray, ct_hu: np.ndarray, may_grow: np.ndarray) -> np
 
 
 def choose_pieces(
-    label: np.ndarray, size: np.ndarray, ct_hu: np.ndarray, voxel_ml: float, body: Body, gas_hu: float
+    label: np.ndarray, size: np.ndarray, ct_hu: np.ndarray, voxel_ml: float, body: Body, gas_hu: np.ndarray
 ) -> np.ndarray:
-    """Whether the piece of each number is lung, bool; 0 is not. `size` counts the voxels of each."""
+    """Whether the piece of each number is lung, bool; 0 is not.
+
+    size:   voxels of each
+    gas_hu: what is darker is gas, for each
+    """
     rows, cols = body.steps
     size = size.copy()
     size[0] = 0
@@ -92,7 +97,7 @@ def choose_pieces(
     size[2 * inside < sampled] = 0
     keep = size >= max(1, MIN_PIECE_SHARE * size.max())
     for number in np.flatnonzero(keep & (size < size.max())):
-        keep[number] = np.median(ct_hu[label == number]) > gas_hu
+        keep[number] = np.median(ct_hu[label == number]) > gas_hu[number]
     slices = np.flatnonzero(keep[label].any(axis=(1, 2)))
     if not len(slices):
         return keep
@@ -100,5 +105,5 @@ def choose_pieces(
         here = label == number
         is_high = np.flatnonzero(here.any(axis=(1, 2)))[0] > slices.mean()
         in_trunk = inside[number] >= APEX_TRUNK_SHARE * sampled[number]
-        keep[number] = is_high and in_trunk and np.median(ct_hu[here]) > gas_hu
+        keep[number] = is_high and in_trunk and np.median(ct_hu[here]) > gas_hu[number]
     return keep

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lungct.evaluation.quality import find_flags, has_piece_below_lung, smaller_side_share
+from lungct.evaluation.quality import find_flags, find_jumps, has_piece_below_lung, smaller_side_share
 
 SHAPE = (40, 80, 120)
 SPACING_MM = (8.0, 3.0, 2.5)  # a voxel is 0.06 ml
@@ -29,27 +29,27 @@ def test_one_lung(chest, missing):
     ct_hu, lung = chest
     ct_hu[(ct_hu == -850) & (np.arange(120) // 60 == (missing.start or 0) // 60)] = 40
     lung[..., missing] = False
-    assert find_flags(ct_hu, lung, (16.0, 3.0, 2.5)) == ["one lung only"]
+    assert find_flags(ct_hu, lung, (8.0, 6.0, 2.5)) == ["one lung only"]
 
 
 def test_litres(chest):
     assert find_flags(*chest, (4.0, 3.0, 2.5)) == ["outside the usual 2 to 8 litres"]
-    assert find_flags(*chest, (20.0, 3.0, 2.5)) == ["outside the usual 2 to 8 litres"]
+    assert find_flags(*chest, (8.0, 7.5, 2.5)) == ["outside the usual 2 to 8 litres"]
 
 
 @pytest.mark.parametrize(
-    ("slice_mm", "flags"),
+    ("row_mm", "flags"),
     [
-        (9.99, ["outside the usual 2 to 8 litres"]),
+        (2.497, ["outside the usual 2 to 8 litres"]),
+        (2.5, []),
         (10.0, []),
-        (40.0, []),
-        (40.01, ["outside the usual 2 to 8 litres"]),
+        (10.003, ["outside the usual 2 to 8 litres"]),
     ],
 )
-def test_two_and_eight_litres_are_usual(chest, slice_mm, flags):
+def test_two_and_eight_litres_are_usual(chest, row_mm, flags):
     ct_hu, lung = chest
     lung[..., 45:50] = lung[..., 95:100] = False  # leaves 50,000 voxels
-    assert find_flags(ct_hu, lung, (slice_mm, 2.0, 2.0)) == flags
+    assert find_flags(ct_hu, lung, (8.0, row_mm, 2.0)) == flags
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -119,8 +119,58 @@ def test_of_slices_from_the_middle_no_volume_is_expected(chest):
 def test_a_lung_that_changes_from_slice_to_slice(chest):
     ct_hu, lung = chest
     lung[20, 40:60, 20:50] = lung[20, 20:35, 20:50] = False  # seven eighths of the right lung
-    jumps = ["a lung changes by half from slice 19 to 20", "a lung changes by half from slice 20 to 21"]
+    jumps = [f"a lung changes by 88% from slice {z} to {z + 1}" for z in (19, 20)]
     assert find_flags(ct_hu, lung, SPACING_MM) == jumps
+
+
+@pytest.mark.parametrize(
+    ("slice_mm", "part", "is_sudden"),
+    [(1, 0.3, False), (1, 0.4, True), (5, 0.35, False), (5, 0.45, True), (10, 0.6, False), (10, 0.7, True)],
+)
+def test_thick_slices_may_change_faster(slice_mm, part, is_sudden):
+    lung = np.zeros((9, 100, 40), bool)
+    lung[1:8, :, 4:8] = lung[1:8, :, 30:36] = True
+    lung[4, : round(100 * part), 30:36] = False
+    assert find_jumps(lung, slice_mm) == ([(3, pytest.approx(part)), (4, pytest.approx(part))] if is_sudden else [])
+
+
+@pytest.mark.parametrize(
+    ("cm2", "flags"), [(112.4, []), (112.6, ["network unsure, most in slice 20 (slices 20 to 21)"])]
+)
+def test_more_doubt_than_in_usual_scans(chest, cm2, flags):
+    """Of 25 slices of 180 cm2, 3 % is 135 cm2."""
+    unsure_cm2 = np.zeros(SHAPE[0])
+    unsure_cm2[20:22] = cm2, 22.5
+    assert find_flags(*chest, SPACING_MM, unsure_cm2=unsure_cm2) == flags
+
+
+def test_thick_slices_have_no_edge_at_the_diaphragm(chest):
+    assert find_flags(*chest, (8.5, 3.0, 2.5)) == []
+    assert find_flags(*chest, (9.0, 3.0, 2.5)) == ["9.0 mm from slice to slice"]
+
+
+@pytest.mark.parametrize(("columns", "flags"), [(12, ["one lung has 29% of the volume"]), (13, [])])
+def test_unequal_lungs(chest, columns, flags):
+    """30 columns on the right, 12 or 13 on the left: 29 or 30.2 % of the volume."""
+    ct_hu, lung = chest
+    ct_hu[..., 70 + columns : 100][lung[..., 70 + columns : 100]] = 40
+    lung[..., 70 + columns :] = False
+    assert find_flags(ct_hu, lung, SPACING_MM) == flags
+
+
+def test_of_a_part_of_the_lungs_the_area_and_both_sides_are_looked_at(chest):
+    ct_hu, lung = chest
+    ct_hu, lung = ct_hu[15:25], lung[15:25].copy()  # 80 mm of 180 cm2
+    assert find_flags(ct_hu, lung, (8.0, 2.0, 1.2)) == ["58 cm2 of lung a slice, outside the usual 60 to 400"]
+    assert find_flags(ct_hu, lung, (8.0, 5.0, 3.4)) == ["408 cm2 of lung a slice, outside the usual 60 to 400"]
+    ct_hu[..., 70:100][lung[..., 70:100]], lung[..., 60:] = 40, False
+    assert find_flags(ct_hu, lung, SPACING_MM) == ["one lung only"]
+    assert find_flags(ct_hu[:8], lung[:8], SPACING_MM) == []  # 64 mm: too little to say
+
+
+def test_values_that_cannot_be_hu(chest):
+    grey = np.clip((chest[0] + 1000) // 8, 0, 255).astype(np.int16)
+    assert "looks like 8-bit grey levels, not HU" in find_flags(grey, chest[1], SPACING_MM)
 
 
 def test_a_piece_of_lung_that_the_mask_leaves_out(chest):
@@ -129,6 +179,14 @@ def test_a_piece_of_lung_that_the_mask_leaves_out(chest):
     (flag,) = [text for text in find_flags(ct_hu, lung, SPACING_MM) if "ml" in text]
     assert flag.endswith("ml like lung not in the mask, slices 10 to 15")
     assert 200 < float(flag.split()[0]) <= 324
+
+
+def test_air_below_a_blanket_on_the_chest_is_not_missed(chest):
+    ct_hu, lung = chest
+    ct_hu[10:25, 1:3, 20:90] = 100  # its edge, and behind it 1.4 litres of foam and air
+    ct_hu[10:25, 1:10, 20:22] = ct_hu[10:25, 1:10, 88:90] = 100
+    ct_hu[10:25, 3:10, 22:88] = -850
+    assert find_flags(ct_hu, lung, SPACING_MM) == []
 
 
 @pytest.mark.parametrize("hu", [-1000, -300], ids=["gas", "fat and stool"])

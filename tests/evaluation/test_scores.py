@@ -58,9 +58,12 @@ def test_an_empty_mask_makes_the_mean_distance_infinite_and_leaves_its_deviation
     assert (means["hd95_mm"], deviations["hd95_mm"]) == ("inf", "")
 
 
-def test_a_table_of_another_version_is_named_and_no_earlier_result(tmp_path):
+def test_a_table_of_another_version_is_named_and_no_earlier_result(tmp_path, capsys):
     (tmp_path / "scores.csv").write_text("scan,litres\nA,4.5\n")
-    assert read_earlier_scores(tmp_path / "scores.csv") == read_earlier_scores(tmp_path / "none.csv") == []
+    assert read_earlier_scores(tmp_path / "none.csv") == []
+    assert capsys.readouterr().out == ""
+    assert read_earlier_scores(tmp_path / "scores.csv") == []
+    assert "scores.csv: columns are not those of this version; all scans are predicted again" in capsys.readouterr().out
     with pytest.raises(LungError, match="columns are not those of this version"):
         read_scores(tmp_path / "scores.csv")
 
@@ -74,7 +77,9 @@ def cube(truth_columns: int) -> tuple[Volume, LungMask]:
     truth = np.zeros(lung.shape, bool)
     truth[1:5, 10:20, 5 : 5 + truth_columns] = True
     frame = frame_of(rows)
-    return Volume(rows, frame, ct_hu, truth if truth_columns else None), LungMask(lung, frame, lambda: None, "abc")
+    return Volume(rows, frame, ct_hu, truth if truth_columns else None), LungMask(
+        lung, frame, lambda: None, "abc", np.array([0, 0.1, 0, 0.3, 0, 0])
+    )
 
 
 def test_a_row_holds_what_was_measured_and_the_voxel():
@@ -84,6 +89,7 @@ def test_a_row_holds_what_was_measured_and_the_voxel():
     assert (found.mean_hu, found.perc15_hu, found.laa950, found.mass_g) == (-900, -900, 0, 0.1)
     assert (found.slice_mm, found.row_mm, found.col_mm) == (2.0, 1.0, 1.0)
     assert found.dice is None
+    assert found.unsure == 0.1  # 0.4 of 4 cm2
     assert found.mask == mask_checksum(cube(0)[1].lung)
 
 

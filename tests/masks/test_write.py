@@ -27,6 +27,7 @@ from lungct.scans.nifti import read_volume
 from lungct.settings import BY_ATTRIBUTE
 
 SHAPE = (5, 40, 60)
+UNSURE_CM2 = np.arange(5, dtype=np.float32)
 
 
 def no_dicom():
@@ -40,7 +41,9 @@ def mask() -> LungMask:
     lung[:4, 10:30, 5:25] = True
     lung[:4, 10:30, 35:55] = True
     corners_mm = np.array([[-20.0, -30.0, 2.5 * z] for z in range(5)])
-    return LungMask(lung, Frame(corners_mm, np.eye(3)[:2], (2.5, 3.0, 4.0), SHAPE[1:]), no_dicom, "0123456789abcdef")
+    return LungMask(
+        lung, Frame(corners_mm, np.eye(3)[:2], (2.5, 3.0, 4.0), SHAPE[1:]), no_dicom, "0123456789abcdef", UNSURE_CM2
+    )
 
 
 def test_the_setting_offers_what_there_is():
@@ -107,20 +110,21 @@ def test_other_endings_are_told_with_those_that_there_are(tmp_path, name):
 
 def test_a_kept_mask_is_read_back_and_the_same_for_the_same_mask(mask, tmp_path):
     path, checksum = tmp_path / "mask.npz", mask_checksum(mask.lung)
-    path.write_bytes(keep_bytes(mask.lung))
-    assert keep_bytes(mask.lung) == path.read_bytes()
+    path.write_bytes(keep_bytes(mask.lung, UNSURE_CM2))
+    assert keep_bytes(mask.lung, UNSURE_CM2) == path.read_bytes()
     assert kept_checksum(path) == checksum
-    found = read_kept(path, checksum)
-    assert found.dtype == bool
-    np.testing.assert_array_equal(found, mask.lung)
+    lung, unsure_cm2 = read_kept(path, checksum)
+    assert lung.dtype == bool
+    np.testing.assert_array_equal(lung, mask.lung)
+    np.testing.assert_array_equal(unsure_cm2, UNSURE_CM2)
 
 
 def test_a_kept_mask_of_another_checksum_or_damaged_is_none(mask, tmp_path):
     path, checksum = tmp_path / "mask.npz", mask_checksum(mask.lung)
-    content = keep_bytes(mask.lung)
+    content = keep_bytes(mask.lung, UNSURE_CM2)
     other = mask.lung.copy()
     other[0, 0, 0] = True
-    path.write_bytes(keep_bytes(other))
+    path.write_bytes(keep_bytes(other, UNSURE_CM2))
     assert read_kept(path, checksum) is None
     for damaged in (b"", content[:100], content[:-60], gzip.compress(content), content.replace(b"packed", b"mended")):
         path.write_bytes(damaged)

@@ -127,6 +127,44 @@ def test_a_lung_that_the_field_of_view_cuts_stays():
     np.testing.assert_array_equal(clean(lung, ct_hu), lung)
 
 
+@pytest.mark.parametrize("offset_hu", [-100, 0, 50])
+def test_a_lung_that_the_field_of_view_cuts_stays_where_the_scanner_is_off(offset_hu):
+    """Of the room, too, there is a part in the picture; CT is clipped at -1024."""
+    ct_hu = np.full((8, 80, 100), 40, np.int16)
+    lung = np.zeros(ct_hu.shape, bool)
+    lung[:, 5:75, :40] = lung[:, 20:70, 60:90] = True
+    ct_hu[lung] = -870
+    ct_hu[:, :3, 45:] = -1000
+    ct_hu = np.maximum(ct_hu + offset_hu, -1024).astype(np.int16)
+    np.testing.assert_array_equal(clean(lung, ct_hu), lung)
+
+
+def test_the_air_of_the_room_is_dropped_where_it_is_less_dark():
+    """A scanner that is 60 HU too high, a room of -940."""
+    ct_hu = np.full((8, 80, 100), -940, np.int16)
+    ct_hu[:, 8:62, 6:94] = 100
+    lung = np.zeros(ct_hu.shape, bool)
+    lung[2:8, 20:50, 12:42] = lung[2:8, 20:50, 58:88] = True
+    ct_hu[lung] = -790
+    predicted = lung.copy()
+    predicted[:, :4, 20:80] = True
+    np.testing.assert_array_equal(clean(predicted, ct_hu), lung)
+
+
+@pytest.mark.parametrize(("dark_hu", "is_lung"), [(-975, True), (-1015, False)], ids=["lung", "gas"])
+def test_a_large_lung_that_is_darker_than_the_other_stays_where_the_scanner_is_off(chest, dark_hu, is_lung):
+    """1.3 litres on the right, of -850 HU, as much on the left; the room of -1100 is clipped."""
+    ct_hu, lung = chest
+    ct_hu[ct_hu == -1000] = -1024
+    ct_hu[2:8, 20:50, 59:88] = dark_hu
+    lung[..., 58] = False  # smaller than the right one
+    ct_hu[..., 58][ct_hu[..., 58] < -400] = 40
+    predicted = lung.copy()
+    lung[..., 50:] &= is_lung
+    spacing_mm = (20.0, 3.0, 4.0)
+    np.testing.assert_array_equal(clean_volume(predicted, ct_hu, spacing_mm, find_body(ct_hu, spacing_mm)), lung)
+
+
 def test_nothing_stays_nothing():
     nothing = np.zeros((3, 5, 7), bool)
     assert not clean(nothing, np.zeros((3, 5, 7), np.int16)).any()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lungct.segmentation.body import find_body
-from lungct.segmentation.gas import find_gas, gas_limit_hu, lung_level_hu
+from lungct.segmentation.gas import find_gas, gas_limit_hu, lung_level_hu, pure_limit_hu
 
 SPACING_MM = (4.0, 1.5, 1.5)
 
@@ -25,6 +25,11 @@ def test_limit_lies_between_the_air_of_the_room_and_lung():
     assert gas_limit_hu(-1000, -900) == pytest.approx(-958)  # as for lung of -860 HU
     assert gas_limit_hu(-1000, -930) == pytest.approx(-965)  # half-way
     assert gas_limit_hu(-1024, -984) == pytest.approx(-1004)
+
+
+def test_the_air_of_the_room_itself_is_darker_than_that():
+    assert pure_limit_hu(-1000, -860) == pytest.approx(-979)
+    assert pure_limit_hu(-1020, -980) == pytest.approx(-1014)
 
 
 @pytest.mark.parametrize("side", [6, 20, 50], ids=["9 mm", "30 mm", "75 mm"])
