@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from lungct.device import pick_amp, pick_device
+from lungct.device import is_out_of_memory, keep_freed_memory, pick_amp, pick_device
 from lungct.evaluation.figures import BLUE, GREEN, RED, Tile, contact_sheet, difference, save_png, to_grey
 from lungct.evaluation.metrics import dice
 from lungct.files import exclusive_lock, replace_file, table_bytes
@@ -234,6 +234,16 @@ def print_end(run: Path, progress: Progress, trained: int) -> None:
     )
 
 
+def train_epoch(trainer: Trainer) -> tuple[float, int] | None:
+    """(mean loss, steps skipped); None where memory ran out, once all that the error held is free again."""
+    try:
+        return trainer.train_epoch()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    return None
+
+
 def train(run: Path, trainer: Trainer, split: dict, flags: argparse.Namespace) -> int:
     """Epoch by epoch until the last one or until nothing is gained, keeping the best weights; returns their number."""
     checkpoint = run / "checkpoint.pth"
@@ -252,12 +262,11 @@ def train(run: Path, trainer: Trainer, split: dict, flags: argparse.Namespace) -
     done = progress.epoch - progress.best_epoch >= settings.patience
     while progress.epoch < settings.epochs and not done:
         start = time.perf_counter()
-        try:
-            loss, skipped = trainer.train_epoch()
-        except torch.OutOfMemoryError:
+        result = train_epoch(trainer)
+        if result is None:
             trainer.halve_batch()
             continue
-        done = finish_epoch(run, trainer, split, start, loss, skipped)
+        done = finish_epoch(run, trainer, split, start, *result)
         if board:
             write_scalars(board, progress.history[-1])
     return progress.epoch - started_at
@@ -266,6 +275,7 @@ def train(run: Path, trainer: Trainer, split: dict, flags: argparse.Namespace) -
 def main(argv: list[str] | None = None) -> None:
     """Read the slices, train, say where the weights are."""
     settings, flags = parse_step(__doc__, TrainSettings, argv, add_flags)
+    keep_freed_memory()
     trainer, split = make_trainer(settings, flags)
     run = settings.run_path
     with exclusive_lock(run) if trainer.processes.is_main else nullcontext():

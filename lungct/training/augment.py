@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lungct.device import pinned, send
 from lungct.slices import CT_RANGE_HU
 
 PADDING_HU = CT_RANGE_HU[0]
@@ -89,10 +90,8 @@ def draw_fields(shape: tuple[int, int, int], rng: np.random.Generator, device: t
     generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
     knots = max(OPACITY_KNOTS)
     counts = size * 6, size * knots**2, rows * cols
-    numbers = torch.cat([theta.flatten(), torch.randn(counts[1] + counts[2], generator=generator)])
-    if device.type == "cuda":  # from pinned memory the copy does not hold up the CPU
-        numbers = numbers.pin_memory()
-    parts = numbers.to(device, non_blocking=True).split(counts)
+    numbers = torch.cat([theta.flatten(), torch.randn(sum(counts[1:]), generator=generator)])
+    parts = send(pinned(numbers.numpy(), device), device).split(counts)
     return Fields(parts[0].view(size, 2, 3), parts[1].view(size, knots, knots), parts[2])
 
 
