@@ -32,7 +32,7 @@ import numpy as np
 import torch
 
 from lungct.commands import with_conf
-from lungct.device import pick_amp, pick_device
+from lungct.device import is_out_of_memory, keep_freed_memory, pick_amp, pick_device
 from lungct.evaluation.figures import BLUE, GREEN, RED, Tile, contact_sheet, difference, save_png, to_grey
 from lungct.evaluation.metrics import dice
 from lungct.files import exclusive_lock, replace_file, table_bytes
@@ -260,6 +260,16 @@ def print_end(trainer: Trainer, trained: int, conf: str) -> None:
     print(f"wrote {weights}checkpoint.pth, history.csv and pictures in {run}; {following}")
 
 
+def train_epoch(trainer: Trainer) -> tuple[float, int] | None:
+    """(mean loss, steps skipped); None where memory ran out, once all that the error held is free again."""
+    try:
+        return trainer.train_epoch()
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    return None
+
+
 def train(run: Path, trainer: Trainer, split: dict, flags: argparse.Namespace) -> int:
     """Epoch by epoch until the last one or until nothing is gained, keeping the best weights; returns their number."""
     checkpoint = run / "checkpoint.pth"
@@ -278,12 +288,11 @@ def train(run: Path, trainer: Trainer, split: dict, flags: argparse.Namespace) -
     done = progress.is_over(settings)
     while not done:
         start = time.perf_counter()
-        try:
-            loss, skipped = trainer.train_epoch()
-        except torch.OutOfMemoryError:
+        result = train_epoch(trainer)
+        if result is None:
             trainer.halve_batch()
             continue
-        done = finish_epoch(run, trainer, split, start, loss, skipped)
+        done = finish_epoch(run, trainer, split, start, *result)
         if board:
             write_scalars(board, progress.history[-1])
     return progress.epoch - started_at
@@ -292,6 +301,7 @@ def train(run: Path, trainer: Trainer, split: dict, flags: argparse.Namespace) -
 def main(argv: list[str] | None = None) -> None:
     """Read the slices, train, say where the weights are."""
     settings, flags = parse_step(__doc__, TrainSettings, argv, add_flags)
+    keep_freed_memory()
     trainer, split = make_trainer(settings, flags)
     run = settings.run_folder
     with exclusive_lock(run) if trainer.processes.is_main else nullcontext():

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lungct.device import shared_processors
+from lungct.device import keep_freed_memory, shared_processors
 from lungct.evaluation.cases import Case, StoredCase, file_cases, stored_cases
 from lungct.evaluation.compare import comparison_lines
 from lungct.evaluation.nodules import NoduleScore, audit_nodules, print_coverage
@@ -288,6 +288,7 @@ def main(argv: list[str] | None = None) -> None:
         settings, flags = make_absolute(settings), make_absolute(flags)
     if flags.compare:
         return print(*comparison_lines(*flags.compare), sep="\n")
+    keep_freed_memory()
     if flags.reviews:
         return take_reviews(flags.reviews, settings.predictions_path)
     default = resolve_path(BY_ATTRIBUTE["weights_path"].default, Path(flags.conf).parent)

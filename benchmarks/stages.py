@@ -43,9 +43,8 @@ class Noise:
     def __len__(self) -> int:
         return len(self.ct)
 
-    def batch(self, numbers: np.ndarray, device: torch.device, *_) -> tuple:
-        ct, lung = (torch.from_numpy(part[numbers])[:, None].float() for part in (self.ct, self.lung))
-        return ct.to(device), lung.to(device)
+    def read(self, numbers: np.ndarray, *_) -> tuple[np.ndarray, np.ndarray]:
+        return self.ct[numbers], self.lung[numbers]
 
 
 def prepare_patient(rounds: int) -> dict[str, float]:

@@ -1,10 +1,13 @@
-"""What to compute on: processor or GPU, and in which precision."""
+"""What to compute on: processor or GPU, in which precision; its memory."""
 
+import ctypes
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lungct import LungError
 
@@ -60,3 +63,53 @@ def shared_processors(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(all_of_them)
+
+
+def pinned(array: np.ndarray, device: torch.device) -> Tensor:
+    """An array as a tensor of the CPU, bool as uint8; for CUDA in memory whose copy does not make the CPU wait."""
+    tensor = torch.from_numpy(array.view(np.uint8) if array.dtype == bool else array)
+    return tensor.pin_memory() if device.type == "cuda" else tensor
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """What `pinned` gives, on its device. MPS waits: it may read the source after it was freed."""
+    return tensor.to(device, non_blocking=device.type == "cuda")
+
+
+OUT_OF_MEMORY = (  # what torch says in a RuntimeError that has no class of its own
+    "can't allocate memory",  # CPU, Linux and macOS
+    "not enough memory",  # CPU, Windows
+    "out of memory",  # CUDA and MPS
+    "ALLOC_FAILED",  # cuDNN, cuBLAS
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that CPU or GPU have no memory left."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+def free_cached_memory(device: torch.device) -> None:
+    """Give back to the GPU what torch keeps for later."""
+    if device.type in ("cuda", "mps"):
+        getattr(torch, device.type).empty_cache()
+
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # of glibc's malloc.h
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed for the next use, instead of giving it back to Linux; elsewhere nothing changes.
+
+    A training step, or the clean-up of a scan, frees and takes hundreds of megabytes, each page of which Linux would
+    clear again. All threads take from one heap: others cannot hold large arrays.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
+    if mallopt:
+        mallopt(M_MMAP_THRESHOLD, 2**30)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(M_ARENA_MAX, 1)

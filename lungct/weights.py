@@ -35,7 +35,7 @@ class Model:
 def scale_hu(ct_hu: Tensor, window_hu: tuple[int, int]) -> Tensor:
     """HU to float32 in [-1, 1] by one fixed window, the same for every slice and every step."""
     low, high = window_hu
-    return ((ct_hu.float() - low) * (2 / (high - low)) - 1).clamp_(-1, 1)
+    return (ct_hu.float() - low).mul_(2 / (high - low)).sub_(1).clamp_(-1, 1)
 
 
 def choose_weights(path: Path, default: Path) -> Path:

@@ -1,18 +1,23 @@
 """How a training batch is varied, so that the network meets more scanners, bodies and diseases than its slices show.
 
-B batch, H rows, W columns; ct_hu and target are float32 (B, 1, H, W), target 0 or 1. Everything is computed on
-the device where the batch lies; the random numbers come from the CPU, so that a seed gives the same variations
-on every device.
+B batch, H rows, W columns. Everything is computed on the device where the batch lies, and nothing waits for it: what
+is decided by chance is decided on the CPU, so that a seed gives the same variations on every device, and reaches the
+device as numbers in a call or in one copy (`Fields`).
+
+Each slice is changed alone and in place: so it stays in a processor's cache from one change to the next. Where a change
+depends on the pixel, masks are float32, 0 or 1: comparing and choosing by bool takes several times longer on a CPU.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lungct.device import pinned, send
 from lungct.slices import CT_RANGE_HU
 
 PADDING_HU = CT_RANGE_HU[0]
@@ -39,142 +44,168 @@ P_FOV_CIRCLE, FOV_RADIUS = (
 
 
 @dataclass(frozen=True)
-class BatchRandom:
-    """Random numbers for a batch."""
+class Fields:
+    """Random numbers that a batch needs on its device, float32; they were drawn on the CPU and copied at once."""
 
-    generator: torch.Generator
-    device: torch.device
-
-    def uniform(self, count: int, low: float, high: float) -> Tensor:
-        """One number for each slice, (count, 1, 1, 1)."""
-        return (torch.rand(count, 1, 1, 1, generator=self.generator) * (high - low) + low).to(self.device)
-
-    def normal(self, *shape: int) -> Tensor:
-        return torch.randn(shape, generator=self.generator).to(self.device)
-
-    def integer(self, low: int, high: int) -> int:
-        """An integer number from low to high, both possible."""
-        return int(torch.randint(low, high + 1, (), generator=self.generator))
-
-    def subset(self, count: int, share: float) -> Tensor:
-        """The numbers of a random share of the slices."""
-        return (torch.rand(count, generator=self.generator) < share).nonzero()[:, 0].to(self.device)
+    theta: Tensor  # (B, 2, 3), from the places of a slice's new pixels to its old ones, as `affine_grid` defines it
+    knots: Tensor  # (B, K, K), normal; each slice takes the first rows and columns, as many as it needs
+    noise: Tensor  # (H * W), normal
 
 
-def augment(ct_hu: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Vary a batch: posture, size, disease, surroundings, contrast, noise, kernel, resolution, calibration, view."""
-    rng = BatchRandom(generator, ct_hu.device)
-    size = len(ct_hu)
-    ct_hu, target = warp(ct_hu, target, rng)
-    for share, change in ADDITIONS:
-        apply_to_subset(share, change, rng, ct_hu, target)
-    ct_hu += ct_hu.clamp(min=0) * (rng.uniform(size, *CONTRAST_FACTOR) - 1)
-    ct_hu += add_noise(ct_hu, rng)
-    ct_hu += (ct_hu - blur(ct_hu)) * rng.uniform(size, *SHARPEN)
-    apply_to_subset(P_LOW_RES, lower_resolution, rng, ct_hu)
-    apply_to_subset(P_MISCALIBRATED, miscalibrate, rng, ct_hu)
-    chosen = rng.subset(size, P_FOV_CIRCLE)
-    if len(chosen):
-        ct_hu[chosen], target[chosen] = crop_to_fov(ct_hu[chosen], target[chosen], rng)
-    return ct_hu, target
+def augment(ct_hu: Tensor, lung: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Vary a batch: posture, size, disease, surroundings, contrast, noise, kernel, resolution, calibration, view.
+
+    ct_hu (B, H, W) int16 or float32, lung (B, H, W) 0 or 1 of any dtype; returns ct_hu and target, both float32
+    (B, 1, H, W), target 0 or 1.
+    """
+    fields = draw_fields(ct_hu.shape, rng, ct_hu.device)
+    images, lungs = warp(ct_hu, lung, fields.theta)
+    for image, mask, knots in zip(images, lungs, fields.knots, strict=True):
+        if rng.random() < P_OPACITY:
+            add_opacity(image, mask, knots, rng)
+    chosen = [pair for pair in zip(images, lungs, strict=True) if rng.random() < P_SECOND_BODY]
+    bodies = [fill(image.clone(), mask, FILLED_LUNG_HU) for image, mask in chosen]
+    for (image, mask), body in zip(chosen, bodies[-1:] + bodies[:-1], strict=True):
+        add_second_body(image, mask, body, rng)
+    for image, mask in zip(images, lungs, strict=True):
+        for _ in range(2):
+            if rng.random() < P_ROOM_OBJECT:
+                add_room_object(image, mask, rng)
+        change_contrast(image, rng)
+        add_noise(image, fields.noise, rng)
+        change_kernel(image, rng)
+        if rng.random() < P_LOW_RES:
+            lower_resolution(image, rng)
+        if rng.random() < P_MISCALIBRATED:
+            miscalibrate(image, rng)
+        if rng.random() < P_FOV_CIRCLE:
+            crop_to_fov(image, mask, rng)
+    return images[:, None], lungs[:, None]
 
 
-def apply_to_subset(
-    share: float, change: Callable[..., Tensor], rng: BatchRandom, ct_hu: Tensor, *more: Tensor
-) -> None:
-    """Change the HU of a random share of the slices, in place; `change` also gets what `more` says of them."""
-    chosen = rng.subset(len(ct_hu), share)
-    if len(chosen):
-        ct_hu[chosen] = change(ct_hu[chosen], *(part[chosen] for part in more), rng)
+def draw_fields(shape: tuple[int, int, int], rng: np.random.Generator, device: torch.device) -> Fields:
+    """The fields of a batch of this shape (B, H, W), on its device."""
+    size, rows, cols = shape
+    theta = torch.tensor([draw_theta(rows, cols, rng) for _ in range(size)], dtype=torch.float32)
+    generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+    knots = max(OPACITY_KNOTS)
+    counts = size * 6, size * knots**2, rows * cols
+    numbers = torch.cat([theta.flatten(), torch.randn(sum(counts[1:]), generator=generator)])
+    parts = send(pinned(numbers.numpy(), device), device).split(counts)
+    return Fields(parts[0].view(size, 2, 3), parts[1].view(size, knots, knots), parts[2])
 
 
-def warp(ct_hu: Tensor, target: Tensor, rng: BatchRandom) -> tuple[Tensor, Tensor]:
-    """Turn, zoom, stretch, shift and mirror; what comes in from outside is air."""
-    size, (rows, cols) = len(ct_hu), ct_hu.shape[-2:]
-    angle = torch.deg2rad(rng.uniform(size, -ROTATION_DEG, ROTATION_DEG))
-    zoom, stretch = 1 / rng.uniform(size, *ZOOM), rng.uniform(size, 1 - STRETCH, 1 + STRETCH)
-    signs = [torch.where(rng.uniform(size, 0, 1) < P_MIRROR, -1.0, 1.0) for _ in range(2)]
+def draw_theta(rows: int, cols: int, rng: np.random.Generator) -> list[list[float]]:
+    """Turn, zoom, stretch, shift and mirror one slice: a row of a `theta`."""
+    angle = math.radians(rng.uniform(-ROTATION_DEG, ROTATION_DEG))
+    zoom, stretch = 1 / rng.uniform(*ZOOM), rng.uniform(1 - STRETCH, 1 + STRETCH)
+    x, y = (-zoom if rng.random() < P_MIRROR else zoom for _ in range(2))
+    x *= stretch
+    right, down = rng.uniform(-2 * SHIFT, 2 * SHIFT, 2)  # a slice is 2 wide: -1 to 1
+    cos, sin, long = math.cos(angle), math.sin(angle), rows / cols  # turned in pixels, not in shares
+    return [
+        [cos * x, -sin * long * y, cos * right - sin * long * down],
+        [sin / long * x, cos * y, sin / long * right + cos * down],
+    ]
+
+
+def warp(ct_hu: Tensor, lung: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
+    """Both (B, H, W) float32, moved as theta says; what comes in from outside is air."""
+    size, rows, cols = ct_hu.shape
+    both = torch.empty(size, 2, rows, cols, device=ct_hu.device)
+    both[:, 0], both[:, 1] = ct_hu, lung
+    both[:, 0] -= PADDING_HU  # air is 0, which is what grid_sample fills in
     x, y = ((torch.arange(n, device=ct_hu.device) * 2 + 1) / n - 1 for n in (cols, rows))  # -1 to 1
-    x = x * signs[0] * zoom * stretch + rng.uniform(size, -2 * SHIFT, 2 * SHIFT)  # (B, 1, 1, W)
-    y = y[:, None] * signs[1] * zoom + rng.uniform(size, -2 * SHIFT, 2 * SHIFT)  # (B, 1, H, 1)
-    cos, sin, long = torch.cos(angle), torch.sin(angle), rows / cols  # turned in pixels, not in shares
-    grid = torch.stack([cos * x - sin * long * y, sin / long * x + cos * y], -1)[:, 0]
-    both = torch.cat([ct_hu - PADDING_HU, target], 1)  # air is 0, which is what grid_sample fills in
-    moved = F.grid_sample(both, grid, align_corners=False)
-    return moved[:, :1] + PADDING_HU, (moved[:, 1:] > 0.5).float()
+    grid = torch.empty(size, rows, cols, 2, device=ct_hu.device)
+    for axis in (0, 1):  # `affine_grid` takes many times longer
+        factor_x, factor_y, offset = theta[:, axis, :, None, None].unbind(1)  # (B, 1, 1) each
+        torch.add(factor_x * x, factor_y * y[:, None] + offset, out=grid[..., axis])
+    images, lungs = F.grid_sample(both, grid, align_corners=False).unbind(1)
+    return images.add_(PADDING_HU), lungs.gt_(0.5)
 
 
-def add_opacity(ct_hu: Tensor, target: Tensor, rng: BatchRandom) -> Tensor:
+def add_opacity(ct_hu: Tensor, lung: Tensor, knots: Tensor, rng: np.random.Generator) -> None:
     """Ground glass, consolidation or nodules in the lung; they stay lung."""
-    knots = rng.integer(*OPACITY_KNOTS)
-    field = F.interpolate(rng.normal(len(ct_hu), 1, knots, knots), ct_hu.shape[-2:], mode="bicubic")
-    edge = rng.uniform(len(ct_hu), *OPACITY_EDGE)
-    weight = torch.sigmoid((field - rng.uniform(len(ct_hu), *OPACITY_LEVEL)) * edge) * target
-    return torch.lerp(ct_hu, torch.maximum(ct_hu, rng.uniform(len(ct_hu), *OPACITY_HU)), weight)
+    count = rng.integers(*OPACITY_KNOTS, endpoint=True)
+    knots = (knots[:count, :count] - rng.uniform(*OPACITY_LEVEL)) * rng.uniform(*OPACITY_EDGE)
+    one = torch.eye(count, device=ct_hu.device)[None, None]
+    to_rows, to_cols = (F.interpolate(one, (n, count), mode="bicubic")[0, 0] for n in ct_hu.shape)
+    weight = (to_rows @ knots @ to_cols.T).sigmoid_().mul_(lung)  # bicubic interpolation, axis by axis
+    ct_hu.lerp_(ct_hu.clamp(min=rng.uniform(*OPACITY_HU)), weight)
 
 
-def add_second_body(ct_hu: Tensor, target: Tensor, rng: BatchRandom) -> Tensor:
-    """Another body of the batch in the room's air, without its lungs: air shut in as between arms, chin and chest."""
-    shift = [rng.integer(n // 4, n - n // 4) for n in ct_hu.shape[-2:]]
-    shift[rng.integer(0, 1)] *= rng.integer(0, 1)  # beside it, above it, or both
-    other, lung = (part.roll((1, *shift), (0, 2, 3)) for part in (ct_hu, target))
-    other = torch.where(lung > 0.5, FILLED_LUNG_HU, other)
-    return torch.where((other > SOFT_TISSUE_HU) & (ct_hu < ROOM_HU) & (target < 0.5), other, ct_hu)
+def add_second_body(ct_hu: Tensor, lung: Tensor, body: Tensor, rng: np.random.Generator) -> None:
+    """Another body without lungs, moved, in the room's air: air shut in as between arms, chin and chest."""
+    shift = [int(rng.integers(n // 4, n - n // 4, endpoint=True)) for n in ct_hu.shape]
+    shift[rng.integers(2)] *= int(rng.integers(2))  # beside it, above it, or both
+    body = body.roll(shift, (0, 1))
+    ct_hu.lerp_(body, room_air(ct_hu, lung).mul_(is_true(torch.gt, body, SOFT_TISSUE_HU)))
 
 
-def add_room_object(ct_hu: Tensor, target: Tensor, rng: BatchRandom) -> Tensor:
+def add_room_object(ct_hu: Tensor, lung: Tensor, rng: np.random.Generator) -> None:
     """A cover, table, cushion or tube: an arc in the room's air, which may enclose some of it; none of it is lung."""
-    size, (rows, cols) = len(ct_hu), ct_hu.shape[-2:]
-    y, x = (torch.linspace(0, 1, n, device=ct_hu.device) for n in (rows, cols))
-    radius, width = (rng.uniform(size, *map(math.log, ends)).exp() for ends in (ROOM_OBJECT_RADIUS, ROOM_OBJECT_WIDTH))
-    angle = rng.uniform(size, 0, 2 * math.pi)  # in which the arc's centre lies, from a point of the slice
-    y = y[:, None] - rng.uniform(size, 0, 1) - radius * torch.sin(angle)
-    x = x - rng.uniform(size, 0, 1) - radius * torch.cos(angle)
-    sheet = (torch.sqrt(y * y + x * x) - radius).abs() < width / 2
-    return torch.where(sheet & (target < 0.5) & (ct_hu < ROOM_HU), rng.uniform(size, *ROOM_OBJECT_HU), ct_hu)
+    radius, width = (math.exp(rng.uniform(*map(math.log, ends))) for ends in (ROOM_OBJECT_RADIUS, ROOM_OBJECT_WIDTH))
+    angle = rng.uniform(0, 2 * math.pi)  # in which the arc's centre lies, from a point of the slice
+    middle = rng.uniform() + radius * math.sin(angle), rng.uniform() + radius * math.cos(angle)
+    y, x = (torch.linspace(0, 1, n, device=ct_hu.device) - at for n, at in zip(ct_hu.shape, middle, strict=True))
+    inner, outer = max(0, radius - width / 2), radius + width / 2
+    between = (inner**2 + outer**2) / 2  # squares: without a root for each pixel
+    arc = (x * x + (y * y - between)[:, None]).abs_().lt_(outer**2 - between)
+    fill(ct_hu, room_air(ct_hu, lung).mul_(arc), rng.uniform(*ROOM_OBJECT_HU))
 
 
-ADDITIONS = (
-    (P_OPACITY, add_opacity),
-    (P_SECOND_BODY, add_second_body),
-    (P_ROOM_OBJECT, add_room_object),
-    (P_ROOM_OBJECT, add_room_object),
-)
+def room_air(ct_hu: Tensor, lung: Tensor) -> Tensor:
+    """Where a slice (H, W) shows air outside the body, 0 or 1."""
+    return is_true(torch.lt, ct_hu, ROOM_HU).mul_(is_true(torch.lt, lung, 0.5))
 
 
-def add_noise(ct_hu: Tensor, rng: BatchRandom) -> Tensor:
-    """Noise; the slices of a batch share one field, each shifted by its own way (drawing is slow on a CPU)."""
-    field = rng.normal(*ct_hu.shape[-2:])
-    shifts = [[rng.integer(0, n - 1) for n in field.shape] for _ in ct_hu]
-    rolled = torch.stack([field.roll(shift, (0, 1)) for shift in shifts])[:, None]
-    return rolled * rng.uniform(len(ct_hu), 0, NOISE_HU)
+def is_true(compare: Callable[..., Tensor], image: Tensor, limit: float) -> Tensor:
+    """A comparison as float32, 0 or 1."""
+    return compare(image, limit, out=torch.empty_like(image))
 
 
-def blur(ct_hu: Tensor) -> Tensor:
-    """Mean over 3x3 pixels, the frame left as it is."""
-    rows = ct_hu.clone()
-    rows[..., 1:-1, :] += ct_hu[..., :-2, :] + ct_hu[..., 2:, :]
-    rows[..., 1:-1, :] /= 3
-    both = rows.clone()
-    both[..., 1:-1] += rows[..., :-2] + rows[..., 2:]
-    both[..., 1:-1] /= 3
-    return both
+def fill(ct_hu: Tensor, mask: Tensor, hu: float) -> Tensor:
+    """Set the HU of a mask (0 or 1), in place."""
+    return ct_hu.addcmul_(ct_hu, mask, value=-1).add_(mask, alpha=hu)
 
 
-def lower_resolution(ct_hu: Tensor, rng: BatchRandom) -> Tensor:
+def change_contrast(ct_hu: Tensor, rng: np.random.Generator) -> None:
+    """What is above 0 HU times a factor."""
+    factor = rng.uniform(*CONTRAST_FACTOR)
+    F.leaky_relu_(ct_hu, 1 / factor).mul_(factor)  # the slope is that of what is below 0
+
+
+def add_noise(ct_hu: Tensor, noise: Tensor, rng: np.random.Generator) -> None:
+    """Noise (H * W); the slices of a batch share it, each from its own place on (drawing is slow on a CPU)."""
+    start, deviation = int(rng.integers(len(noise))), rng.uniform(0, NOISE_HU)
+    pixels = ct_hu.view(-1)
+    pixels[: len(noise) - start].add_(noise[start:], alpha=deviation)
+    pixels[len(noise) - start :].add_(noise[:start], alpha=deviation)
+
+
+def change_kernel(ct_hu: Tensor, rng: np.random.Generator) -> None:
+    """A smoother or sharper reconstruction: to or from the mean over 3x3 pixels, the frame left as it is."""
+    strength = rng.uniform(*SHARPEN)
+    sums = (ct_hu[:-2] + ct_hu[1:-1]).add_(ct_hu[2:])
+    sums = (sums[:, :-2] + sums[:, 1:-1]).add_(sums[:, 2:])
+    ct_hu[1:-1, 1:-1].mul_(1 + strength).sub_(sums, alpha=strength / 9)
+
+
+def lower_resolution(ct_hu: Tensor, rng: np.random.Generator) -> None:
     """The slice as a matrix of two to four times fewer rows and columns shows it."""
-    block = rng.integer(*LOW_RES_BLOCK)
-    return F.interpolate(F.avg_pool2d(ct_hu, block, ceil_mode=True), ct_hu.shape[-2:], mode="bilinear")
+    block = int(rng.integers(*LOW_RES_BLOCK, endpoint=True))
+    rough = F.avg_pool2d(ct_hu[None, None], block, ceil_mode=True)
+    ct_hu.copy_(F.interpolate(rough, ct_hu.shape, mode="bilinear")[0, 0])
 
 
-def miscalibrate(ct_hu: Tensor, rng: BatchRandom) -> Tensor:
+def miscalibrate(ct_hu: Tensor, rng: np.random.Generator) -> None:
     """HU off by a factor and a level. Not in every slice: that air is the darkest of all must keep its worth."""
-    size = len(ct_hu)
-    return ct_hu * rng.uniform(size, 1 - SLOPE, 1 + SLOPE) + rng.uniform(size, -LEVEL_HU, LEVEL_HU)
+    ct_hu.mul_(rng.uniform(1 - SLOPE, 1 + SLOPE)).add_(rng.uniform(-LEVEL_HU, LEVEL_HU))
 
 
-def crop_to_fov(ct_hu: Tensor, target: Tensor, rng: BatchRandom) -> tuple[Tensor, Tensor]:
+def crop_to_fov(ct_hu: Tensor, lung: Tensor, rng: np.random.Generator) -> None:
     """Padding outside the reconstruction circle; a lung that reaches beyond it is cut."""
-    y, x = (torch.linspace(-1, 1, n, device=ct_hu.device) for n in ct_hu.shape[-2:])
-    inside = y[:, None] ** 2 + x**2 < rng.uniform(len(ct_hu), *FOV_RADIUS) ** 2
-    return torch.where(inside, ct_hu, PADDING_HU), target * inside
+    y, x = (torch.linspace(-1, 1, n, device=ct_hu.device) for n in ct_hu.shape)
+    outside = (x * x + (y * y - rng.uniform(*FOV_RADIUS) ** 2)[:, None]).ge_(0)
+    fill(ct_hu, outside, PADDING_HU)
+    fill(lung, outside, 0)

@@ -1,14 +1,11 @@
-"""What a training step is made of: the data, the schedule, the loss.
+"""The slices of a training: read from disk, split by patient, dealt out to batches.
 
-B batch, H rows, W columns. Everything works on the device where the batch lies.
+B batch, H rows, W columns.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from lungct import LungError
@@ -45,10 +42,25 @@ class SliceSet:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def read(self, numbers: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
-        """CT int16 HU and lung bool of some slices, each (B, H, W)."""
+    def read(
+        self,
+        numbers: np.ndarray,
+        thick_slice: np.ndarray | None = None,
+        disease: np.random.Generator | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """CT int16 HU and lung bool of some slices, each (B, H, W).
+
+        thick_slice: (B,) bool, CT averaged with its neighbours'
+        disease:     paint disease and gas, as this generator decides
+        """
         pairs = [(self.read_ct(number), self.read_lung(number)) for number in numbers]
-        return tuple(np.stack(part) for part in zip(*pairs, strict=True))
+        ct, lung = (np.stack(part) for part in zip(*pairs, strict=True))
+        if thick_slice is not None:
+            for place in np.flatnonzero(thick_slice & self.has_thin_neighbours[numbers]):
+                ct[place] = np.mean([self.read_ct(numbers[place] - 1), ct[place], self.read_ct(numbers[place] + 1)], 0)
+        if disease is not None:
+            add_disease(ct, lung, self.pixel_mm[numbers], disease)
+        return ct, lung
 
     def read_ct(self, number: int) -> np.ndarray:
         """One slice, (H, W) int16 HU."""
@@ -63,29 +75,6 @@ class SliceSet:
         filled = np.full(self.shape, outside, image.dtype)
         filled[: image.shape[0], : image.shape[1]] = image
         return filled
-
-    def batch(
-        self,
-        numbers: np.ndarray,
-        device: torch.device,
-        thick_slice: np.ndarray | None = None,
-        disease: np.random.Generator | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """(HU, target), float32 (B, 1, H, W) on the device.
-
-        thick_slice: (B,) bool, CT averaged with its neighbours'
-        disease:     paint disease and gas, as this generator decides
-        """
-        ct, lung = self.read(numbers)
-        if thick_slice is not None:
-            for place in np.flatnonzero(thick_slice & self.has_thin_neighbours[numbers]):
-                ct[place] = np.mean([self.read_ct(numbers[place] - 1), ct[place], self.read_ct(numbers[place] + 1)], 0)
-        if disease is not None:
-            add_disease(ct, lung, self.pixel_mm[numbers], disease)
-        pair = [torch.from_numpy(part)[:, None] for part in (ct, lung)]
-        if device.type == "cuda":  # from pinned memory the copy does not hold up the next step
-            pair = [part.pin_memory() for part in pair]
-        return tuple(part.to(device, non_blocking=True).float() for part in pair)
 
 
 def check_pair(ct: Path, lung: Path) -> tuple[int, int]:

@@ -4,7 +4,10 @@ B batch, H rows, W columns.
 """
 
 import copy
+import gc
 import math
+import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -14,17 +17,19 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lungct import LungError
-from lungct.device import to_device
+from lungct.device import free_cached_memory, pinned, send, to_device
 from lungct.training.augment import augment
 from lungct.training.data import P_THICK_SLICE, SliceSet, batches
 from lungct.training.distributed import Processes, distribute
 from lungct.training.history import EpochRow
 from lungct.training.loss import count_overlap, lung_loss
+from lungct.training.read_ahead import read_ahead
 from lungct.training.split import SplitOptions
 from lungct.weights import Model, scale_hu
 
 MAX_NON_FINITE_STEPS = 10  # skipped steps in a row that end the training
 EMA_DECAY = 0.99  # a step: the averaged weights are those of about the last hundred steps
+MAX_READERS = 4  # threads that read and paint slices while a GPU computes
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,7 @@ class Trainer:
         self.wrapped = distribute(self.network, device) if processes.world_size > 1 else self.network
         self.optimiser = torch.optim.AdamW(self.network.parameters(), fused=True)
         self.steps_per_epoch = len(batches(len(train), settings.batch_size, 0, 0))
+        self.readers = 0 if device.type == "cpu" else min(MAX_READERS, os.cpu_count() or 1)
         self.non_finite_steps = torch.zeros((), device=device)  # in a row
 
     @property
@@ -132,13 +138,22 @@ class Trainer:
 
         The seed decides how they are augmented.
         """
+        return self.finish_batch(*self.read_batch(numbers, seed))
+
+    def read_batch(self, numbers: np.ndarray, seed: tuple[int, ...]) -> tuple[Tensor, Tensor, np.random.Generator]:
+        """What of a batch is made on the CPU: HU int16 and lung uint8, (B, H, W), and what decides on the rest."""
+        rng = np.random.default_rng(seed)
+        varied = (rng.random(len(numbers)) < P_THICK_SLICE, rng) if self.settings.augment else ()
+        ct_hu, lung = self.train_set.read(numbers, *varied)
+        return pinned(ct_hu, self.device), pinned(lung, self.device), rng
+
+    def finish_batch(self, ct_hu: Tensor, lung: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """The rest, on the device; nothing here and in `step` makes the CPU wait for a GPU."""
+        ct_hu, lung = send(ct_hu, self.device), send(lung, self.device)
         if self.settings.augment:
-            rng = np.random.default_rng(seed)
-            thick = rng.random(len(numbers)) < P_THICK_SLICE
-            ct_hu, target = self.train_set.batch(numbers, self.device, thick, rng)
-            ct_hu, target = augment(ct_hu, target, torch.Generator().manual_seed(int(rng.integers(2**63))))
+            ct_hu, target = augment(ct_hu, lung, rng)
         else:
-            ct_hu, target = self.train_set.batch(numbers, self.device)
+            ct_hu, target = ct_hu[:, None], lung[:, None].float()
         return scale_hu(ct_hu, self.model.window_hu).contiguous(memory_format=torch.channels_last), target
 
     def step(self, image: Tensor, target: Tensor, number: int, weight: float = 1.0) -> Tensor:
@@ -153,7 +168,7 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(number, steps, self.settings.learning_rate)
         self.optimiser.zero_grad(set_to_none=True)
-        buffers = [buffer.clone() for buffer in self.network.buffers()]
+        before = flatten(self.network.buffers())
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.progress.amp):
             logits = self.wrapped(image.to(self.precision))
         loss = weight * lung_loss(logits, target)
@@ -161,7 +176,7 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
         skipped = ~torch.isfinite(norm)  # a tensor: to ask for its value would make the CPU wait for the GPU
         self.update_weights(skipped)
-        restore_buffers(self.network, buffers, skipped)
+        restore_buffers(self.network, before, skipped)
         self.update_ema(number, skipped)
         self.non_finite_steps = torch.where(skipped, self.non_finite_steps + 1, 0)
         return torch.where(skipped, torch.nan, loss.detach())
@@ -181,28 +196,33 @@ class Trainer:
     def update_ema(self, number: int, skipped: Tensor) -> None:
         """Move the average a little towards the network, further in the first steps, not at all where `skipped`."""
         weight = torch.where(skipped, 0.0, 1 - min(EMA_DECAY, (1 + number) / (10 + number)))
-        for average, now in zip(self.ema.state_dict().values(), self.network.state_dict().values(), strict=True):
-            if average.is_floating_point():
-                average.lerp_(now, weight)
-            else:  # the number of batches seen
-                average.copy_(now)
+        pairs = list(zip(self.ema.state_dict().values(), self.network.state_dict().values(), strict=True))
+        averages, now = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
+        torch._foreach_lerp_(averages, now, [weight] * len(now))
+        torch._foreach_copy_(*zip(*(pair for pair in pairs if not pair[0].is_floating_point()), strict=True))
+
+    def deal(self, epoch: int) -> tuple[list[tuple], list[float]]:
+        """For each step of an epoch what `read_batch` and `step` need: (slices of this process, seed), and weight."""
+        todo = batches(len(self.train_set), self.settings.batch_size, self.settings.seed, epoch)
+        own = [self.processes.share(numbers) for numbers in todo]
+        more_seed = (self.processes.rank,) if self.processes.rank else ()  # rank 0 draws as a single process does
+        jobs = [(numbers, (self.settings.seed, epoch, step, *more_seed)) for step, numbers in enumerate(own)]
+        sizes = zip(own, todo, strict=True)
+        return jobs, [self.processes.world_size * len(part) / len(numbers) for part, numbers in sizes]
 
     def train_epoch(self) -> tuple[float, int]:
         """(mean loss, steps skipped) over the training slices; all processes end with the same network and average."""
         self.wrapped.train()
         epoch, losses = self.progress.epoch, []
-        todo = batches(len(self.train_set), self.settings.batch_size, self.settings.seed, epoch)
-        bar = tqdm(todo, desc=f"epoch {epoch + 1}", leave=False, disable=not self.processes.is_main)
-        more_seed = (self.processes.rank,) if self.processes.rank else ()  # rank 0 draws as a single process does
-        for number, numbers in enumerate(bar):
-            own = self.processes.share(numbers)
-            image, target = self.make_batch(own, (self.settings.seed, epoch, number, *more_seed))
-            total = epoch * self.steps_per_epoch + number
-            losses.append(self.step(image, target, total, self.processes.world_size * len(own) / len(numbers)))
-            if total % MAX_NON_FINITE_STEPS == 0 and self.non_finite_steps >= MAX_NON_FINITE_STEPS:
-                raise LungError(
-                    f"{MAX_NON_FINITE_STEPS} losses in a row were not finite; lower --learning-rate or --amp off"
-                )
+        jobs, weights = self.deal(epoch)
+        bar = tqdm(weights, desc=f"epoch {epoch + 1}", leave=False, disable=not self.processes.is_main)
+        with read_ahead(lambda job: self.read_batch(*job), jobs, self.readers) as read:
+            for total, weight in enumerate(bar, start=epoch * self.steps_per_epoch):
+                losses.append(self.step(*self.finish_batch(*next(read)), total, weight))
+                if total % MAX_NON_FINITE_STEPS == 0 and self.non_finite_steps >= MAX_NON_FINITE_STEPS:
+                    raise LungError(
+                        f"{MAX_NON_FINITE_STEPS} losses in a row were not finite; lower --learning-rate or --amp off"
+                    )
         self.processes.broadcast_tensors((*self.network.buffers(), *self.ema.buffers()))
         losses = self.processes.mean(torch.stack(losses)).cpu()
         good = torch.isfinite(losses)
@@ -215,18 +235,21 @@ class Trainer:
         Dice is of all slices together: that of an empty slice alone is 0 or 1 by a single pixel.
         """
         losses, counts, with_lung = [], [], []
-        for numbers in np.array_split(np.arange(len(self.val_set)), -(-len(self.val_set) // self.settings.batch_size)):
-            ct_hu, target = self.val_set.batch(numbers, self.device)
-            image = scale_hu(ct_hu, self.model.window_hu).contiguous(memory_format=torch.channels_last)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.progress.amp):
-                logits = self.ema(image.to(self.precision))
-            losses.append(float(lung_loss(logits, target)) * len(numbers))
-            counts.append(count_overlap(logits > 0, target > 0.5).cpu())
-            with_lung.append((target > 0.5).flatten(1).any(1).cpu())
-        both, sizes = torch.cat(counts).double().T
-        by_slice = (2 * both / sizes.clamp(min=1))[torch.cat(with_lung)]
+        jobs = np.array_split(np.arange(len(self.val_set)), -(-len(self.val_set) // self.settings.batch_size))
+        with read_ahead(self.val_set.read, jobs, self.readers) as read:
+            for ct_hu, lung in read:
+                ct_hu, lung = (send(pinned(part, self.device), self.device)[:, None] for part in (ct_hu, lung))
+                image = scale_hu(ct_hu, self.model.window_hu).contiguous(memory_format=torch.channels_last)
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.progress.amp):
+                    logits = self.ema(image.to(self.precision))
+                losses.append(lung_loss(logits, lung.float()) * len(lung))
+                counts.append(count_overlap(logits > 0, lung > 0))
+                with_lung.append(lung.flatten(1).any(1))
+        both, sizes = torch.cat(counts).cpu().double().T
+        by_slice = (2 * both / sizes.clamp(min=1))[torch.cat(with_lung).cpu()]
         dice = float(2 * both.sum() / sizes.sum().clamp(min=1))
-        return sum(losses) / len(self.val_set), dice, float(by_slice.min()) if len(by_slice) else math.nan
+        loss = float(torch.stack(losses).cpu().double().sum()) / len(self.val_set)
+        return loss, dice, float(by_slice.min()) if len(by_slice) else math.nan
 
     def halve_batch(self) -> None:
         """After the device ran out of memory: the epoch starts again with half the slices a step.
@@ -241,8 +264,9 @@ class Trainer:
         print(f"out of memory: batch_size {self.settings.batch_size} -> {size}; the epoch starts again")
         self.settings = replace(self.settings, batch_size=size)
         self.steps_per_epoch = len(batches(len(self.train_set), size, 0, 0))
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        self.optimiser.zero_grad(set_to_none=True)
+        gc.collect()  # what was half done when memory ran out
+        free_cached_memory(self.device)
 
     def state(self) -> dict:
         """All that a checkpoint holds."""
@@ -268,11 +292,18 @@ class Trainer:
             ) from error
 
 
+def flatten(tensors: Iterable[Tensor]) -> Tensor:
+    """All their numbers, one after the other; float32 where types differ, exact up to 2^24 batches that are counted."""
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
 @torch.no_grad()
-def restore_buffers(network: nn.Module, before: list[Tensor], skipped: Tensor) -> None:
-    """Set running statistics back to those before the step: all where `skipped`, else each that is not finite."""
-    for buffer, old in zip(network.buffers(), before, strict=True):
-        buffer.copy_(torch.where(skipped | ~torch.isfinite(buffer), old, buffer))
+def restore_buffers(network: nn.Module, before: Tensor, skipped: Tensor) -> None:
+    """Set running statistics back to what they were, flattened: all where `skipped`, else what is not finite."""
+    buffers = list(network.buffers())
+    now = flatten(buffers)
+    parts = torch.where(skipped | ~torch.isfinite(now), before, now).split([buffer.numel() for buffer in buffers])
+    torch._foreach_copy_(buffers, [part.view_as(buffer) for part, buffer in zip(parts, buffers, strict=True)])
 
 
 WARM_UP = 0.15  # share of the steps before the learning rate is at its peak

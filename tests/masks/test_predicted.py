@@ -46,7 +46,7 @@ def predict(place, scan="a", uid=UID, lung=None, forms=(NPY,)) -> list[SliceRow]
         if NPY in forms:
             replace_file(folder / f"{row.slice_name}.npy", npy_bytes(mask.astype(np.uint8)))
     if KEPT in forms:
-        replace_file(folder / KEPT, keep_bytes(lung))
+        replace_file(folder / KEPT, keep_bytes(lung, np.zeros(len(lung))))
     made = LungMask(lung, frame_of(rows), lambda: None, "0")
     for name, content in encode_masks(made, [form for form in forms if form in FORMATS], scan)[0].items():
         replace_file(folder / name, content)

@@ -187,9 +187,10 @@ def test_each_process_augments_its_share_differently_and_rank_0_as_if_alone(conf
     made, seeds = make_trainer(conf), {}
     made.progress.epoch = 4
     monkeypatch.setattr(made, "step", lambda *_: torch.zeros(()))
+    monkeypatch.setattr(made, "finish_batch", lambda *_: (None, None))
     for processes in (Processes(), Processes(0, 2), Processes(1, 2)):
         made.processes = processes
-        monkeypatch.setattr(made, "make_batch", lambda _, seed: (seeds.setdefault(made.processes, seed), None))
+        monkeypatch.setattr(made, "read_batch", lambda _, seed: (seeds.setdefault(made.processes, seed),))
         made.train_epoch()
     assert seeds == {Processes(): (1, 4, 0), Processes(0, 2): (1, 4, 0), Processes(1, 2): (1, 4, 0, 1)}
 

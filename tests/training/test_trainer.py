@@ -224,36 +224,6 @@ def test_fine_tuning_takes_up_the_weights(phantom_rows, tmp_path, capsys):
     torch.testing.assert_close(first["head.2.weight"], second["head.2.weight"])
 
 
-def test_out_of_memory_halves_the_batch_and_says_so(phantom_rows, tmp_path, monkeypatch, capsys):
-    root, _ = phantom_rows
-    write_settings(root)
-    take_step, sizes = trainer.Trainer.step, []
-
-    def step_of_a_small_device(training, image, target, *more):
-        sizes.append(len(image))
-        if len(image) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return take_step(training, image, target, *more)
-
-    monkeypatch.setattr(trainer.Trainer, "step", step_of_a_small_device)
-    step.main(["--conf", str(root / "lung.conf"), "--run-path", str(tmp_path), "--epochs", "1"])
-    assert "out of memory: batch_size 5 -> 2" in capsys.readouterr().out
-    assert sizes[0] > 2 >= max(sizes[1:])
-    assert (tmp_path / "unet_model.pth").is_file()
-
-
-def test_out_of_memory_with_one_slice_is_told(phantom_rows, tmp_path, monkeypatch):
-    root, _ = phantom_rows
-    write_settings(root)
-
-    def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(trainer.Trainer, "step", full)
-    with pytest.raises(LungError, match="out of memory even with one slice a step"):
-        step.main(["--conf", str(root / "lung.conf"), "--run-path", str(tmp_path), "--epochs", "1"])
-
-
 def test_constant_slices_and_all_but_empty_lungs_train(tmp_path):
     ct_hu, lung = np.full((5, 40, 50), 40, np.int16), np.zeros((5, 40, 50), bool)
     lung[2, 20, 20] = True
