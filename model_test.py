@@ -288,7 +288,6 @@ def main(argv: list[str] | None = None) -> None:
         settings, flags = make_absolute(settings), make_absolute(flags)
     if flags.compare:
         return print(*comparison_lines(*flags.compare), sep="\n")
-    keep_freed_memory()
     if flags.reviews:
         return take_reviews(flags.reviews, settings.predictions_path)
     default = resolve_path(BY_ATTRIBUTE["weights_path"].default, Path(flags.conf).parent)
@@ -303,6 +302,7 @@ def main(argv: list[str] | None = None) -> None:
     task = replace(task, precision="bfloat16" if amp else "float32")
     out, names = settings.predictions_path, [case.scan for case in cases]
     about = {"reviews": earlier_reviews(out), "weights": settings.weights_path.name}
+    keep_freed_memory()
     with exclusive_lock(out):
         todos, done, gone = plan(cases, wanted, task, flags.scheduler or get_predictor(task).device)
         scores, nodules, failed, warned = predict_all(todos, done, names, task, flags.scheduler)

@@ -41,9 +41,9 @@ from lungct.scans.find import (
     slice_rows,
     source_of,
 )
-from lungct.scans.geometry import Scan, contiguous_runs
+from lungct.scans.geometry import contiguous_runs
 from lungct.scans.hold_out import choose_part
-from lungct.segmentation.threshold import segment_lung
+from lungct.segmentation.threshold import segment_runs
 from lungct.settings import make_absolute, parse_step, run_step
 from lungct.slices import (
     SliceRow,
@@ -136,14 +136,6 @@ def make_tasks(jobs: list[Job], options: PrepareOptions) -> tuple[list[Task], li
     return tasks, skipped
 
 
-def make_lung(scan: Scan, wanted: range, ct_hu: np.ndarray) -> np.ndarray:
-    """Our own label of the wanted slices, each run without a gap by itself: (Z, H, W) bool."""
-    lung = np.zeros(ct_hu.shape, bool)
-    for run in contiguous_runs(scan.frame.z_mm[wanted.start : wanted.stop]):
-        lung[run] = segment_lung(ct_hu[run], scan.frame.spacing_mm)
-    return lung
-
-
 def prepare_scan(task: Task, options: PrepareOptions) -> tuple[list[SliceRow], tuple[str, ...]]:
     """Cut one scan and write its folders; returns its rows of the manifest and its warnings. Raises LungError."""
     job, scan = task.job, open_job(task.job)
@@ -158,7 +150,8 @@ def prepare_scan(task: Task, options: PrepareOptions) -> tuple[list[SliceRow], t
         lung, more = read_slices(task.label, scan, wanted, None if options.any_values else ct_hu, options.label_values)
         warnings, source = (*warnings, *more), task.label.name
     elif options.lung_root:
-        lung, source = make_lung(scan, wanted, ct_hu), LABEL_MAKER
+        source, runs = LABEL_MAKER, contiguous_runs(scan.frame.z_mm[wanted.start : wanted.stop])
+        lung = segment_runs(ct_hu, runs, scan.frame.spacing_mm)
         if not lung.any():
             warnings = (*warnings, "no lung found in these slices: look at it, or give a mask with --labels")
     names = [slice_name(job.scan, z) for z in wanted]

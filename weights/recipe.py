@@ -21,7 +21,7 @@ FOLDS = (  # real scans; what was trained without a fold is judged on it, and no
 )
 MODEL = Path("demo/runs/lung/unet_model.pth")  # in the folder of a training
 PATIENTS, SLICES, EPOCHS = 16, 48, 12
-SECOND = ("--epochs", 6, "--learning-rate", 2e-3)  # training, with real slices
+SECOND = ("--epochs", 4, "--learning-rate", 2e-3)  # training, with real slices
 CONF = ("--conf", "demo/lung.conf")
 
 

@@ -93,6 +93,14 @@ def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray
     return fine
 
 
+def segment_runs(ct_hu: np.ndarray, runs: list[slice], spacing_mm: tuple[float, float, float]) -> np.ndarray:
+    """`segment_lung` of slices (Z, H, W) with gaps, each of `contiguous_runs` by itself: bool, same shape."""
+    lung = np.zeros(ct_hu.shape, bool)
+    for run in runs:
+        lung[run] = segment_lung(ct_hu[run], spacing_mm)
+    return lung
+
+
 def trunk_size_mm(body: Body) -> float:
     """Side of the square that is as large as the trunk in its larger slices."""
     area_mm2 = np.count_nonzero(body.hull, axis=(1, 2)) * body.spacing_mm[1] * body.spacing_mm[2]

@@ -244,7 +244,7 @@ class Trainer:
                     logits = self.ema(image.to(self.precision))
                 losses.append(lung_loss(logits, lung.float()) * len(lung))
                 counts.append(count_overlap(logits > 0, lung > 0))
-                with_lung.append(lung.flatten(1).any(1))
+                with_lung.append((lung > 0).flatten(1).any(1))
         both, sizes = torch.cat(counts).cpu().double().T
         by_slice = (2 * both / sizes.clamp(min=1))[torch.cat(with_lung).cpu()]
         dice = float(2 * both.sum() / sizes.sum().clamp(min=1))

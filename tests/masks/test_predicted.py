@@ -47,7 +47,7 @@ def predict(place, scan="a", uid=UID, lung=None, forms=(NPY,)) -> list[SliceRow]
             replace_file(folder / f"{row.slice_name}.npy", npy_bytes(mask.astype(np.uint8)))
     if KEPT in forms:
         replace_file(folder / KEPT, keep_bytes(lung, np.zeros(len(lung))))
-    made = LungMask(lung, frame_of(rows), lambda: None, "0")
+    made = LungMask(lung, frame_of(rows), lambda: None, "0", np.zeros(len(lung)))
     for name, content in encode_masks(made, [form for form in forms if form in FORMATS], scan)[0].items():
         replace_file(folder / name, content)
     replace_file(folder / "slices.csv", slices_table(rows, lung))

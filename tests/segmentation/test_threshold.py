@@ -17,6 +17,7 @@ from lungct.segmentation.threshold import (
     label_pockets,
     refine,
     segment_lung,
+    segment_runs,
     trunk_size_mm,
 )
 
@@ -447,3 +448,11 @@ def test_a_newborns_lungs_are_found_as_an_adults(scale):
     patient = small_patient(3)
     spacing_mm = tuple(mm * scale for mm in patient.spacing_mm)
     assert dice(segment_lung(patient.ct_hu, spacing_mm), patient.lung) > 0.95
+
+
+def test_slices_on_both_sides_of_a_gap_know_nothing_of_each_other():
+    phantom = small_patient(0)
+    ct_hu, runs = phantom.ct_hu[[0, 1, -2, -1]], [slice(0, 2), slice(2, 4)]
+    spacing_mm = (2.0, *phantom.spacing_mm[1:])
+    apart = np.concatenate([segment_lung(part, spacing_mm) for part in (ct_hu[:2], ct_hu[2:])])
+    np.testing.assert_array_equal(segment_runs(ct_hu, runs, spacing_mm), apart)

@@ -80,7 +80,7 @@ def test_a_finished_training_says_that_there_is_nothing_to_do(trained, tmp_path,
     before = (tmp_path / "run/checkpoint.pth").stat().st_mtime_ns
     step.main(trained)
     text = capsys.readouterr().out
-    assert "nothing to do: this training ended after 1 epochs" in text
+    assert "nothing to do: this training ended after 1 epoch;" in text
     assert "wrote" not in text
     assert (tmp_path / "run/checkpoint.pth").stat().st_mtime_ns == before
 
@@ -146,7 +146,7 @@ def test_folds_lie_beside_each_other_validate_each_patient_once_and_are_summed_u
     assert "warning: 2 patients to check on, fewer than 3" in text
     assert "   1              -      -  not trained yet\n" in text
     assert "over 1 of 2 folds" in text
-    assert text.endswith("run/fold_0; next: python Lung_segmentation.py --folds 2 --fold 1\n")
+    assert "run/fold_0; next: python Lung_segmentation.py --folds 2 --fold 1 --conf " in text
     step.main([*trained, *fold_flags(1)])
     text = capsys.readouterr().out
     cards = [card(tmp_path / f"run/fold_{fold}") for fold in range(2)]
@@ -174,7 +174,7 @@ def test_a_fold_that_is_not_finished_is_not_summed_up(trained, capsys):
     step.main([*trained, *fold_flags(1), "--epochs", "2"])
     text = capsys.readouterr().out
     assert "   0              -      -  not finished: 1 epochs\n" in text
-    assert text.endswith("next: python Lung_segmentation.py --folds 2 --fold 0\n")
+    assert "next: python Lung_segmentation.py --folds 2 --fold 0 --conf " in text
 
 
 def test_fewer_patients_are_another_training_with_the_same_validation(trained, tmp_path, capsys):
