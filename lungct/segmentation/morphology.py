@@ -23,6 +23,13 @@ def block_mean(image: np.ndarray, steps: tuple[int, int]) -> np.ndarray:
     return sum(in_rows[:, col::cols] for col in range(cols)) / np.float32(rows * cols)
 
 
+def all_in_blocks(mask: np.ndarray, step: int) -> np.ndarray:
+    """Whether all of each block of so many rows and columns is mask, bool (Z, H // step, W // step)."""
+    rows, cols = (size // step * step for size in mask.shape[1:])
+    in_rows = np.logical_and.reduce([mask[:, at:rows:step, :cols] for at in range(step)])
+    return np.logical_and.reduce([in_rows[..., at::step] for at in range(step)])
+
+
 def enlarge(mask: np.ndarray, steps: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
     """Repeat rows and columns: coarse grid to fine grid, of which `shape` tells where it ends."""
     return mask.repeat(steps[0], axis=1).repeat(steps[1], axis=2)[:, : shape[1], : shape[2]]
