@@ -24,9 +24,9 @@ from lungct.scans.find import open_largest
 from lungct.scans.geometry import Frame, Scan, as_in_rows
 from lungct.scans.hu import check_hu_range
 from lungct.scans.nifti import VOLUME_ENDINGS, has_ending, open_nifti
-from lungct.segmentation.body import find_body
+from lungct.segmentation.body import Body, find_body
 from lungct.segmentation.cleanup import clean_volume
-from lungct.segmentation.morphology import all_in_blocks, bounding_box, fine_box, sample_blocks, slice_pixels
+from lungct.segmentation.morphology import all_in_blocks, bounding_box, fine_box
 from lungct.slices import clip_ct, pixel_mm
 from lungct.weights import SHIPPED, Model, load_weights, scale_hu
 from UNet_nn import UNet, fold_norms
@@ -147,9 +147,20 @@ def segment_volume(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], pr
     zoom = integer_scale(pixel_mm(spacing_mm), predictor.model.pixel_mm)
     lung = np.zeros(ct_hu.shape, bool)
     lung[trunk], unsure = predict_with_doubt(predictor.network, ct_hu[trunk], predictor.model.window_hu, zoom)
-    unsure &= sample_blocks(body.hull & ~body.open_air, body.steps, trunk, unsure.shape)
     block_cm2 = (UNSURE_BLOCK / zoom) ** 2 * spacing_mm[1] * spacing_mm[2] / 100
-    return Segmentation(clean_volume(lung, ct_hu, spacing_mm, body), slice_pixels(unsure) * block_cm2)
+    unsure_cm2 = count_in_body(unsure, body, trunk) * block_cm2
+    return Segmentation(clean_volume(lung, ct_hu, spacing_mm, body), unsure_cm2)
+
+
+def count_in_body(blocks: np.ndarray, body: Body, trunk: tuple[slice, slice, slice]) -> np.ndarray:
+    """How many blocks, bool (Z, rows, columns) in equal parts of the trunk, lie in the body in each slice, (Z,)."""
+    places = list(np.nonzero(blocks))
+    for axis, step in enumerate(body.steps, start=1):
+        start, stop = trunk[axis].start, min(trunk[axis].stop, body.hull.shape[axis] * step)
+        middles = start + (places[axis] + 0.5) * (stop - start) / blocks.shape[axis]
+        places[axis] = middles.astype(int) // step
+    in_body = body.hull[tuple(places)] & ~body.open_air[tuple(places)]
+    return np.bincount(places[0][in_body], minlength=len(blocks))
 
 
 def open_ct(path: Path | str) -> Scan:

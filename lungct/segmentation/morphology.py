@@ -116,11 +116,3 @@ def bounding_box(mask: np.ndarray, spacing_mm: tuple, margin_mm: float) -> tuple
 def fine_box(box: tuple[slice, slice, slice], steps: tuple[int, int]) -> tuple[slice, slice, slice]:
     """A box on the coarse grid, on the fine one."""
     return box[0], *(slice(b.start * n, b.stop * n) for b, n in zip(box[1:], steps, strict=True))
-
-
-def sample_blocks(mask: np.ndarray, steps: tuple[int, int], box: tuple, shape: tuple[int, int, int]) -> np.ndarray:
-    """A mask on the coarse grid, at the middles of the blocks (`shape`: Z, rows, columns) of a box on the fine grid."""
-    ends = [min(b.stop, size * step) for b, size, step in zip(box[1:], mask.shape[1:], steps, strict=True)]
-    edges = [np.linspace(b.start, end, n + 1) for b, end, n in zip(box[1:], ends, shape[1:], strict=True)]
-    rows, cols = (((edge[1:] + edge[:-1]) / 2).astype(int) // step for edge, step in zip(edges, steps, strict=True))
-    return mask[:, rows[:, None], cols]
