@@ -1,6 +1,7 @@
 """A network to lungs: batches, precision, pixels of another size, and what is no volume."""
 
 import warnings
+from dataclasses import replace
 
 import nibabel
 import numpy as np
@@ -12,7 +13,17 @@ from lungct import LungError
 from lungct.evaluation.metrics import dice
 from lungct.masks.read_dicom import read_dicom_label
 from lungct.phantom.lidc_tree import write_series
-from lungct.predict import for_prediction, integer_scale, predict_slices, read_ct, segment, segment_file
+from lungct.predict import (
+    Predictor,
+    for_prediction,
+    integer_scale,
+    predict_slices,
+    predict_with_doubt,
+    read_ct,
+    segment,
+    segment_file,
+    segment_volume,
+)
 from lungct.scans.dicom import find_series, open_series
 from lungct.scans.lidc import LidcScan
 from lungct.weights import Model
@@ -68,6 +79,38 @@ def test_a_resized_slice_gives_the_mask_of_the_slice(zoom, seen):
     lung = predict_slices(network, ct_hu, MODEL.window_hu, zoom)
     assert np.count_nonzero(lung != (ct_hu < -405)) <= 4 * len(ct_hu)  # the four corners
     assert network.seen == [seen]
+
+
+class Unsure(torch.nn.Module):
+    """Stands for a network: soft tissue is no lung, air is; of what is as dense as foam it is not sure."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(10.0))
+
+    def forward(self, image):
+        return torch.where(image < -0.6, self.weight, torch.where(image < -0.1, 0.2 * self.weight, -self.weight))
+
+
+def test_blocks_without_a_sure_pixel_are_unsure():
+    ct_hu = np.full((9, 18, 32), 40, np.int16)
+    ct_hu[8, 4:12, 8:21] = -500  # a logit of 2, which is a probability of 0.88; blocks of 4
+    lung, unsure = predict_with_doubt(Unsure(), ct_hu, MODEL.window_hu)
+    assert unsure.shape == (9, 4, 8)
+    assert np.argwhere(unsure).tolist() == [[8, row, col] for row in (1, 2) for col in (2, 3, 4)]
+    np.testing.assert_array_equal(lung, ct_hu < 0)
+    assert predict_with_doubt(Unsure(), ct_hu, MODEL.window_hu, zoom=2)[1].shape == (9, 9, 16)
+
+
+def test_doubt_is_counted_in_cm2_of_the_trunk_alone():
+    """Foam of 80 x 80 mm in the trunk, and as much in the room, in two of twelve slices."""
+    ct_hu = np.full((12, 80, 100), -1000, np.int16)
+    ct_hu[:, 20:75, 5:95] = 40
+    ct_hu[4:6, 30:50, 30:50] = ct_hu[4:6, :12, 30:50] = -500
+    predictor = Predictor(Unsure(), replace(MODEL, pixel_mm=4.0), {}, CPU, False)
+    found = segment_volume(ct_hu, (5.0, 4.0, 4.0), predictor)
+    assert found.unsure_cm2[[0, 3, 6]].tolist() == [0, 0, 0]
+    assert found.unsure_cm2[4:6] == pytest.approx(64, abs=16)
 
 
 @pytest.mark.filterwarnings("error")

@@ -23,6 +23,13 @@ def block_mean(image: np.ndarray, steps: tuple[int, int]) -> np.ndarray:
     return sum(in_rows[:, col::cols] for col in range(cols)) / np.float32(rows * cols)
 
 
+def all_in_blocks(mask: np.ndarray, step: int) -> np.ndarray:
+    """Whether all of each block of so many rows and columns is mask, bool (Z, H // step, W // step)."""
+    rows, cols = (size // step * step for size in mask.shape[1:])
+    in_rows = np.logical_and.reduce([mask[:, at:rows:step, :cols] for at in range(step)])
+    return np.logical_and.reduce([in_rows[..., at::step] for at in range(step)])
+
+
 def enlarge(mask: np.ndarray, steps: tuple[int, int], shape: tuple[int, ...]) -> np.ndarray:
     """Repeat rows and columns: coarse grid to fine grid, of which `shape` tells where it ends."""
     return mask.repeat(steps[0], axis=1).repeat(steps[1], axis=2)[:, : shape[1], : shape[2]]
@@ -111,11 +118,3 @@ def bounding_box(mask: np.ndarray, spacing_mm: tuple, margin_mm: float) -> tuple
 def fine_box(box: tuple[slice, slice, slice], steps: tuple[int, int]) -> tuple[slice, slice, slice]:
     """A box on the coarse grid, on the fine one."""
     return box[0], *(slice(b.start * n, b.stop * n) for b, n in zip(box[1:], steps, strict=True))
-
-
-def sample_blocks(mask: np.ndarray, steps: tuple[int, int], box: tuple, shape: tuple[int, int, int]) -> np.ndarray:
-    """A mask on the coarse grid, at the middles of the blocks (`shape`: Z, rows, columns) of a box on the fine grid."""
-    ends = [min(b.stop, size * step) for b, size, step in zip(box[1:], mask.shape[1:], steps, strict=True)]
-    edges = [np.linspace(b.start, end, n + 1) for b, end, n in zip(box[1:], ends, shape[1:], strict=True)]
-    rows, cols = (((edge[1:] + edge[:-1]) / 2).astype(int) // step for edge, step in zip(edges, steps, strict=True))
-    return mask[:, rows[:, None], cols]

@@ -7,6 +7,7 @@ from scipy import ndimage
 from lungct.segmentation.morphology import (
     IN_SLICE,
     IN_SLICE_8,
+    all_in_blocks,
     block_mean,
     bounding_box,
     close_slices,
@@ -36,6 +37,14 @@ def test_neighbours_in_a_slice_touch_by_edges_or_by_corners_too():
 def test_block_mean_repeats_the_edge_where_a_block_is_not_whole():
     image = np.array([[1, 3, 5], [5, 7, 9], [2, 4, 8]], np.int16)
     assert block_mean(image, (2, 2)).tolist() == [[4, 7], [3, 8]]
+
+
+def test_a_block_counts_where_all_of_it_is_mask_and_a_part_of_a_block_does_not():
+    mask = volume(2, 5, 9)
+    mask[1, :4, 2:9] = True
+    mask[1, 3, 5] = False
+    assert np.argwhere(all_in_blocks(mask, 2)).tolist() == [[1, 0, 1], [1, 0, 2], [1, 0, 3], [1, 1, 1], [1, 1, 3]]
+    assert all_in_blocks(mask, 2).shape == (2, 2, 4)
 
 
 def test_enlarge_repeats_pixels_and_ends_with_the_fine_grid():
