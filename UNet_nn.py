@@ -78,8 +78,22 @@ class UNet(nn.Module):
             level = down(F.max_pool2d(level, 2))
         for up, merge, skip in zip(self.up, self.merge, reversed(skips), strict=True):
             level = merge(torch.cat([skip, up(level)], dim=1))
-        logits = self.head(torch.cat([level, pixels], dim=1) if self.patch > 1 else level)
+        logits = self.draw(level, pixels) if self.patch > 1 else self.head(level)
         return F.pixel_shuffle(logits, self.patch)[..., :rows, :cols]
+
+    def draw(self, level: Tensor, pixels: Tensor) -> Tensor:
+        """The head on the last level joined to the pixels.
+
+        A training takes the first convolution in two parts: so no gradient is computed for the pixels, which need none.
+        """
+        if not self.training:
+            return self.head(torch.cat([level, pixels], dim=1))
+        first, *others = self.head
+        of_level, of_pixels = first.weight.split([level.shape[1], pixels.shape[1]], dim=1)
+        level = F.conv2d(pixels, of_pixels, first.bias, padding=1) + F.conv2d(level, of_level, padding=1)
+        for layer in others:
+            level = layer(level)
+        return level
 
 
 def fold_norms(network: UNet) -> UNet:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from UNet_nn import UNet, fold_norms
 
@@ -34,6 +35,36 @@ def test_every_parameter_learns():
     network = UNet(n_channels=2, n_classes=3, width=4, depth=3)
     network(torch.rand(2, 2, 48, 80)).square().mean().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def test_a_training_computes_what_a_prediction_does():
+    """The head's first convolution is taken in two parts in training alone; batch normalisation differs by purpose."""
+    torch.manual_seed(3)
+    network, image = UNet(n_channels=2, n_classes=3, width=4, depth=3, normalise=False), torch.rand(2, 2, 48, 80)
+    torch.testing.assert_close(network.train()(image), network.eval()(image))
+    gradients = []
+    for _ in range(2):  # of the prediction's way first
+        network.zero_grad()
+        network(image).square().mean().backward()
+        gradients.append([part.grad.clone() for part in network.parameters()])
+        network.train()
+    for part, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(part, other)
+
+
+def test_a_training_computes_no_gradient_of_the_pixels():
+    network, image = UNet(width=4, depth=3), torch.rand(2, 1, 48, 80)
+    seen = []
+
+    class Count(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function.name() == "aten::convolution_backward":
+                seen.append((args[1].shape[1], args[-1][0]))
+            return function(*args, **(kwargs or {}))
+
+    with Count():
+        network(image).sum().backward()
+    assert [(channels, needed) for channels, needed in seen if not needed] == [(16, False)] * 2  # stem and head
 
 
 def test_folded_norms_give_the_same_answer():

@@ -63,7 +63,10 @@ def read_set(place: Path) -> list[ScanScore]:
         scores = [score for score in scores if score.seen_in_training != "train"]
     names = [score.scan for score in scores]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise LungError(f"{place}: in more than one of its {len(paths)} tables: {some_of(twice)}; leave one")
+        raise LungError(
+            f"{place}: in more than one of its {len(paths)} tables: {some_of(twice)}; of folds, predict only patients "
+            "of the cross-validation (--patients), or give one fold"
+        )
     return scores
 
 

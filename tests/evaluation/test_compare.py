@@ -123,7 +123,7 @@ def test_folds_are_pooled_without_what_their_networks_were_trained_on(tmp_path):
     assert {one.scan: one.dice for one in read_set(tmp_path / "cv")} == {"P0": 0.5, "P2": 0.52, "P1": 0.61, "P3": 0.63}
     save(tmp_path / "twice/one", [score("P1", 0.9)])
     save(tmp_path / "twice/two", [score("P1", 0.8)])
-    with pytest.raises(LungError, match="in more than one of its 2 tables: P1; leave one"):
+    with pytest.raises(LungError, match="in more than one of its 2 tables: P1; of folds, predict only patients"):
         read_set(tmp_path / "twice")
 
 
