@@ -47,9 +47,8 @@ from lungct.scans.dicom import open_series, read_slices
 from lungct.scans.find import open_largest
 from lungct.scans.geometry import Frame, Scan, frame_of
 from lungct.scans.nifti import has_ending, open_nifti
-from lungct.segmentation.left_right import LEFT, RIGHT
 from lungct.settings import CONF_NAME, default_values, load, make_record, run_step
-from lungct.slices import is_lung, manifest_path, read_manifest, safe_name, slice_order
+from lungct.slices import LEFT, RIGHT, is_lung, manifest_path, read_manifest, safe_name, slice_order
 
 if TYPE_CHECKING:
     from matplotlib.backend_bases import TimerBase

@@ -58,7 +58,7 @@ from lungct.masks.read import parse_values
 from lungct.masks.reviews import earlier_reviews
 from lungct.masks.write import KEPT, LungMask, read_kept
 from lungct.parallel import Skipped, Warned, add_scheduler_flag, count, print_notes, run_parallel, some_of
-from lungct.predict import Predictor, cached_predictor, segment_volume
+from lungct.predict import Predictor, Segmentation, cached_predictor, segment_volume
 from lungct.scans import lidc
 from lungct.scans.find import choose_patients, dicom_jobs, nifti_jobs
 from lungct.scans.geometry import frame_of
@@ -129,13 +129,11 @@ def predict_scan(todo: Todo, task: Task) -> tuple[ScanScore, list[NoduleScore], 
     volume = case.read()
     kept = read_kept(folder / KEPT, todo.earlier.mask) if todo.earlier else None
     earlier = todo.earlier if kept else None
-    if not kept:
-        found = segment_volume(volume.ct_hu, volume.frame.spacing_mm, get_predictor(task))
-        kept = found.lung, found.unsure_cm2
-    lung, unsure_cm2 = kept
-    mask = LungMask(lung, volume.frame, case.find_dicom, task.weights_sha256, unsure_cm2)
+    spacing_mm = volume.frame.spacing_mm
+    found = Segmentation(*kept) if kept else segment_volume(volume.ct_hu, spacing_mm, get_predictor(task))
+    mask = LungMask(found.lung, volume.frame, case.find_dicom, task.weights_sha256, found.unsure_cm2)
     score = replace(
-        score_volume(volume, mask),
+        score_volume(volume, mask, found.body),
         seen_in_training=seen_in_training(get_predictor(task).card, case.patient_id, volume.rows[0].series_uid),
         weights=task.weights_sha256[:12],
         precision=task.precision,
@@ -150,7 +148,7 @@ def predict_scan(todo: Todo, task: Task) -> tuple[ScanScore, list[NoduleScore], 
     nodules = lidc.find_nodules(
         volume.rows[0].series_uid, settings.confidence_level, settings.padding_size, settings.mask_threshold
     )
-    return score, audit_nodules(case.scan, frame_of(volume.rows), lung, nodules), volume.warnings
+    return score, audit_nodules(case.scan, frame_of(volume.rows), found.lung, nodules), volume.warnings
 
 
 def save_report(out: Path, cases: dict, scores: list[ScanScore], nodules: list[NoduleScore], **about: object) -> Path:

@@ -43,7 +43,6 @@ from lungct.scans.find import (
 )
 from lungct.scans.geometry import contiguous_runs
 from lungct.scans.hold_out import choose_part
-from lungct.segmentation.threshold import segment_runs
 from lungct.settings import make_absolute, parse_step, run_step
 from lungct.slices import (
     SliceRow,
@@ -150,6 +149,10 @@ def prepare_scan(task: Task, options: PrepareOptions) -> tuple[list[SliceRow], t
         lung, more = read_slices(task.label, scan, wanted, None if options.any_values else ct_hu, options.label_values)
         warnings, source = (*warnings, *more), task.label.name
     elif options.lung_root:
+        from lungct.segmentation.threshold import (
+            segment_runs,  # a third of a second to import, and step 4 has no labels
+        )
+
         source, runs = LABEL_MAKER, contiguous_runs(scan.frame.z_mm[wanted.start : wanted.stop])
         lung = segment_runs(ct_hu, runs, scan.frame.spacing_mm)
         if not lung.any():
@@ -264,9 +267,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--add", action="store_true", help="keep the scans of earlier commands in the set")
     parser.add_argument("--labels", type=Path, metavar="PATH", help="masks instead of ours: see docs/own_data.md")
     parser.add_argument("--series", choices=("largest", "all"), default="largest", help="of each patient's in --dicom")
-    parser.add_argument(
-        "--label-values", type=parse_values, default=(), metavar="LIST", help="masks' values of lung: 1,2,3"
-    )
+    parser.add_argument("--label-values", type=parse_values, default=(), metavar="LIST", help="of lung: 1,2,3")
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="any DICOM tree instead of LIDC-IDRI")
     other.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="NIfTI, MetaImage or NRRD in HU")

@@ -47,7 +47,7 @@ def judge(name: str, ct_hu: np.ndarray, truth: np.ndarray | None, spacing_mm: tu
     """Predict a volume (Z, H, W) in HU and look at its flags."""
     ct_hu = clip_ct(np.ascontiguousarray(ct_hu))
     found = segment_volume(ct_hu, spacing_mm, predictor)
-    flags = find_flags(ct_hu, found.lung, spacing_mm, unsure_cm2=found.unsure_cm2)
+    flags = find_flags(ct_hu, found.lung, spacing_mm, None, found.unsure_cm2, found.body)
     pixels = np.count_nonzero(found.lung)
     unsure = found.unsure_cm2.sum() * 100 / (pixels * spacing_mm[1] * spacing_mm[2]) if pixels else 0.0
     agreement = None if truth is None else dice(found.lung, truth)

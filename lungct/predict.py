@@ -82,10 +82,11 @@ def predict_with_doubt(
 
 @dataclass(frozen=True)
 class Segmentation:
-    """The lungs of a volume, bool (Z, H, W), and the area (Z,) in cm2 where the network was unsure of each slice."""
+    """The lungs of a volume, bool (Z, H, W); where the network was unsure of each slice, (Z,) in cm2; the body."""
 
     lung: np.ndarray
     unsure_cm2: np.ndarray
+    body: Body | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,7 @@ def segment_volume(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], pr
     lung[trunk], unsure = predict_with_doubt(predictor.network, ct_hu[trunk], predictor.model.window_hu, zoom)
     block_cm2 = (UNSURE_BLOCK / zoom) ** 2 * spacing_mm[1] * spacing_mm[2] / 100
     unsure_cm2 = count_in_body(unsure, body, trunk) * block_cm2
-    return Segmentation(clean_volume(lung, ct_hu, spacing_mm, body), unsure_cm2)
+    return Segmentation(clean_volume(lung, ct_hu, spacing_mm, body), unsure_cm2, body)
 
 
 def count_in_body(blocks: np.ndarray, body: Body, trunk: tuple[slice, slice, slice]) -> np.ndarray:

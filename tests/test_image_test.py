@@ -29,8 +29,8 @@ from lungct.masks.write_nrrd import nrrd_bytes
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans import lidc
 from lungct.scans.find import open_largest
-from lungct.segmentation.left_right import LEFT, RIGHT, split_left_right
-from lungct.slices import lung_image, manifest_path, slice_path, write_manifest
+from lungct.segmentation.left_right import split_left_right
+from lungct.slices import LEFT, RIGHT, lung_image, manifest_path, slice_path, write_manifest
 
 CONF = Path("no.conf")
 RIGHT_COLOUR, LEFT_COLOUR = SIDE_COLOURS[RIGHT], SIDE_COLOURS[LEFT]

@@ -9,8 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from lungct.files import read_npy, replace_file
-from lungct.segmentation.left_right import LEFT, RIGHT
-from lungct.slices import HU_WINDOW, SliceRow, by_scan, is_lung, slice_path
+from lungct.slices import HU_WINDOW, LEFT, RIGHT, SliceRow, by_scan, is_lung, slice_path
 
 WINDOWS_HU = {  # black and white of each display window, in the order of the keys 1, 2, 3
     "lung": (-1350, 150),

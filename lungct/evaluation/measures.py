@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lungct.segmentation.left_right import LEFT, RIGHT
+from lungct.slices import LEFT, RIGHT
 
 HU_SPAN = 1 << 16  # of int16
 LOWEST_HU = -(1 << 15)

@@ -12,7 +12,7 @@ from scipy import ndimage
 from lungct.evaluation.metrics import litres
 from lungct.scans.hu import check_hu_range
 from lungct.segmentation.body import Body, find_body
-from lungct.segmentation.morphology import IN_SLICE_8, distance_mm
+from lungct.segmentation.morphology import distance_mm, grow_slices
 from lungct.slices import slice_pixels
 
 USUAL_LITRES = (2.0, 8.0)  # of an adult, breathed in or out
@@ -26,9 +26,9 @@ END_SHARE = 0.05  # of the largest area: so much in the first or last slice mean
 JUMP, JUMP_MM = 1 / 3, (0.15, 0.05)  # of a lung's area, from slice to slice, and what it may be at a distance in mm;
 # in seven reference scans and every second to tenth of their slices at most 0.25 at 2.5 mm, 0.36 at 5, 0.55 at 10
 LARGE_SHARE = 0.4  # of a lung's largest area; smaller slices, at base and apex, change faster
-MISSED_ML, MISSED_HU = 50, (-930, -500)  # what is left of such air without its blurred rim
+MISSED_ML, MISSED_HU = 50, (-930, -500)  # what is left of such air without its blurred rim,
+MISSED_RIM_MM = 3.2  # which is so wide
 MISSED_DEPTH_MM = 20  # of half of it under the skin; what lies on the chest has 12, with air below it
-MISSED_GRID_MM = 3.2
 UNSURE_SHARE = 0.03  # of the lung's area, where the network is unsure (benchmarks/flags.py)
 UNSURE_PART = (0.05, 0.95)  # of that area: the slices that are named hold so much
 THICK_MM = 8.5  # between slices; what is averaged over more has no edge at the diaphragm
@@ -48,7 +48,7 @@ def find_flags(
     lung:       (Z, H, W) bool
     extents_mm: (Z,) as `litres` takes it
     unsure_cm2: (Z,) as `Segmentation` of lungct/predict.py has it
-    body:       of the same CT where it is known, on a grid of MISSED_GRID_MM or finer
+    body:       of the same CT, where it was looked for already
     """
     flags = [f"looks like {fault}, not HU"] if (fault := check_hu_range(ct_hu)) else []
     if not lung.any():
@@ -67,7 +67,7 @@ def find_flags(
     flags += [
         f"a lung changes by {part:.0%} from slice {z} to {z + 1}" for z, part in find_jumps(coarse, spacing_mm[0])
     ]
-    missed = find_missed(lung, body or find_body(ct_hu, spacing_mm, MISSED_GRID_MM))
+    missed = find_missed(lung, body or find_body(ct_hu, spacing_mm))
     return flags + [f"{ml:.0f} ml like lung not in the mask, slices {low} to {high}" for ml, low, high in missed]
 
 
@@ -135,7 +135,10 @@ def find_missed(lung: np.ndarray, body: Body) -> Iterator[tuple[float, int, int]
     """(ml, first slice, last slice) of each large piece in the trunk that is like lung and not in the mask."""
     rows, cols = body.steps
     like_lung = body.air & body.hull & (body.coarse_hu > MISSED_HU[0]) & (body.coarse_hu < MISSED_HU[1])
-    left_out = ndimage.binary_erosion(like_lung & ~lung[:, ::rows, ::cols], IN_SLICE_8)
+    seen = ~like_lung | lung[:, ::rows, ::cols]
+    for _ in range(max(1, round(MISSED_RIM_MM / body.spacing_mm[2]))):
+        seen = grow_slices(seen)
+    left_out = ~seen
     label = cc3d.connected_components(left_out, connectivity=6)
     volume_ml = np.bincount(label.ravel()) * np.prod(body.spacing_mm) / 1e3
     for number, box in enumerate(ndimage.find_objects(label), start=1):

@@ -17,6 +17,7 @@ from lungct.files import array_checksum, read_table, table_bytes
 from lungct.masks.write import LungMask, mask_checksum
 from lungct.parallel import count
 from lungct.scans.geometry import frame_of
+from lungct.segmentation.body import Body
 
 DIGITS = {"litres": 3, "litres_right": 3, "litres_left": 3, "mean_hu": 1, "perc15_hu": 1, "mass_g": 1}  # others: 4
 MEAN, DEVIATION = "mean", "standard deviation"  # in place of a scan's name, in rows without patient and fingerprint
@@ -97,7 +98,7 @@ MEASURED = {
 NUMBERS = [field.name for field in fields(ScanScore) if field.type not in (str, "str")]
 
 
-def score_volume(volume: Volume, mask: LungMask) -> ScanScore:
+def score_volume(volume: Volume, mask: LungMask, body: Body | None = None) -> ScanScore:
     """The row of a scan, but for what it says of weights and files."""
     rows, spacing_mm, extents_mm = volume.rows, volume.rows[0].spacing_mm, frame_of(volume.rows).extents_mm
     numbers = asdict(measure(volume.ct_hu, mask.sides, spacing_mm, extents_mm))
@@ -116,7 +117,7 @@ def score_volume(volume: Volume, mask: LungMask) -> ScanScore:
         row_mm=row_mm,
         col_mm=col_mm,
         unsure=round(float(mask.unsure_cm2.sum() / mask_cm2), 4) if mask_cm2 else None,
-        flags="; ".join(find_flags(volume.ct_hu, mask.lung, spacing_mm, extents_mm, mask.unsure_cm2)),
+        flags="; ".join(find_flags(volume.ct_hu, mask.lung, spacing_mm, extents_mm, mask.unsure_cm2, body)),
         mask=mask_checksum(mask.lung),
         ct=array_checksum(volume.ct_hu),
     )

@@ -12,8 +12,7 @@ import numpy as np
 from lungct.evaluation.figures import jpeg_bytes, to_grey
 from lungct.evaluation.metrics import dice
 from lungct.scans.geometry import even_slices
-from lungct.segmentation.left_right import LEFT, RIGHT
-from lungct.slices import SliceRow, safe_name, slice_pixels
+from lungct.slices import LEFT, RIGHT, SliceRow, safe_name, slice_pixels
 
 VIEW = "view"  # folder of these scripts in that of the scan
 VIEW_SCRIPT = "view.js"

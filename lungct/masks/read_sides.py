@@ -9,7 +9,7 @@ from lungct.masks.read import read_values
 from lungct.masks.read_dicom import is_lung_name, read_parts, series_of
 from lungct.masks.write import NRRD, SIDES
 from lungct.scans.geometry import Scan
-from lungct.segmentation.left_right import LEFT, RIGHT
+from lungct.slices import LEFT, RIGHT
 
 SIDE_NAMES = {  # Right lung, Lung_R, lung_upper_lobe_left
     RIGHT: re.compile(r"(?i)right|(?<![a-z])r(?![a-z])"),

@@ -4,12 +4,21 @@ Z slices, H rows, W columns.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from pydicom.sr.coding import Code
 
 from lungct import LungError
-from lungct.segmentation.left_right import LEFT, RIGHT
+from lungct.slices import LEFT, RIGHT
+
+
+class Code(NamedTuple):
+    """A term of a coding scheme, as pydicom's class of that name, which takes a third of a second to import."""
+
+    value: str
+    scheme_designator: str
+    meaning: str
+
 
 CATEGORY, LUNG = Code("123037004", "SCT", "Anatomical Structure"), Code("39607008", "SCT", "Lung")  # as in 3D Slicer
 

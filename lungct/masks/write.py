@@ -12,19 +12,21 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lungct import LungError
 from lungct.files import NPY_ERRORS
 from lungct.masks import segments
-from lungct.masks.source import DicomMask
 from lungct.masks.volume import write_or_flag
 from lungct.masks.write_nifti import nifti_bytes
 from lungct.masks.write_nrrd import nrrd_bytes
 from lungct.scans.dicom import DicomScan
 from lungct.scans.geometry import Frame
-from lungct.segmentation.left_right import split_left_right
+
+if TYPE_CHECKING:
+    from lungct.masks.source import DicomMask
 
 KEPT = "view/mask.npz"  # in a scan's folder of results: the mask from which other formats and pictures are made later
 NIFTI, SIDES, NRRD = ".nii.gz", "_sides.nii.gz", ".seg.nrrd"
@@ -51,10 +53,14 @@ class LungMask:
     @cached_property
     def sides(self) -> np.ndarray:
         """The right lung as 1, the left as 2: (Z, H, W) uint8."""
+        from lungct.segmentation.left_right import split_left_right  # SciPy, a fifth of a second to import
+
         return split_left_right(self.lung, self.frame.spacing_mm)
 
-    def on_dicom(self, anonymous: bool) -> DicomMask:
+    def on_dicom(self, anonymous: bool) -> "DicomMask":
         """Both lungs on the slices of the DICOM files. Raises LungError where these are not there."""
+        from lungct.masks.source import DicomMask  # pydicom, another fifth
+
         return DicomMask(self.sides, self.dicom(), self.weights, segments.SIDES, anonymous)
 
 

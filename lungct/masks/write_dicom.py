@@ -84,7 +84,7 @@ def describe(segment: Segment, weights: str) -> SegmentDescription:
     described = SegmentDescription(
         segment_number=segment.value,
         segment_label=segment.name,
-        segmented_property_category=CATEGORY,
+        segmented_property_category=CodedConcept.from_code(CATEGORY),
         segmented_property_type=kind,
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm,

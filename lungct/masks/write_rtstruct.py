@@ -8,12 +8,11 @@ from datetime import datetime
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.sr.coding import Code
 from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
 from lungct import LungError, __version__
 from lungct.masks.outlines import outline
-from lungct.masks.segments import LUNG, Segment
+from lungct.masks.segments import LUNG, Code, Segment
 from lungct.masks.source import ALGORITHM, MAKER, DicomMask, copy_identity, read_sources
 from lungct.scans.geometry import Frame
 from lungct.scans.headers import DECODE_ERRORS, first_line

@@ -60,9 +60,9 @@ class Body:
         return replace(self, coarse_hu=self.coarse_hu[box], open_air=self.open_air[box], hull=self.hull[box])
 
 
-def find_body(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], grid_mm: float = BODY_GRID_MM) -> Body:
-    """Look at a volume (Z, H, W) in HU on a grid of about `grid_mm`."""
-    coarse_hu, padding, steps, coarse_mm = coarsen(ct_hu, spacing_mm, grid_mm)
+def find_body(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> Body:
+    """Look at a volume (Z, H, W) in HU on a grid of about BODY_GRID_MM."""
+    coarse_hu, padding, steps, coarse_mm = coarsen(ct_hu, spacing_mm)
     open_air = find_outside(coarse_hu, padding, coarse_mm)
     hull = trunk_hull((coarse_hu >= AIR_TISSUE_HU) & ~padding, coarse_mm)
     return Body(coarse_hu, open_air, hull, steps, coarse_mm, find_room_hu(coarse_hu[open_air & ~padding]))
@@ -75,11 +75,9 @@ def find_room_hu(room: np.ndarray) -> float:
     return float(edges[most : most + 2].mean()) if counts[most] else AIR_HU
 
 
-def coarsen(
-    ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], grid_mm: float
-) -> tuple[np.ndarray, np.ndarray, tuple, tuple]:
+def coarsen(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray, tuple, tuple]:
     """(coarse HU (Z, h, w) with padding as tissue, padding, rows and columns a block, coarse spacing)."""
-    steps = tuple(max(1, round(grid_mm / mm)) for mm in spacing_mm[1:])
+    steps = tuple(max(1, round(BODY_GRID_MM / mm)) for mm in spacing_mm[1:])
     coarse_mm = (spacing_mm[0], spacing_mm[1] * steps[0], spacing_mm[2] * steps[1])
     coarse_hu = np.stack([block_mean(ct, steps) for ct in ct_hu])
     padding = find_padding(coarse_hu)

@@ -8,8 +8,8 @@ import edt
 import numpy as np
 
 from lungct.segmentation.morphology import block_mean, enlarge
+from lungct.slices import LEFT, RIGHT
 
-RIGHT, LEFT = 1, 2
 SPLIT_GRID_MM = 2.5  # the lungs touch along a few millimetres at most
 MAX_MM, STEP_MM = 25, 2.5  # how far the lungs are shrunk to come apart, and in which steps
 SMALLER = 0.15  # of the larger lung; a smaller core is no lung
@@ -22,26 +22,32 @@ def split_left_right(lung: np.ndarray, spacing_mm: tuple[float, float, float]) -
     surface (Beucher and Lantuejoul, 1979), so that lungs that touch are cut where they are thinnest. Pieces of their
     own go to the nearer core. A single lung goes to the side of the slice on which it lies.
     """
-    from skimage.segmentation import watershed  # takes a while to import; few ask for the sides
-
     steps = tuple(max(1, round(SPLIT_GRID_MM / mm)) for mm in spacing_mm[1:])
     coarse = np.stack([block_mean(slice_, steps) > 0 for slice_ in lung])
     depth_mm = edt.edt(coarse, anisotropy=(spacing_mm[0], spacing_mm[1] * steps[0], spacing_mm[2] * steps[1]))
-    cores = find_cores(depth_mm)
-    grown = watershed(-depth_mm, cores, mask=coarse).astype(np.uint8)
+    cores, are_whole = find_cores(depth_mm)
+    grown = cores if are_whole else grow_back(cores, depth_mm)
     lost = coarse & (grown == 0)
     if lost.any():
         middles = [np.nonzero(cores == side)[2].mean() if (cores == side).any() else np.inf for side in (RIGHT, LEFT)]
         columns = np.nonzero(lost)[2]
         is_left = np.abs(columns - middles[1]) < np.abs(columns - middles[0])
+        grown = grown.copy()
         grown[lost] = np.where(is_left, LEFT, RIGHT)
     return enlarge(grown, steps, lung.shape) * lung
 
 
-def find_cores(depth_mm: np.ndarray) -> np.ndarray:
+def grow_back(cores: np.ndarray, depth_mm: np.ndarray) -> np.ndarray:
+    """Cores and what of the mask hangs together with them, uint8 (Z, h, w), by the watershed."""
+    from skimage.segmentation import watershed  # takes a while to import; lungs that lie apart do without
+
+    return watershed(-depth_mm, cores, mask=depth_mm > 0).astype(np.uint8)
+
+
+def find_cores(depth_mm: np.ndarray) -> tuple[np.ndarray, bool]:
     """What is left of each lung when the mask is shrunk just enough: 1 on the patient's right, 2 on the left.
 
-    depth_mm (Z, h, w), distance to the surface
+    depth_mm (Z, h, w), distance to the surface. Also returns whether nothing was shrunk: the lungs lie apart.
     """
     cores = np.zeros(depth_mm.shape, np.uint8)
     for limit_mm in np.arange(0, MAX_MM, STEP_MM):
@@ -51,8 +57,8 @@ def find_cores(depth_mm: np.ndarray) -> np.ndarray:
             middles = [np.nonzero(label == number)[2].mean() for number in (1, 2)]
             right = 1 + int(np.argmin(middles))
             cores[label == right], cores[label == 3 - right] = RIGHT, LEFT
-            return cores
+            return cores, limit_mm == 0
     inside = depth_mm > 0
     if inside.any():
         cores[inside] = RIGHT if np.nonzero(inside)[2].mean() < depth_mm.shape[2] / 2 else LEFT
-    return cores
+    return cores, True

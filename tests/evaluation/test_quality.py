@@ -49,6 +49,7 @@ def test_litres(chest):
 def test_two_and_eight_litres_are_usual(chest, row_mm, flags):
     ct_hu, lung = chest
     lung[..., 45:50] = lung[..., 95:100] = False  # leaves 50,000 voxels
+    ct_hu[:, 10:70, 45:50] = ct_hu[:, 10:70, 95:100] = 40
     assert find_flags(ct_hu, lung, (8.0, row_mm, 2.0)) == flags
 
 

@@ -10,7 +10,7 @@ from matplotlib.backend_bases import KeyEvent, MouseEvent
 from lungct.evaluation.figures import GREEN, RED, SIDE_COLOURS
 from lungct.evaluation.viewer import AXIAL, CORONAL, PRESETS, Mask, Stack, Viewer
 from lungct.scans.geometry import frame_of
-from lungct.segmentation.left_right import LEFT, RIGHT
+from lungct.slices import LEFT, RIGHT
 
 RIGHT_COLOUR, LEFT_COLOUR = SIDE_COLOURS[RIGHT], SIDE_COLOURS[LEFT]
 SHAPE = (30, 20, 40)  # slices, rows, columns

@@ -13,7 +13,7 @@ from lungct.masks.write_nifti import nifti_bytes
 from lungct.masks.write_nrrd import nrrd_bytes
 from lungct.masks.write_rtstruct import rtstruct_bytes
 from lungct.scans.dicom import find_series, open_series
-from lungct.segmentation.left_right import LEFT, RIGHT
+from lungct.slices import LEFT, RIGHT
 
 WRITE = {
     "a_sides.nii.gz": lambda labels, scan: nifti_bytes(labels, scan.frame, SIDES),

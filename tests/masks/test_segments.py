@@ -6,7 +6,7 @@ import pytest
 from lungct import LungError
 from lungct.masks.read_dicom import is_lung_name
 from lungct.masks.segments import SIDES, WHOLE, check_values
-from lungct.segmentation.left_right import LEFT, RIGHT
+from lungct.slices import LEFT, RIGHT
 
 
 def test_names_are_read_back_as_lungs():

@@ -19,7 +19,7 @@ def block_in_air() -> np.ndarray:
 def test_pixels_become_blocks_of_about_the_grid():
     ct_hu = np.full((2, 10, 9), 100, np.int16)
     ct_hu[0, :2, :3] = -1000
-    coarse_hu, padding, steps, coarse_mm = coarsen(ct_hu, (3.0, 0.8, 0.5), 1.6)
+    coarse_hu, padding, steps, coarse_mm = coarsen(ct_hu, (3.0, 0.8, 0.5))
     assert steps == (2, 3)
     assert coarse_mm == (3.0, 1.6, 1.5)
     assert coarse_hu.shape == (2, 5, 3)
