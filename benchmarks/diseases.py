@@ -63,6 +63,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--real", type=Path, default=REAL, help="folder with the real scans (default: %(default)s)")
     real = parser.parse_args().real.resolve()
+    if not (real / "reference").is_dir():
+        print(f"skipped: no real scans with references in {real}; RESULTS.md keeps what it says of them")
+        return
     found: dict[str, list[tuple[int, int]]] = {name: [] for name in DISEASES}
     tiles: list[Tile] = []
     for fold, sources in enumerate(FOLDS):
