@@ -24,11 +24,9 @@ WRONG, RIGHT = 0.97, 0.98  # Dice: below, a reader must be warned; above, should
 OF_THE_SCAN = "the scan ends in the lung"  # says nothing of the mask
 HEAD = ("volume", "Dice", "unsure", "flags")
 METHOD = """
-The limits in `lungct/evaluation/quality.py` were chosen with the shipped weights, on these scans as they are
-and changed; no other scans with a reference are at hand. What is held out, if anything, is the network, not the
-limits. That of the unsure area lies between 0.024, the most of a volume with a Dice above 0.98, and 0.049, the
-least of one below 0.97 whose slices are thin. Unsure: area of blocks of 4x4 pixels without a probability
-outside 0.1 to 0.9, over the area of the mask.
+The limits (`lungct/evaluation/quality.py`, `left_out.py`) were chosen with the shipped weights, on these scans as they
+are and changed; no other scans with a reference are at hand. What is held out, if anything, is the network, not the
+limits. Unsure: area of blocks of 4x4 pixels without a probability outside 0.1 to 0.9, over the area of the mask.
 """
 
 
@@ -91,8 +89,9 @@ def summary(whole: list[Judged]) -> list[str]:
         (f"Dice from {WRONG} to {RIGHT}", [j for j in whole if WRONG <= j.dice <= RIGHT]),
         (f"Dice above {RIGHT}", [j for j in whole if j.dice > RIGHT]),
     ):
-        flagged = sum(map(is_flagged, some))
-        lines.append(f"- {text}: {len(some)} volumes, flagged {flagged}, not flagged {len(some) - flagged}")
+        flagged, unsure = sum(map(is_flagged, some)), [j.unsure for j in some]
+        spread = f"; unsure {min(unsure):.3f} to {max(unsure):.3f}" if some else ""
+        lines.append(f"- {text}: {len(some)} volumes, flagged {flagged}, not flagged {len(some) - flagged}{spread}")
     return [*lines, "", f'"{OF_THE_SCAN}" is a fact of a scan and does not count.', ""]
 
 
