@@ -9,6 +9,7 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
+from lungct.evaluation.left_out import find_left_out
 from lungct.evaluation.metrics import litres
 from lungct.scans.hu import check_hu_range
 from lungct.segmentation.body import Body, find_body
@@ -29,7 +30,7 @@ LARGE_SHARE = 0.4  # of a lung's largest area; smaller slices, at base and apex,
 MISSED_ML, MISSED_HU = 50, (-930, -500)  # what is left of such air without its blurred rim,
 MISSED_RIM_MM = 3.2  # which is so wide
 MISSED_DEPTH_MM = 20  # of half of it under the skin; what lies on the chest has 12, with air below it
-UNSURE_SHARE = 0.03  # of the lung's area, where the network is unsure (benchmarks/flags.py)
+UNSURE_SHARE = 0.04  # of the lung's area, where the network is unsure (benchmarks/flags.py)
 UNSURE_PART = (0.05, 0.95)  # of that area: the slices that are named hold so much
 THICK_MM = 8.5  # between slices; what is averaged over more has no edge at the diaphragm
 
@@ -67,8 +68,11 @@ def find_flags(
     flags += [
         f"a lung changes by {part:.0%} from slice {z} to {z + 1}" for z, part in find_jumps(coarse, spacing_mm[0])
     ]
-    missed = find_missed(lung, body or find_body(ct_hu, spacing_mm))
-    return flags + [f"{ml:.0f} ml like lung not in the mask, slices {low} to {high}" for ml, low, high in missed]
+    body = body or find_body(ct_hu, spacing_mm)
+    lung = lung[:, :: body.steps[0], :: body.steps[1]]
+    for what, found in (("like lung", find_missed), ("of dense tissue between lung and chest wall", find_left_out)):
+        flags += [f"{ml:.0f} ml {what} not in the mask, slices {low} to {high}" for ml, low, high in found(lung, body)]
+    return flags
 
 
 def name_doubt(area_cm2: np.ndarray, unsure_cm2: np.ndarray) -> Iterator[str]:
@@ -132,10 +136,12 @@ def find_jumps(lung: np.ndarray, slice_mm: float) -> list[tuple[int, float]]:
 
 
 def find_missed(lung: np.ndarray, body: Body) -> Iterator[tuple[float, int, int]]:
-    """(ml, first slice, last slice) of each large piece in the trunk that is like lung and not in the mask."""
-    rows, cols = body.steps
+    """(ml, first slice, last slice) of each large piece in the trunk that is like lung and not in the mask.
+
+    lung: bool (Z, h, w), on the grid of the body
+    """
     like_lung = body.air & body.hull & (body.coarse_hu > MISSED_HU[0]) & (body.coarse_hu < MISSED_HU[1])
-    seen = ~like_lung | lung[:, ::rows, ::cols]
+    seen = ~like_lung | lung
     for _ in range(max(1, round(MISSED_RIM_MM / body.spacing_mm[2]))):
         seen = grow_slices(seen)
     left_out = ~seen
