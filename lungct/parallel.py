@@ -115,7 +115,7 @@ def _result_or_error(
     except LungError as error:
         return error
     except MemoryError:
-        return LungError("not enough memory for it; close other programs, or in prepare_lung_image.py lower --workers")
+        return LungError("not enough memory for it; close other programs; with several workers, lower --workers")
     except ModuleNotFoundError as error:
         return LungError(f"{error}; run: pip install -r requirements.txt")
     except Exception as error:

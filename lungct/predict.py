@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lungct import LungError
-from lungct.device import pick_amp, pick_device, to_device
+from lungct.device import is_out_of_memory, pick_amp, pick_device, to_device
 from lungct.files import replace_file
 from lungct.masks.write import FORMATS, LungMask, kind_of
 from lungct.scans.dicom import as_dicom
@@ -142,12 +142,20 @@ def segment(
 
 
 def segment_volume(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], predictor: Predictor) -> Segmentation:
-    """What `segment` does with a volume (Z, H, W) int16 that is known to be in HU."""
+    """What `segment` does with a volume (Z, H, W) int16 that is known to be in HU.
+
+    Raises MemoryError also where it is the GPU that has none left.
+    """
     body = find_body(ct_hu, spacing_mm)
     trunk = (slice(None), *fine_box(bounding_box(body.hull, body.spacing_mm, TRUNK_MARGIN_MM), body.steps)[1:])
     zoom = integer_scale(pixel_mm(spacing_mm), predictor.model.pixel_mm)
     lung = np.zeros(ct_hu.shape, bool)
-    lung[trunk], unsure = predict_with_doubt(predictor.network, ct_hu[trunk], predictor.model.window_hu, zoom)
+    try:
+        lung[trunk], unsure = predict_with_doubt(predictor.network, ct_hu[trunk], predictor.model.window_hu, zoom)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise MemoryError from error
+        raise
     block_cm2 = (UNSURE_BLOCK / zoom) ** 2 * spacing_mm[1] * spacing_mm[2] / 100
     unsure_cm2 = count_in_body(unsure, body, trunk) * block_cm2
     return Segmentation(clean_volume(lung, ct_hu, spacing_mm, body), unsure_cm2, body)

@@ -113,6 +113,25 @@ def test_doubt_is_counted_in_cm2_of_the_trunk_alone():
     assert found.unsure_cm2[4:6] == pytest.approx(64, abs=16)
 
 
+class Failing(Unsure):
+    def __init__(self, error: Exception):
+        super().__init__()
+        self.error = error
+
+    def forward(self, image):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(torch.OutOfMemoryError("CUDA out of memory."), MemoryError), (RuntimeError("size mismatch"), RuntimeError)],
+)
+def test_a_gpu_without_memory_is_told_like_a_computer_without(error, kind):
+    ct_hu = np.full((2, 80, 100), 40, np.int16)
+    with pytest.raises(kind):
+        segment_volume(ct_hu, (5.0, 4.0, 4.0), Predictor(Failing(error), MODEL, {}, CPU, False))
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_read_only_volume_is_predicted_without_a_warning():
     torch.set_warn_always(True)
