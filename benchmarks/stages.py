@@ -138,9 +138,9 @@ def compare_rows(peer_s: dict[str, float], ours_s: dict[str, float]) -> list[tup
     named = (
         (f"preprocess one patient: ten slices and labels from a scan of {SLICES} slices", "prepare", "prepare", 15),
         (f"the same, as one of {MANY} in step 2, on all processors, start included", "prepare", "prepare many", ""),
-        ("train, per slice: forward, backward, update; batches of 4", "train", "train", 400),
+        ("train, per slice: forward, backward, update; batches of 4", "train", "train", 450),
         ("the same in batches of 8", "train", "train by 8", ""),
-        ("the same in batches of 4, with augmentation", "train", "train with augmentation", ""),
+        ("the same in batches of 4, with augmentation", "train", "train with augmentation", 350),
         ("predict, per slice, network only", "predict", "predict", 300),
         ("the same", "predict R231", "predict", 80),
     )
