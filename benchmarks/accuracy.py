@@ -164,7 +164,7 @@ def main() -> None:
             covered += nodule_rows
     scores = [dices[AS_IT_IS] for dices in altered.values()]
     lines = [*table(HEAD, whole), "", f"Mean Dice {np.mean(scores):.4f}, worst {min(scores):.4f}, of whole volumes."]
-    lines += ["The references were made by a threshold method and checked by eye. Trained on the other fold and on"]
+    lines += ["The references were made by a threshold method and checked by eye. Trained on the other folds and on"]
     lines += ["synthetic patients; no patient is in both.", ""]
     lines += [*table(NODULE_HEAD, covered), ""] if covered else []
     lines += table(GAS_HEAD, gas) if gas else []
