@@ -285,7 +285,8 @@ def test_home_file_is_not_replaced_without_force(tmp_path, monkeypatch):
     assert f"path = {tmp_path / 'LIDC-IDRI'}" in old.read_text()  # a relative one would mean another folder elsewhere
 
 
-def test_torchrun_with_two_processes_learns_what_one_process_does(home, tmp_path):
+def test_torchrun_with_two_processes_learns_what_one_process_does(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as torchrun sets it: the number of threads changes a training, too
     folder, _ = home
     calm = ("--augment", "no", "--batch-size", 8, "--epochs", 20)  # in which the order of the draws matters little
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
