@@ -17,6 +17,7 @@ from benchmarks.real import (
     NO_LUNG,
     NO_LUNG_SOURCES,
     ReferenceScan,
+    has_references,
     nodules,
     references,
     slices_without_lung,
@@ -151,8 +152,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, nargs="+", default=range(len(FOLDS)), help="which (default: all)")
     flags = parser.parse_args()
     real = flags.real.resolve()
-    if not (real / "reference").is_dir():
-        print(f"skipped: no real scans with references in {real}; RESULTS.md keeps what it says of them")
+    if not has_references(real):
         return
     whole, covered, gas, altered = [], [], [], {}
     for fold in flags.folds:

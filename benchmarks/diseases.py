@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.real import ReferenceScan, references
+from benchmarks.real import ReferenceScan, has_references, references
 from benchmarks.report import REAL, ROOT, table, write_section
 from lungct.evaluation.figures import GREEN, RED, Tile, contact_sheet, save_png, to_grey
 from lungct.predict import Predictor, load_predictor, segment
@@ -63,8 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--real", type=Path, default=REAL, help="folder with the real scans (default: %(default)s)")
     real = parser.parse_args().real.resolve()
-    if not (real / "reference").is_dir():
-        print(f"skipped: no real scans with references in {real}; RESULTS.md keeps what it says of them")
+    if not has_references(real):
         return
     found: dict[str, list[tuple[int, int]]] = {name: [] for name in DISEASES}
     tiles: list[Tile] = []

@@ -12,10 +12,18 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.accuracy import SINGLE_MM, variants
-from benchmarks.real import BELLY, BELLY_SLICES, NO_LUNG_SOURCES, covid_slices, references, slices_without_lung
+from benchmarks.real import (
+    BELLY,
+    BELLY_SLICES,
+    NO_LUNG_SOURCES,
+    covid_slices,
+    has_references,
+    references,
+    slices_without_lung,
+)
 from benchmarks.report import REAL, table, write_section
 from lungct.evaluation.metrics import dice, litres
-from lungct.evaluation.quality import find_flags
+from lungct.evaluation.quality import find_flags, unsure_share
 from lungct.predict import Predictor, load_predictor, read_ct, segment_volume, shipped_predictor
 from lungct.slices import clip_ct
 from weights.recipe import FOLDS, fold_weights
@@ -47,8 +55,7 @@ def judge(name: str, ct_hu: np.ndarray, truth: np.ndarray | None, spacing_mm: tu
     ct_hu = clip_ct(np.ascontiguousarray(ct_hu))
     found = segment_volume(ct_hu, spacing_mm, predictor)
     flags = find_flags(ct_hu, found.lung, spacing_mm, None, found.unsure_cm2, found.body)
-    pixels = np.count_nonzero(found.lung)
-    unsure = found.unsure_cm2.sum() * 100 / (pixels * spacing_mm[1] * spacing_mm[2]) if pixels else 0.0
+    unsure = unsure_share(found.lung, found.unsure_cm2, spacing_mm) or 0.0
     agreement = None if truth is None else dice(found.lung, truth)
     judged = Judged(name, agreement, unsure, tuple(flags), litres(found.lung, spacing_mm) * 1e3)
     print(judged, flush=True)
@@ -84,9 +91,8 @@ def count_left_out(real: Path) -> tuple[int, int]:
 
 def judge_others(predictor: Predictor, real: Path, sources: tuple[str, ...] | None) -> Iterator[Judged]:
     """Slices of COVID-19; slices of the belly and the neck, and the lower part of a scan, without any lung."""
-    for name, ct_hu, (row_mm, col_mm) in (
-        covid_slices(real) if sources in (None, FOLDS[0]) else ()
-    ):  # trained on by none
+    covid = covid_slices(real) if sources in (None, FOLDS[0]) else ()  # trained on by none
+    for name, ct_hu, (row_mm, col_mm) in covid:
         yield judge(f"COVID-19, {name}", ct_hu[None], None, (SINGLE_MM, row_mm, col_mm), predictor)
     if sources is None or BELLY in sources:
         ct_hu, frame = read_ct(real / BELLY)
@@ -134,8 +140,7 @@ def main() -> None:
     parser.add_argument("--shipped", action="store_true", help="the shipped weights, not those trained without a fold")
     flags = parser.parse_args()
     real = flags.real.resolve()
-    if not (real / "reference").is_dir():
-        print(f"skipped: no real scans with references in {real}; RESULTS.md keeps what it says of them")
+    if not has_references(real):
         return
     folds = [None] if flags.shipped else range(len(FOLDS))
     whole, others = [], []

@@ -28,6 +28,14 @@ class ReferenceScan:
     frame: Frame
 
 
+def has_references(real: Path) -> bool:
+    """Whether there are scans with a reference; says so where there are none."""
+    found = (real / "reference").is_dir()
+    if not found:
+        print(f"skipped: no real scans with references in {real}; RESULTS.md keeps what it says of them")
+    return found
+
+
 def references(real: Path, sources: tuple[str, ...] | None = None) -> Iterator[ReferenceScan]:
     """The scans that have a reference; of some sources alone."""
     for path in sorted((real / "reference").glob("*.npz")):

@@ -75,6 +75,12 @@ def find_flags(
     return flags
 
 
+def unsure_share(lung: np.ndarray, unsure_cm2: np.ndarray, spacing_mm: tuple[float, float, float]) -> float | None:
+    """The area where the network was unsure, (Z,), over that of its mask (Z, H, W) bool; None where that is empty."""
+    mask_cm2 = np.count_nonzero(lung) * spacing_mm[1] * spacing_mm[2] / 100
+    return float(unsure_cm2.sum() / mask_cm2) if mask_cm2 else None
+
+
 def name_doubt(area_cm2: np.ndarray, unsure_cm2: np.ndarray) -> Iterator[str]:
     """Where the network was unsure, if it was more so than in usual scans; both (Z,)."""
     if unsure_cm2.sum() > UNSURE_SHARE * area_cm2.sum():

@@ -6,13 +6,11 @@ import statistics
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-import numpy as np
-
 from lungct import LungError
 from lungct.evaluation.cases import Volume
 from lungct.evaluation.measures import measure
 from lungct.evaluation.metrics import compare
-from lungct.evaluation.quality import find_flags
+from lungct.evaluation.quality import find_flags, unsure_share
 from lungct.files import array_checksum, read_table, table_bytes
 from lungct.masks.write import LungMask, mask_checksum
 from lungct.parallel import count
@@ -107,7 +105,7 @@ def score_volume(volume: Volume, mask: LungMask, body: Body | None = None) -> Sc
         numbers["reference"] = mask_checksum(volume.truth)
         numbers["worst_slice"] = rows[numbers["worst_slice"]].slice_name
     slice_mm, row_mm, col_mm = spacing_mm
-    mask_cm2 = np.count_nonzero(mask.lung) * row_mm * col_mm / 100
+    unsure = unsure_share(mask.lung, mask.unsure_cm2, spacing_mm)
     return ScanScore(
         scan=rows[0].scan,
         patient_id=rows[0].patient_id,
@@ -116,7 +114,7 @@ def score_volume(volume: Volume, mask: LungMask, body: Body | None = None) -> Sc
         slice_mm=slice_mm,
         row_mm=row_mm,
         col_mm=col_mm,
-        unsure=round(float(mask.unsure_cm2.sum() / mask_cm2), 4) if mask_cm2 else None,
+        unsure=None if unsure is None else round(unsure, 4),
         flags="; ".join(find_flags(volume.ct_hu, mask.lung, spacing_mm, extents_mm, mask.unsure_cm2, body)),
         mask=mask_checksum(mask.lung),
         ct=array_checksum(volume.ct_hu),
