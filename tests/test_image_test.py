@@ -217,7 +217,7 @@ def screen() -> Iterator[str]:
     """A display without a monitor."""
     if not HAS_SCREEN:
         pytest.skip("needs Xvfb, xdotool and Tk")
-    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "1000x1000x24", "-nolisten", "tcp"]
+    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "1000x1000x24", "-nolisten", "tcp", "-noreset"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         yield f":{server.stdout.readline().strip()}"
         server.terminate()
