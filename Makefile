@@ -47,12 +47,12 @@ $(PEER)/installed:
 bench: .venv/installed $(PEER)/installed
 	$(BIN)/python -m benchmarks.stages
 	$(BIN)/python -m benchmarks.whole_scan $$(test -f $(PEER)/installed && echo --lungmask $(abspath $(PEER))/bin/python)
-	$(BIN)/python -m benchmarks.one_command
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.time_to_dice --real $(REAL)
 	$(BIN)/python -m benchmarks.accuracy --real $(REAL)
 	$(BIN)/python -m benchmarks.flags --real $(REAL)
 	$(BIN)/python -m benchmarks.diseases --real $(REAL)
+	$(BIN)/python -m benchmarks.first_hour
 
 weights: .venv/installed
 	$(BIN)/python -m weights.recipe --real $(REAL)

@@ -17,6 +17,7 @@ from lungct.segmentation.morphology import (
     count_labels,
     enlarge,
     grow_slices,
+    shrink_slices,
     sum_labels,
 )
 
@@ -118,7 +119,7 @@ def trunk_hull(tissue: np.ndarray, spacing_mm: tuple) -> np.ndarray:
     """Per slice, what lies between trunk and trunk in its row or in its column; leaves the table out."""
     step = max(1, round(HULL_GRID_MM / spacing_mm[1])), max(1, round(HULL_GRID_MM / spacing_mm[2]))
     solid = np.stack([np.pad(block_mean(slice_, step) > 0.6, 1, mode="edge") for slice_ in tissue])
-    solid = grow_slices(~grow_slices(~solid))  # opened by a pixel
+    solid = grow_slices(shrink_slices(solid))  # opened by a pixel
     trunk = cc3d.largest_k(solid[:, 1:-1, 1:-1], k=1, connectivity=6) > 0
     if not trunk.any():
         return np.ones(tissue.shape, bool)

@@ -18,6 +18,7 @@ from lungct.segmentation.morphology import (
     fill_volume,
     fine_box,
     grow_slices,
+    shrink_slices,
 )
 from lungct.segmentation.threshold import EDGE_HU
 from lungct.slices import slice_pixels
@@ -76,7 +77,7 @@ def redraw_edge(lung: np.ndarray, ct_hu: np.ndarray, may_grow: np.ndarray) -> np
     on the wall, its edge stays.
     """
     air = ct_hu < EDGE_HU
-    inner = ~grow_slices(~lung)
+    inner = shrink_slices(lung)
     near_air = grow_slices(grow_slices(lung & air))
     return inner | (lung & (air | ~near_air)) | (grow_slices(lung) & air & may_grow)
 

@@ -22,7 +22,7 @@ def find_masses(aerated: np.ndarray, spacing_mm: tuple[float, float, float]) -> 
     Tissue at the first and the last slice is left out: what lies beyond is not known.
     """
     masses = np.zeros(aerated.shape, bool)
-    if not aerated.any():
+    if len(aerated) < 3 or not aerated.any():
         return masses
     box = bounding_box(aerated, spacing_mm, margin_mm=2 * max(NECK_RADII_MM))
     lung = aerated[box]

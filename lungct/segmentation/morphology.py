@@ -40,12 +40,16 @@ def distance_mm(mask: np.ndarray, spacing_mm: tuple) -> np.ndarray:
     return edt.edt(mask, anisotropy=spacing_mm)  # one thread is faster than two on a volume of this size
 
 
-def close_slices(mask: np.ndarray, spacing_mm: tuple, radius_mm: float) -> np.ndarray:
-    """Close each slice by a disc; what lies between two pieces nearer than its diameter becomes mask."""
-    closed = np.empty(mask.shape, bool)
+def close_slices(mask: np.ndarray, spacing_mm: tuple, radii_mm: tuple[float, ...]) -> np.ndarray:
+    """Close each slice by discs of several radii R; what lies between two pieces nearer than a diameter becomes mask.
+
+    Returns bool (R, Z, H, W).
+    """
+    closed = np.empty((len(radii_mm), *mask.shape), bool)
     for z, slice_ in enumerate(mask):
-        grown = edt.edt(~slice_, anisotropy=spacing_mm[1:]) <= radius_mm
-        closed[z] = edt.edt(grown, anisotropy=spacing_mm[1:]) > radius_mm
+        to_mask_mm = edt.edt(~slice_, anisotropy=spacing_mm[1:])
+        for number, radius_mm in enumerate(radii_mm):
+            closed[number, z] = edt.edt(to_mask_mm <= radius_mm, anisotropy=spacing_mm[1:]) > radius_mm
     return closed
 
 
@@ -58,6 +62,11 @@ def grow_slices(mask: np.ndarray) -> np.ndarray:
     both[..., 1:] |= rows[..., :-1]
     both[..., :-1] |= rows[..., 1:]
     return both
+
+
+def shrink_slices(mask: np.ndarray) -> np.ndarray:
+    """Each slice eroded by one pixel, by edges and corners; what lies beyond its frame counts as mask."""
+    return ~grow_slices(~mask)
 
 
 def fill_slices(mask: np.ndarray, most_mm2: float, pixel_mm2: float) -> np.ndarray:

@@ -17,14 +17,15 @@ from lungct.segmentation.masses import find_masses
 from lungct.segmentation.morphology import (
     HOLE_MM2,
     IN_SLICE,
-    IN_SLICE_8,
     bounding_box,
     close_slices,
     distance_mm,
     enlarge,
     fill_slices,
     fine_box,
+    grow_slices,
     middle,
+    shrink_slices,
 )
 
 EDGE_HU = -430  # where the edge is drawn: on phantoms whose lungs are known better than -400, -450 and -500
@@ -81,7 +82,7 @@ def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray
     box = bounding_box(inside, body.spacing_mm, margin_mm=HULL_MARGIN_MM)
     body = body.crop(box)
 
-    airway = ndimage.binary_dilation(find_blobs(body), IN_SLICE_8)  # with its wall
+    airway = grow_slices(find_blobs(body))  # with its wall
     lung_hu = lung_level_hu(body, largest_pocket(body, label_pockets(body.air & ~airway)))
     airway |= find_gas(body, lung_hu)
     pockets = label_pockets(body.air & ~airway)
@@ -179,18 +180,18 @@ def close_lungs(body: Body, airway: np.ndarray, pockets: np.ndarray, lungs: list
     for side in group_by_side(body.hull, pockets, lungs):
         pocket = np.isin(pockets, side)
         box = bounding_box(pocket, spacing_mm, margin_mm=VESSEL_MM + 2 * BODY_GRID_MM)
-        lung = air[box] & ndimage.binary_dilation(pocket[box], IN_SLICE_8)
-        gained = ~lung & close_slices(lung, spacing_mm, VESSEL_MM)
-        gained |= consolidated(body.coarse_hu[box], lung, spacing_mm)
+        lung = air[box] & grow_slices(pocket[box])
+        closed_over, widely = close_slices(lung, spacing_mm, (VESSEL_MM, PATCH_MM))
+        gained = ~lung & closed_over
+        gained |= consolidated(body.coarse_hu[box], lung, widely)
         aerated[box] |= lung
         closed[box] |= fill_slices(lung | gained, HOLE_MM2, pixel_mm2)
     return aerated, (closed & ~airway) | find_masses(aerated, spacing_mm)
 
 
-def consolidated(coarse_hu: np.ndarray, lung: np.ndarray, spacing_mm: tuple) -> np.ndarray:
-    """What a much wider closing gains, as far as there is still air in it: patchy consolidation."""
-    patch = ~lung & (ndimage.uniform_filter(coarse_hu, (1, 5, 5)) < PATCH_HU)
-    patch &= close_slices(lung, spacing_mm, PATCH_MM)
+def consolidated(coarse_hu: np.ndarray, lung: np.ndarray, closed: np.ndarray) -> np.ndarray:
+    """What a much wider closing of the lung gains, as far as there is still air in it: patchy consolidation."""
+    patch = closed & ~lung & (ndimage.uniform_filter(coarse_hu, (1, 5, 5)) < PATCH_HU)
     many = np.count_nonzero(patch, axis=(1, 2)) >= PATCH_OPENING.sum()
     patch[many] = ndimage.binary_opening(patch[many], PATCH_OPENING)
     patch[~many] = False
@@ -209,7 +210,7 @@ def refine(
     ct_hu: np.ndarray, aerated: np.ndarray, closed: np.ndarray, may_grow: np.ndarray, steps: tuple
 ) -> np.ndarray:
     """Draw the edge against air at full resolution; keep the coarse edge where the closing made it."""
-    sure = closed & (ndimage.binary_erosion(closed, IN_SLICE_8, border_value=1) | ~aerated)
-    rim = ndimage.binary_dilation(closed, IN_SLICE_8) & may_grow
+    sure = closed & (shrink_slices(closed) | ~aerated)
+    rim = grow_slices(closed) & may_grow
     sure, rim = (enlarge(mask, steps, ct_hu.shape) for mask in (sure, rim))
     return sure | (rim & (ct_hu < EDGE_HU))

@@ -69,22 +69,22 @@ def test_closing_bridges_what_is_nearer_than_its_diameter():
     mask = volume(1, 30, 40)
     mask[:, 10:20, 5:15] = mask[:, 10:20, 19:30] = True  # four columns apart
     gap = np.s_[0, 13:17, 15:19]
-    assert close_slices(mask, (1.0, 1.0, 1.0), 3.0)[gap].all()
-    assert not close_slices(mask, (1.0, 1.0, 1.0), 1.5)[gap].any()
-    assert not close_slices(mask, (1.0, 1.0, 2.0), 3.0)[gap].any()  # 8 mm apart
+    assert close_slices(mask, (1.0, 1.0, 1.0), (3.0,))[0][gap].all()
+    assert not close_slices(mask, (1.0, 1.0, 1.0), (1.5,))[0][gap].any()
+    assert not close_slices(mask, (1.0, 1.0, 2.0), (3.0,))[0][gap].any()  # 8 mm apart
 
 
 def test_closing_takes_in_what_is_as_far_as_its_radius():
     mask = volume(1, 21, 21)
     mask[0, 8:13, :8] = mask[0, 8:13, 11:] = True  # three columns apart: the middle one is two columns from either
-    assert close_slices(mask, (1.0, 1.0, 1.0), 2.0)[0, 10, 9]
-    assert not close_slices(mask, (1.0, 1.0, 1.0), 1.9)[0, 10, 9]
+    assert close_slices(mask, (1.0, 1.0, 1.0), (2.0,))[0][0, 10, 9]
+    assert not close_slices(mask, (1.0, 1.0, 1.0), (1.9,))[0][0, 10, 9]
 
 
 def test_closing_does_not_bridge_slices():
     mask = ~volume(3, 20, 20)
     mask[1] = False
-    np.testing.assert_array_equal(close_slices(mask, (1.0, 1.0, 1.0), 5.0), mask)
+    np.testing.assert_array_equal(close_slices(mask, (1.0, 1.0, 1.0), (5.0,))[0], mask)
 
 
 def test_holes_of_a_slice_are_filled_up_to_an_area():
