@@ -6,6 +6,7 @@ Z slices, H rows, W columns.
 import cc3d
 import numpy as np
 
+from lungct.segmentation.adjoining import find_adjoining
 from lungct.segmentation.body import AIR_TISSUE_HU, Body
 from lungct.segmentation.gas import SURE_ML, find_gas, gas_limit_hu, lung_level_hu, pure_limit_hu
 from lungct.segmentation.masses import find_masses
@@ -36,8 +37,9 @@ def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, f
     """Keep what can be lung of a predicted volume (Z, H, W), and fill what it encloses.
 
     Out: the air of the room, gas of stomach and bowel and air of the airway, pieces beside the trunk (table, blanket),
-    small pieces in the lower half, and all of a volume where no piece is larger than stool. In: a hole in a slice as
-    small as a nodule, any hole on all sides, a mass that hangs on the wall by a neck.
+    small pieces in the lower half, and all of a volume where no piece is larger than stool. In: lung that adjoins
+    without a wall between, a hole in a slice as small as a nodule, any hole on all sides, a mass that hangs on the wall
+    by a neck.
     """
     rows, cols = body.steps
     clean = np.zeros(lung.shape, bool)
@@ -49,11 +51,11 @@ def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, f
     gas_ml, voxel_ml = np.count_nonzero(gas) * np.prod(body.spacing_mm) / 1e3, np.prod(spacing_mm) / 1e3
     box = bounding_box(sample, body.spacing_mm, margin_mm=0)
     fine = fine_box(box, body.steps)
-    lung, ct_hu, body = lung[fine], ct_hu[fine], body.crop(box)
+    lung, ct_hu, body, gas = lung[fine], ct_hu[fine], body.crop(box), gas[box]
     pure_hu = pure_limit_hu(body.room_hu, lung_hu)
     like_lung = (body.coarse_hu > pure_hu) & (body.coarse_hu < AIR_TISSUE_HU)
     room = body.open_air & ~like_lung  # a lung that the field of view cuts is open to its frame, too
-    may_be_lung = ~enlarge(room | gas[box], body.steps, lung.shape)
+    may_be_lung = ~enlarge(room | gas, body.steps, lung.shape)
     label = cc3d.connected_components(lung & may_be_lung, connectivity=6)
     size = count_labels(label)
     gas_hu = np.where(size * voxel_ml > SURE_ML, pure_hu, gas_limit_hu(body.room_hu, lung_hu))
@@ -63,6 +65,9 @@ def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, f
     if area_mm2 < MIN_LUNG_MM2 or size[largest] * voxel_ml < BELLY_SHARE * gas_ml:
         return clean
     kept = pieces[label]
+    added = find_adjoining(kept[:, ::rows, ::cols], body, gas, lung_hu)
+    if added.any():
+        kept |= enlarge(grow_slices(added), body.steps, kept.shape) & (ct_hu < EDGE_HU) & may_be_lung
     aerated = kept[:, ::rows, ::cols] & (body.coarse_hu < AIR_TISSUE_HU)
     kept = redraw_edge(kept, ct_hu, may_be_lung)
     kept |= enlarge(find_masses(aerated, body.spacing_mm), body.steps, kept.shape)

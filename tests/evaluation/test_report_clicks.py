@@ -46,10 +46,11 @@ def rows(tmp_path) -> list[dict]:
 
 
 def show(page, tmp_path: Path, rows: list[dict], at: str = "", **known) -> None:
-    """Open the page anew, also where it is open already."""
+    """Open the page anew, also where it is open already; by way of another page, storage may come a moment later."""
     (tmp_path / "report.html").write_bytes(report_bytes(rows, **known))
-    page.goto("about:blank")
     page.goto((tmp_path / "report.html").as_uri() + at)
+    if at:  # else only the view has changed
+        page.reload()
 
 
 def go(page, part: str, act: Callable) -> None:

@@ -46,6 +46,13 @@ def test_what_lung_surrounds_is_filled(chest, z, rows, cols):
     np.testing.assert_array_equal(clean(predicted, ct_hu), lung)
 
 
+def test_lung_that_was_left_out_is_taken_in_where_it_adjoins(chest):
+    ct_hu, lung = chest
+    predicted = lung.copy()
+    predicted[3:6, 40:50, 30:42] = predicted[6:, 20:50, 12:20] = False
+    np.testing.assert_array_equal(clean(predicted, ct_hu), lung)
+
+
 def test_a_small_piece_is_dropped(chest):
     ct_hu, lung = chest
     predicted = lung.copy()

@@ -18,6 +18,7 @@ from lungct.segmentation.morphology import (
     fill_volume,
     fine_box,
     middle,
+    open_slices,
     sum_labels,
 )
 
@@ -85,6 +86,15 @@ def test_closing_does_not_bridge_slices():
     mask = ~volume(3, 20, 20)
     mask[1] = False
     np.testing.assert_array_equal(close_slices(mask, (1.0, 1.0, 1.0), (5.0,))[0], mask)
+
+
+def test_opening_keeps_squares_of_two_by_two():
+    mask = volume(2, 9, 9)
+    mask[0, 1:4, 1:3] = mask[0, 6, 1:8] = mask[0, 1:8, 6] = mask[1, 0, 0] = True
+    mask[1, 7:, 7:] = True  # in a corner of the image
+    kept = volume(2, 9, 9)
+    kept[0, 1:4, 1:3] = kept[1, 7:, 7:] = True
+    np.testing.assert_array_equal(open_slices(mask), kept)
 
 
 def test_holes_of_a_slice_are_filled_up_to_an_area():
