@@ -8,6 +8,7 @@ import numpy as np
 
 from lungct.segmentation.adjoining import find_adjoining
 from lungct.segmentation.body import AIR_TISSUE_HU, Body
+from lungct.segmentation.chest_wall import fill_dents
 from lungct.segmentation.gas import SURE_ML, find_gas, gas_limit_hu, lung_level_hu, pure_limit_hu
 from lungct.segmentation.masses import find_masses
 from lungct.segmentation.morphology import (
@@ -71,6 +72,7 @@ def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, f
     aerated = kept[:, ::rows, ::cols] & (body.coarse_hu < AIR_TISSUE_HU)
     kept = redraw_edge(kept, ct_hu, may_be_lung)
     kept |= enlarge(find_masses(aerated, body.spacing_mm), body.steps, kept.shape)
+    kept |= enlarge(fill_dents(kept[:, ::rows, ::cols], body), body.steps, kept.shape)
     clean[fine] = fill_volume(fill_slices(kept, HOLE_MM2, spacing_mm[1] * spacing_mm[2]))
     return clean
 

@@ -45,11 +45,12 @@ def close_slices(mask: np.ndarray, spacing_mm: tuple, radii_mm: tuple[float, ...
 
     Returns bool (R, Z, H, W).
     """
-    closed = np.empty((len(radii_mm), *mask.shape), bool)
-    for z, slice_ in enumerate(mask):
-        to_mask_mm = edt.edt(~slice_, anisotropy=spacing_mm[1:])
+    closed = np.zeros((len(radii_mm), *mask.shape), bool)
+    for z in np.flatnonzero(mask.any(axis=(1, 2))):
+        box = bounding_box(mask[z : z + 1], spacing_mm, max(radii_mm))[1:]
+        to_mask_mm = edt.edt(~mask[z][box], anisotropy=spacing_mm[1:])
         for number, radius_mm in enumerate(radii_mm):
-            closed[number, z] = edt.edt(to_mask_mm <= radius_mm, anisotropy=spacing_mm[1:]) > radius_mm
+            closed[number, z][box] = edt.edt(to_mask_mm <= radius_mm, anisotropy=spacing_mm[1:]) > radius_mm
     return closed
 
 

@@ -53,6 +53,14 @@ def test_lung_that_was_left_out_is_taken_in_where_it_adjoins(chest):
     np.testing.assert_array_equal(clean(predicted, ct_hu), lung)
 
 
+def test_a_mass_with_a_broad_base_on_the_chest_wall_is_taken_in(chest):
+    ct_hu, lung = chest
+    predicted = lung.copy()
+    predicted[3:6, 30:34, 12:14] = False  # 12 mm wide, 8 mm deep, at the side
+    ct_hu[3:6, 30:34, 12:14] = 40
+    np.testing.assert_array_equal(clean(predicted, ct_hu), lung)
+
+
 def test_a_small_piece_is_dropped(chest):
     ct_hu, lung = chest
     predicted = lung.copy()
@@ -63,7 +71,7 @@ def test_a_small_piece_is_dropped(chest):
 @pytest.mark.parametrize(("hu", "is_lung"), [(-1000, False), (-956, False), (-954, True), (-850, True)])
 def test_a_piece_of_pure_air_that_is_much_smaller_than_a_lung_is_gas(chest, hu, is_lung):
     ct_hu, lung = chest
-    gas = np.s_[0:3, 52:60, 40:60]  # 480 voxels; each lung has 5,400
+    gas = np.s_[0:3, 52:60, 44:57]  # 312 voxels; each lung has 5,400
     predicted = lung.copy()
     predicted[gas] = True
     ct_hu[gas] = hu
