@@ -40,7 +40,7 @@ def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, f
     Out: the air of the room, gas of stomach and bowel and air of the airway, pieces beside the trunk (table, blanket),
     small pieces in the lower half, and all of a volume where no piece is larger than stool. In: lung that adjoins
     without a wall between, a hole in a slice as small as a nodule, any hole on all sides, a mass that hangs on the wall
-    by a neck.
+    by a neck, and a dent at the chest wall as small as a nodule.
     """
     rows, cols = body.steps
     clean = np.zeros(lung.shape, bool)
@@ -69,12 +69,18 @@ def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, f
     added = find_adjoining(kept[:, ::rows, ::cols], body, gas, lung_hu)
     if added.any():
         kept |= enlarge(grow_slices(added), body.steps, kept.shape) & (ct_hu < EDGE_HU) & may_be_lung
-    aerated = kept[:, ::rows, ::cols] & (body.coarse_hu < AIR_TISSUE_HU)
-    kept = redraw_edge(kept, ct_hu, may_be_lung)
-    kept |= enlarge(find_masses(aerated, body.spacing_mm), body.steps, kept.shape)
-    kept |= enlarge(fill_dents(kept[:, ::rows, ::cols], body), body.steps, kept.shape)
-    clean[fine] = fill_volume(fill_slices(kept, HOLE_MM2, spacing_mm[1] * spacing_mm[2]))
+    whole = take_in_tissue(kept, ct_hu, may_be_lung, body)
+    clean[fine] = fill_volume(fill_slices(whole, HOLE_MM2, spacing_mm[1] * spacing_mm[2]))
     return clean
+
+
+def take_in_tissue(lung: np.ndarray, ct_hu: np.ndarray, may_grow: np.ndarray, body: Body) -> np.ndarray:
+    """A lung, (Z, H, W) bool, with its edge drawn anew, and masses and nodules on its wall."""
+    rows, cols = body.steps
+    aerated = lung[:, ::rows, ::cols] & (body.coarse_hu < AIR_TISSUE_HU)
+    lung = redraw_edge(lung, ct_hu, may_grow)
+    lung |= enlarge(find_masses(aerated, body.spacing_mm), body.steps, lung.shape)
+    return lung | enlarge(fill_dents(lung[:, ::rows, ::cols], body), body.steps, lung.shape)
 
 
 def redraw_edge(lung: np.ndarray, ct_hu: np.ndarray, may_grow: np.ndarray) -> np.ndarray:
