@@ -144,7 +144,7 @@ def forget_caches() -> None:
     """Empty every cache of the package's functions, as in a new process, but for pylidc's import."""
     for name, module in list(sys.modules.items()):
         for value in vars(module).values() if name.startswith("lungct.") else ():
-            if hasattr(value, "cache_clear") and value is not lidc.load_pylidc:
+            if hasattr(value, "cache_clear") and value is not lidc._import_pylidc:
                 value.cache_clear()
 
 

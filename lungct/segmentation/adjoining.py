@@ -22,10 +22,10 @@ def find_adjoining(lung: np.ndarray, body: Body, gas: np.ndarray, lung_hu: float
     gas:     as `find_gas` gives it, for the same body
     lung_hu: as `lung_level_hu` gives it
 
-    What is one pixel wide is the blurred edge of lung, and left out.
+    What is one pixel wide is the blurred edge of lung, and left out, and so is the middle, where the airway is.
     """
     like_lung = body.air & (body.coarse_hu < AERATED_HU) & (body.coarse_hu > gas_limit_hu(body.room_hu, lung_hu))
-    found = open_slices(like_lung & ~lung & ~gas)
+    found = open_slices(like_lung & ~lung & ~gas & body.beside)
     if not found.any():
         return found
     label = cc3d.connected_components(found, connectivity=6)

@@ -35,6 +35,24 @@ def test_pylidc_works_without_what_newer_packages_dropped():
     assert done.stderr == ""
 
 
+IN_THREADS = """
+from concurrent.futures import ThreadPoolExecutor
+from lungct.scans import lidc
+SERIES = "%s"
+with ThreadPoolExecutor(4) as pool:
+    found = list(pool.map(lambda _: [n.mask.sum() for n in lidc.find_nodules(SERIES, 0.5, 0, 8)], range(12)))
+assert found == [[71, 139, 63]] * 12, found
+print("worked")
+"""
+
+
+def test_nodules_are_found_in_several_threads():
+    (scan,) = lidc.find_scans("LIDC-IDRI-0005")
+    command = [sys.executable, "-c", IN_THREADS % scan.series_uid]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "worked\n", done.stderr
+
+
 @pytest.mark.parametrize(("system", "name"), [("win32", "pylidc.conf"), ("linux", ".pylidcrc")])
 def test_pylidc_s_own_settings_lie_where_it_looks(monkeypatch, system, name):
     monkeypatch.setattr(lidc.sys, "platform", system)

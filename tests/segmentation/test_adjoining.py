@@ -15,7 +15,7 @@ def chest(*parts: tuple[tuple, int]) -> tuple[np.ndarray, Body]:
     ct_hu = np.full((8, 120, 150), -1000, np.int16)
     ct_hu[:, 12:108, 10:140] = 40
     lung = np.zeros(ct_hu.shape, bool)
-    lung[1:7, 30:70, 20:60] = True
+    lung[1:7, 30:70, 14:50] = True
     ct_hu[lung] = -850
     for part, hu in parts:
         ct_hu[part] = hu
@@ -30,7 +30,7 @@ def adjoining(lung: np.ndarray, body: Body, gas: np.ndarray | None = None) -> np
 
 @pytest.mark.parametrize(
     "part",
-    [STRIP, np.s_[2:6, 40:60, 60:63], np.s_[7, 30:70, 20:60], np.s_[0, 30:70, 20:60]],
+    [STRIP, np.s_[2:6, 40:60, 50:53], np.s_[7, 30:70, 14:50], np.s_[0, 30:70, 14:50]],
     ids=["behind", "beside", "above", "below"],
 )
 def test_what_adjoins_is_lung(part):
@@ -59,8 +59,15 @@ def test_gas_is_not_taken_in():
     assert not adjoining(lung, body, gas).any()
 
 
+def test_what_lies_in_the_middle_may_be_the_airway():
+    lung, body = chest((np.s_[2:6, 70:90, 40:66], -800))
+    expected = np.zeros(lung.shape, bool)
+    expected[2:6, 70:90, 40:55] = True  # 30 mm from the middle, which is at 74.5
+    np.testing.assert_array_equal(adjoining(lung, body), expected)
+
+
 def test_the_edge_of_lung_one_pixel_wide_is_not_taken_in():
-    lung, body = chest((np.s_[1:7, 29:71, 19:61], -600), (np.s_[1:7, 30:70, 20:60], -850))
+    lung, body = chest((np.s_[1:7, 29:71, 13:51], -600), (np.s_[1:7, 30:70, 14:50], -850))
     assert not adjoining(lung, body).any()
 
 
