@@ -154,7 +154,8 @@ def comparison_lines(place_a: Path, place_b: Path) -> list[str]:
         scored = [sum(score.dice is not None for score in scores) for scores in sets.values()]
         raise LungError(
             f"{count(len(pairs), 'patient')} with a Dice in both, at least 2 are needed; scans with a Dice: "
-            f"{scored[0]} in {place_a}, {scored[1]} in {place_b}; a Dice needs references (--labels)"
+            f"{scored[0]} in {place_a}, {scored[1]} in {place_b}; a Dice needs references (--labels) "
+            "and, in folds, a network that has not learned from the scan"
         )
     lines = []
     for (letter, scores), place in zip(sets.items(), (place_a, place_b), strict=True):
