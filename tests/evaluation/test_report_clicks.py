@@ -14,6 +14,8 @@ from report_pages import HOSTILE, SHAPE, make_rows, write_folder
 from lungct.evaluation.report import report_bytes
 from lungct.masks.reviews import Review, read_reviews
 
+WAIT_MS = 120_000  # of a machine that does other work beside it
+
 
 @pytest.fixture(scope="module")
 def browser():
@@ -31,6 +33,7 @@ def browser():
 def page(browser):
     """A page of headless Chromium that may not use the network, with a storage of its own."""
     context = browser.new_context(accept_downloads=True)
+    context.set_default_timeout(WAIT_MS)
     page = context.new_page()
     page.problems = []
     page.on("pageerror", lambda error: page.problems.append(str(error)))
