@@ -12,11 +12,7 @@ from scipy import ndimage
 
 IN_SLICE = np.pad(ndimage.generate_binary_structure(2, 1)[None], ((1, 1), (0, 0), (0, 0)))  # neighbours by edges
 IN_SLICE_8 = np.ones((1, 3, 3), bool)  # neighbours by corners too
-TIP_MM2, TIP_RIM_MM, TIP_SHARE = (
-    200,
-    4,
-    0.1,
-)  # five of five such tips in seven scans are domes; from 100 mm2 on, five of seven
+TIP_MM2, TIP_RIM_MM, TIP_SHARE = 200, 4, 0.1  # five of five such tips in seven scans are domes; from 100 mm2, 5 of 7
 HOLE_MM2 = 800  # a nodule or vessel of up to 32 mm, surrounded by lung; off: Dice of slices alone -0.0008
 
 
@@ -103,10 +99,11 @@ def fill_slices(mask: np.ndarray, most_mm2: float, pixel_mm2: float) -> np.ndarr
             small = area_mm2 < most_mm2
             small[0] = False
             filled[z] |= small[label]
-            tips += [(z, label == number) for number in np.flatnonzero(small & (area_mm2 > TIP_MM2))]
+            for number in np.flatnonzero(small & (area_mm2 > TIP_MM2)):
+                hole = label == number
+                tips.append((z, hole, edt.edt(~hole) <= TIP_RIM_MM / math.sqrt(pixel_mm2)))
     for beside, in_turn in ((-1, tips), (1, tips[::-1])):  # upwards, then downwards: a tip makes the next hole one, too
-        for z, hole in in_turn:
-            near = edt.edt(~hole) <= TIP_RIM_MM / math.sqrt(pixel_mm2)
+        for z, hole, near in in_turn:
             if 0 <= z + beside < len(mask) and np.mean(filled[z + beside][near]) < TIP_SHARE:
                 filled[z] &= ~hole
     return filled
