@@ -35,7 +35,7 @@ OFF = (  # a name in lungct/segmentation/, and what takes its place; a function'
     ("find_gas", lambda body, _: np.zeros(body.air.shape, bool)),
     ("find_masses", lambda lung, _: np.zeros(lung.shape, bool)),
     ("GAS_ML", (0.3, INF)), ("LUNG_AROUND", 1), ("NECK_RADII_MM", (4,)), ("LUNG_CONTACT", 0.5),
-    ("HULL_MARGIN_MM", 0), ("group_by_side", lambda hull, pockets, lungs: [lungs] if lungs else []), ("VESSEL_MM", 0),
+    ("HULL_MARGIN_MM", 0), ("group_by_side", lambda body, pockets, lungs: [lungs] if lungs else []), ("VESSEL_MM", 0),
     ("PATCH_HU", -INF), ("PATCH_HU", INF), ("PATCH_OPENING", np.ones((1, 1, 1), bool)), ("HOLE_MM2", 0),
     ("HOLE_MM2", INF), ("refine", lambda ct_hu, _, closed, __, steps: enlarge(closed, steps, ct_hu.shape)),
     ("PADDING_HU", -INF), ("trunk_hull", lambda tissue, _: np.ones(tissue.shape, bool)),

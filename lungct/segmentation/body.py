@@ -17,7 +17,6 @@ from lungct.segmentation.morphology import (
     count_labels,
     enlarge,
     grow_slices,
-    middle,
     shrink_slices,
     sum_labels,
 )
@@ -41,6 +40,7 @@ class Body:
     coarse_hu:  (Z, h, w) float32, padding as tissue
     open_air:   bool, air that is not in the body, and padding
     hull:       bool, the trunk and what it surrounds
+    middle:     row and column of the middle of the whole trunk; a part of the body may lie beside it
     steps:      rows and columns of the volume that make one of the grid
     spacing_mm: of the grid
     room_hu:    of the air around the body
@@ -49,6 +49,7 @@ class Body:
     coarse_hu: np.ndarray
     open_air: np.ndarray
     hull: np.ndarray
+    middle: tuple[float, float]
     steps: tuple[int, int]
     spacing_mm: tuple[float, float, float]
     room_hu: float
@@ -61,12 +62,12 @@ class Body:
     @cached_property
     def beside(self) -> np.ndarray:
         """Columns beside the middle of the trunk, where airway and great vessels lie and the lungs meet: bool (w,)."""
-        columns = np.arange(self.hull.shape[2]) - middle(self.hull, 2)
-        return abs(columns) * self.spacing_mm[2] > BESIDE_MM
+        return abs(np.arange(self.hull.shape[2]) - self.middle[1]) * self.spacing_mm[2] > BESIDE_MM
 
     def crop(self, box: tuple[slice, slice, slice]) -> "Body":
         """The part of it that lies in a box on the coarse grid."""
-        return replace(self, coarse_hu=self.coarse_hu[box], open_air=self.open_air[box], hull=self.hull[box])
+        at = tuple(here - part.start for here, part in zip(self.middle, box[1:], strict=True))
+        return replace(self, coarse_hu=self.coarse_hu[box], open_air=self.open_air[box], hull=self.hull[box], middle=at)
 
 
 def find_body(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> Body:
@@ -74,7 +75,9 @@ def find_body(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> Body
     coarse_hu, padding, steps, coarse_mm = coarsen(ct_hu, spacing_mm)
     open_air = find_outside(coarse_hu, padding, coarse_mm)
     hull = trunk_hull((coarse_hu >= AIR_TISSUE_HU) & ~padding, coarse_mm)
-    return Body(coarse_hu, open_air, hull, steps, coarse_mm, find_room_hu(coarse_hu[open_air & ~padding]))
+    room_hu = find_room_hu(coarse_hu[open_air & ~padding])
+    middle = ndimage.center_of_mass(np.count_nonzero(hull, axis=0))
+    return Body(coarse_hu, open_air, hull, middle, steps, coarse_mm, room_hu)
 
 
 def find_room_hu(room: np.ndarray) -> float:

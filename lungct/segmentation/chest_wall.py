@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from lungct.segmentation.body import Body
-from lungct.segmentation.morphology import close_slices, middle
+from lungct.segmentation.morphology import close_slices
 
 RADIUS_MM = 10  # of painted nodules of 6 to 20 mm at the edge 0.18 inside become 0.48, and the mean Dice of seven scans
 # falls by 0.0001; with 8 mm they become 0.41, and with 15 one scan loses 0.001
@@ -26,8 +26,9 @@ def fill_dents(lung: np.ndarray, body: Body) -> np.ndarray:
     along the lung (Armato et al., RadioGraphics 19 (1999) 1303-1311), on the convex part alone.
     """
     mm = body.spacing_mm[1:]
-    centre = [middle(body.hull, axis) for axis in (1, 2)]
-    down, right = ((np.arange(size) - at) * step for size, at, step in zip(lung.shape[1:], centre, mm, strict=True))
+    down, right = (
+        (np.arange(size) - at) * step for size, at, step in zip(lung.shape[1:], body.middle, mm, strict=True)
+    )
     distance_mm = np.hypot(down[:, None], right)
     ray = (np.arctan2(down[:, None], right) * (RAYS / (2 * np.pi))).astype(int) % RAYS
     margin = [(0, 0)] + [(math.ceil(RADIUS_MM / step) + 1,) * 2 for step in mm]

@@ -135,12 +135,6 @@ def sum_labels(label: np.ndarray, values: np.ndarray) -> np.ndarray:
     return sum(np.bincount(numbers.ravel(), weights=part.ravel(), minlength=most) for numbers, part in pairs)
 
 
-def middle(mask: np.ndarray, axis: int) -> float:
-    """Centre of mass of a mask along one axis, in voxels."""
-    weight = np.count_nonzero(mask, axis=tuple(a for a in range(3) if a != axis))
-    return float(np.average(np.arange(mask.shape[axis]), weights=weight))
-
-
 def bounding_box(mask: np.ndarray, spacing_mm: tuple, margin_mm: float) -> tuple[slice, slice, slice]:
     """The box around a mask, enlarged by a margin as far as the volume goes."""
     box = []

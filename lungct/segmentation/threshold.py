@@ -24,7 +24,6 @@ from lungct.segmentation.morphology import (
     fill_slices,
     fine_box,
     grow_slices,
-    middle,
     shrink_slices,
 )
 
@@ -114,7 +113,6 @@ def find_blobs(body: Body) -> np.ndarray:
     A patch that is the tip of a lung in its neighbours is none.
     """
     mm = body.spacing_mm[1:]
-    centre = [middle(body.hull, axis) for axis in (1, 2)]
     thin = body.air & (body.coarse_hu < BLOB_EDGE_HU)
     label, count = ndimage.label(thin, IN_SLICE)
     area_mm2 = np.bincount(label.ravel(), minlength=count + 1) * mm[0] * mm[1]
@@ -124,7 +122,7 @@ def find_blobs(body: Body) -> np.ndarray:
         if fits[number]:
             hu = np.sort(body.coarse_hu[box][label[box] == number])
             if hu[: max(1, len(hu) // 2)].mean() < AIRWAY_HU:
-                off_mm = [abs((box[n + 1].start + box[n + 1].stop) / 2 - centre[n]) * mm[n] for n in (0, 1)]
+                off_mm = [abs((box[n + 1].start + box[n + 1].stop) / 2 - body.middle[n]) * mm[n] for n in (0, 1)]
                 central[number] = off_mm[0] < MIDDLE_MM[0] and off_mm[1] < MIDDLE_MM[1]
                 lateral[number] = not central[number]
     pocket = cc3d.connected_components(thin, connectivity=6)
@@ -177,7 +175,7 @@ def close_lungs(body: Body, airway: np.ndarray, pockets: np.ndarray, lungs: list
     air, spacing_mm = body.air & ~airway, body.spacing_mm
     aerated, closed = np.zeros(air.shape, bool), np.zeros(air.shape, bool)
     pixel_mm2 = spacing_mm[1] * spacing_mm[2]
-    for side in group_by_side(body.hull, pockets, lungs):
+    for side in group_by_side(body, pockets, lungs):
         pocket = np.isin(pockets, side)
         box = bounding_box(pocket, spacing_mm, margin_mm=VESSEL_MM + 2 * BODY_GRID_MM)
         lung = air[box] & grow_slices(pocket[box])
@@ -198,10 +196,10 @@ def consolidated(coarse_hu: np.ndarray, lung: np.ndarray, closed: np.ndarray) ->
     return patch
 
 
-def group_by_side(hull: np.ndarray, pockets: np.ndarray, lungs: list[int]) -> list[list[int]]:
+def group_by_side(body: Body, pockets: np.ndarray, lungs: list[int]) -> list[list[int]]:
     """The pockets right and left of the middle of the trunk; lungs that touch each other are one pocket."""
     boxes = ndimage.find_objects(pockets)
-    is_right = [boxes[n - 1][2].start + boxes[n - 1][2].stop < 2 * middle(hull, 2) for n in lungs]
+    is_right = [boxes[n - 1][2].start + boxes[n - 1][2].stop < 2 * body.middle[1] for n in lungs]
     sides = [[n for n, r in zip(lungs, is_right, strict=True) if r == side] for side in (True, False)]
     return [side for side in sides if side]
 

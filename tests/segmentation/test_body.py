@@ -59,6 +59,12 @@ def test_crop_is_the_body_of_a_box():
     assert (part.steps, part.spacing_mm) == (body.steps, body.spacing_mm)
 
 
+def test_the_middle_is_that_of_the_whole_trunk_in_a_part_of_it_too():
+    body = find_body(block_in_air(), SPACING_MM)
+    assert body.middle == (49.5, 59.5)
+    assert body.crop(np.s_[1:3, 20:80, 20:50]).crop(np.s_[:, 5:, 10:]).middle == (24.5, 29.5)
+
+
 def test_hull_holds_the_trunk_with_its_lungs_and_leaves_the_table_out():
     tissue = np.zeros((4, 100, 120), bool)
     tissue[:, 20:80, 20:100] = True

@@ -14,7 +14,7 @@ TRUNK = np.hypot(Y - MIDDLE, X - MIDDLE) < 118
 def body(slices: int = 1) -> Body:
     tissue = np.zeros((slices, SIZE, SIZE), np.float32)
     hull = np.broadcast_to(TRUNK, tissue.shape)
-    return Body(tissue, ~hull, hull, (1, 1), (2.0, 1.0, 1.0), -1000.0)
+    return Body(tissue, ~hull, hull, (MIDDLE, MIDDLE), (1, 1), (2.0, 1.0, 1.0), -1000.0)
 
 
 def disc(row: int, column: int, radius: float) -> np.ndarray:

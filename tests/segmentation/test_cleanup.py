@@ -61,6 +61,19 @@ def test_a_mass_with_a_broad_base_on_the_chest_wall_is_taken_in(chest):
     np.testing.assert_array_equal(clean(predicted, ct_hu), lung)
 
 
+@pytest.mark.parametrize("lungs", [np.s_[..., :50], np.s_[..., 50:], np.s_[...]], ids=["right", "left", "both"])
+def test_a_dent_at_the_mediastinum_stays_beside_one_lung_too(chest, lungs):
+    """A lung that is not there, as behind a mass or after its removal, does not move the middle of the trunk."""
+    ct_hu, lung = chest
+    for cols in (slice(40, 42), slice(58, 60)):
+        lung[3:6, 30:34, cols] = False
+        ct_hu[3:6, 30:34, cols] = 40
+    predicted = np.zeros_like(lung)
+    predicted[lungs] = lung[lungs]
+    ct_hu[lung & ~predicted] = 40
+    np.testing.assert_array_equal(clean(predicted, ct_hu), predicted)
+
+
 def test_a_small_piece_is_dropped(chest):
     ct_hu, lung = chest
     predicted = lung.copy()

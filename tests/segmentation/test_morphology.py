@@ -17,7 +17,6 @@ from lungct.segmentation.morphology import (
     fill_slices,
     fill_volume,
     fine_box,
-    middle,
     open_slices,
     sum_labels,
 )
@@ -171,13 +170,6 @@ def test_counts():
     label = np.array([[[0, 1, 1]], [[3, 3, 1]]])
     assert count_labels(label).tolist() == [1, 3, 0, 2]
     assert sum_labels(label, label + 0.5).tolist() == [0.5, 4.5, 0, 7]
-
-
-def test_middle_is_the_centre_of_mass_in_voxels():
-    mask = volume(4, 5, 9)
-    mask[1, 2, 3] = mask[1:3, 4, 6] = True
-    assert middle(mask, 0) == 4 / 3
-    assert middle(mask, 2) == 5
 
 
 def test_box_has_a_margin_as_far_as_the_volume_goes():

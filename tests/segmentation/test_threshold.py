@@ -223,7 +223,8 @@ def test_spacing_that_does_not_fit_is_told():
 def make_body(coarse_hu: np.ndarray, spacing_mm=(5.0, 2.0, 2.0)) -> Body:
     """A trunk that fills its slices."""
     nothing = np.zeros(coarse_hu.shape, bool)
-    return Body(coarse_hu.astype(np.float32), nothing, ~nothing, (1, 1), spacing_mm, -1000.0)
+    middle = tuple((size - 1) / 2 for size in coarse_hu.shape[1:])
+    return Body(coarse_hu.astype(np.float32), nothing, ~nothing, middle, (1, 1), spacing_mm, -1000.0)
 
 
 def test_size_of_the_trunk_is_that_of_its_larger_slices():
@@ -345,11 +346,11 @@ def test_a_small_pocket_is_lung_within_20_mm_of_a_large_one(rows_away, lungs):
 def test_pockets_are_grouped_by_the_middle_of_the_trunk():
     pockets = np.zeros((2, 10, 40), np.int32)
     pockets[:, 2:5, 5:15], pockets[:, 2:5, 25:35], pockets[:, 6:8, 16:23] = 1, 2, 3  # 3: its middle at 19.5
-    hull = np.ones(pockets.shape, bool)
-    assert group_by_side(hull, pockets, [1, 2, 3]) == [[1], [2, 3]]
+    body = make_body(np.zeros(pockets.shape))
+    assert group_by_side(body, pockets, [1, 2, 3]) == [[1], [2, 3]]
     pockets[:, 6:8, 22] = 0
-    assert group_by_side(hull, pockets, [1, 2, 3]) == [[1, 3], [2]]
-    assert group_by_side(hull, pockets, [2]) == [[2]]
+    assert group_by_side(body, pockets, [1, 2, 3]) == [[1, 3], [2]]
+    assert group_by_side(body, pockets, [2]) == [[2]]
 
 
 def test_the_edge_is_drawn_at_430_hu_a_coarse_pixel_around_what_is_closed():
