@@ -14,18 +14,19 @@ from scipy import ndimage
 from benchmarks.real import (
     BELLY,
     BELLY_SLICES,
+    LIDC,
     NO_LUNG,
     NO_LUNG_SOURCES,
     ReferenceScan,
     has_references,
-    nodules,
+    nodule_scans,
     references,
     slices_without_lung,
 )
-from benchmarks.report import REAL, WORK, table, write_section
-from lungct.evaluation.figures import BLUE, RED, Tile, contact_sheet, difference, save_png
+from benchmarks.report import REAL, ROOT, WORK, table, write_section
+from lungct.evaluation.figures import BLUE, GREEN, RED, Tile, contact_sheet, difference, save_png
 from lungct.evaluation.metrics import Agreement, compare, dice, litres
-from lungct.evaluation.nodules import audit_nodules
+from lungct.evaluation.nodules import audit_nodules, draw_nodule
 from lungct.predict import Predictor, load_predictor, read_ct, segment
 from lungct.segmentation.threshold import segment_lung
 from lungct.slices import clip_ct
@@ -33,6 +34,7 @@ from weights.recipe import FOLDS, fold_weights
 
 AIR_HU, PURE_AIR_HU, EDGE_HU = -1024, -1000, -600
 SHEET_SLICES = 24
+NODULES = ROOT / "pictures" / "nodules.png"
 SINGLE_MM = 5.0  # a slice that comes alone counts as so thick
 AS_IT_IS = "as it is"
 HEAD = (
@@ -105,8 +107,8 @@ def score(predictor: Predictor, ct_hu: np.ndarray, lung: np.ndarray, spacing: tu
     return compare(predicted, lung, spacing), predicted
 
 
-def judge_scan(scan: ReferenceScan, predictor: Predictor, real: Path) -> tuple[tuple, list[tuple], dict[str, float]]:
-    """(row of the scan as it is, a row for each annotated nodule, Dice by change to the scan)."""
+def judge_scan(scan: ReferenceScan, predictor: Predictor) -> tuple[tuple, dict[str, float]]:
+    """(row of the scan as it is, Dice by change to the scan)."""
     dices, spacing = {}, scan.frame.spacing_mm
     for variant, *changed in variants(clip_ct(scan.ct_hu), scan.lung, spacing):
         agreement, predicted = score(predictor, *changed)
@@ -120,13 +122,26 @@ def judge_scan(scan: ReferenceScan, predictor: Predictor, real: Path) -> tuple[t
     near = f"{first.surface_dice_1mm:.3f}", f"{first.surface_dice_2mm:.3f}"
     row = (scan.name, f"{first.dice:.4f}", f"{first.hd95_mm:.1f}", *near, *(f"{ml:.0f}" for ml in wrong))
     row += (f"{dice(label, scan.lung):.4f}",)
-    found = nodules(real, scan)
-    both = [audit_nodules(scan.name, scan.frame, mask, found) for mask in (whole, label)]
-    covered = [
-        (n.scan, n.nodule, n.readers, n.voxels, f"{n.coverage:.3f}", f"{m.coverage:.3f}")
-        for n, m in zip(*both, strict=True)
-    ]
-    return row, covered, dices
+    return row, dices
+
+
+def judge_nodules(
+    predictor: Predictor, real: Path, sources: tuple[str, ...], tiles: list[Tile]
+) -> Iterator[tuple[str, int, int, int, str, str]]:
+    """Rows of the annotated nodules of a fold: (scan, nodule, readers, voxels, inside network's mask and label).
+
+    Adds a picture of each with the network's mask.
+    """
+    for scan in nodule_scans(real, sources):
+        ct_hu, spacing = clip_ct(scan.ct_hu), scan.frame.spacing_mm
+        masks = segment(ct_hu, spacing, predictor), segment_lung(ct_hu, spacing)
+        audits = [audit_nodules(scan.name, scan.frame, mask, scan.nodules) for mask in masks]
+        nodules = {nodule.number: nodule for nodule in scan.nodules}
+        for score, of_label in zip(*audits, strict=True):
+            caption = f"{scan.name} nodule {score.nodule}: {score.coverage:.3f}"
+            tiles.append(draw_nodule(ct_hu, masks[0], scan.frame, nodules[score.nodule], caption))
+            shares = f"{score.coverage:.3f}", f"{of_label.coverage:.3f}"
+            yield scan.name, score.nodule, score.readers, score.voxels, *shares
 
 
 def judge_gas(predictor: Predictor, real: Path, sources: tuple[str, ...]) -> Iterator[tuple]:
@@ -154,19 +169,21 @@ def main() -> None:
     real = flags.real.resolve()
     if not has_references(real):
         return
-    whole, covered, gas, altered = [], [], [], {}
+    whole, covered, tiles, gas, altered = [], [], [], [], {}
     for fold in flags.folds:
         predictor = load_predictor(fold_weights(fold, real), "cpu")
         gas += judge_gas(predictor, real, FOLDS[fold])
+        covered += judge_nodules(predictor, real, FOLDS[fold], tiles)
         for scan in references(real, FOLDS[fold]):
-            row, nodule_rows, altered[scan.name] = judge_scan(scan, predictor, real)
+            row, altered[scan.name] = judge_scan(scan, predictor)
             whole.append(row)
-            covered += nodule_rows
     scores = [dices[AS_IT_IS] for dices in altered.values()]
     lines = [*table(HEAD, whole), "", f"Mean Dice {np.mean(scores):.4f}, worst {min(scores):.4f}, of whole volumes."]
     lines += ["The references were made by a threshold method and checked by eye. Trained on the other folds and on"]
     lines += ["synthetic patients; no patient is in both.", ""]
-    lines += [*table(NODULE_HEAD, covered), ""] if covered else []
+    if covered:
+        lines += [*table(NODULE_HEAD, covered), ""]
+        save_png(NODULES, contact_sheet(tiles, 3, 300, {"mask": GREEN, "nodule": BLUE}, f"{LIDC}, CC BY 3.0"))
     lines += table(GAS_HEAD, gas) if gas else []
     write_section("Accuracy on scans left out of the training", lines)
     rows = []

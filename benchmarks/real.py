@@ -8,12 +8,14 @@ import numpy as np
 
 from lungct.predict import read_ct
 from lungct.scans.dicom import open_series, read_slices
+from lungct.scans.find import dicom_jobs, open_job
 from lungct.scans.geometry import Frame
 from lungct.scans.lidc import Nodule, find_nodules
 
 NO_LUNG = [f"TCGA-abdomen-slices/1-{n:03d}" for n in range(1, 31) if n not in (5, 8, 10, 14, 21, 23, 25, 26, 27)]
 NO_LUNG += [f"TCGA-single-slices/ID_{name}_CT" for name in ("0028_AGE_0074_CONTRAST_1", "0094_AGE_0052_CONTRAST_0")]
 NO_LUNG_SOURCES = {"ct/TCGA-abdomen-slices", "ct/TCGA-single-slices"}
+LIDC = "LIDC-IDRI"
 BELLY, BELLY_SLICES = "ct/ACRIN-FLT-Breast-001", 40  # its lowest slices hold bowel gas and no lung
 
 
@@ -62,7 +64,20 @@ def covid_slices(real: Path) -> Iterator[tuple[str, np.ndarray, tuple[float, flo
         yield str(path.relative_to(root).with_suffix("")), scan.read()[0], scan.frame.spacing_mm[1:]
 
 
-def nodules(real: Path, scan: ReferenceScan) -> list[Nodule]:
-    """The nodules that radiologists annotated in an LIDC-IDRI scan; empty for another."""
-    series_uid = next((path.parent.name for path in (real / scan.source).rglob("*.dcm")), "")
-    return find_nodules(series_uid, confidence_level=0.5, padding_size=0, min_voxels=1)
+@dataclass(frozen=True)
+class NoduleScan:
+    """A series of LIDC-IDRI, whole or in part, (Z, H, W) int16, with the nodules that radiologists annotated in it."""
+
+    name: str
+    ct_hu: np.ndarray
+    frame: Frame
+    nodules: list[Nodule]
+
+
+def nodule_scans(real: Path, sources: tuple[str, ...]) -> Iterator[NoduleScan]:
+    """The series of some sources in which a nodule was annotated, each nodule as half of its readers drew it."""
+    for source in sources:
+        for job in dicom_jobs(real / source, True)[0] if source.startswith(LIDC) else ():
+            if found := find_nodules(job.series_uid, confidence_level=0.5, padding_size=0, min_voxels=1):
+                scan = open_job(job)
+                yield NoduleScan(job.patient_id, scan.read(), scan.frame, found)

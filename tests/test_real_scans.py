@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.real import BELLY, BELLY_SLICES, nodules, references, slices_without_lung
+from benchmarks.real import BELLY, BELLY_SLICES, nodule_scans, references, slices_without_lung
 from lungct.evaluation.metrics import dice
 from lungct.evaluation.nodules import audit_nodules
 from lungct.predict import integer_scale, predict_slices, read_ct, segment, shipped_predictor
@@ -35,9 +35,9 @@ def test_clean_up_brings_a_scan_nearer_to_its_reference(real_data, source):
 
 @pytest.mark.parametrize("source", WITH_NODULES)
 def test_a_nodule_of_the_radiologists_lies_inside(real_data, source):
-    (scan,) = references(real_data, (source,))
+    (scan,) = nodule_scans(real_data, (source,))
     lung = segment(scan.ct_hu, scan.frame.spacing_mm)
-    scores = audit_nodules(scan.name, scan.frame, lung, nodules(real_data, scan))
+    scores = audit_nodules(scan.name, scan.frame, lung, scan.nodules)
     assert scores
     assert min(score.coverage for score in scores) >= 0.97
 

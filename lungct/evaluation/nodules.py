@@ -34,22 +34,34 @@ def audit_nodules(scan: str, frame: Frame, lung: np.ndarray, nodules: list[Nodul
 
     Only voxels on predicted slices count; a nodule that has none is left out.
     """
-    z_mm = frame.z_mm
     lung = as_stored(lung, frame.source_axes)
     audit = []
     for nodule in nodules:
-        nearest = np.abs(nodule.z_mm[:, None] - z_mm[None]).argmin(axis=1)
-        here = np.abs(nodule.z_mm - z_mm[nearest]) < frame.spacing_mm[0] / 2
-        height, width = nodule.mask.shape[:2]
-        in_rows, in_cols = slice(nodule.row, nodule.row + height), slice(nodule.col, nodule.col + width)
-        mask = nodule.mask[..., here]
-        inside = mask & np.moveaxis(lung[nearest[here], in_rows, in_cols], 0, -1)
+        slices, mask, lung_there = where_it_lies(nodule, frame, lung)
         voxels = np.count_nonzero(mask)
         if voxels:
-            coverage = round(np.count_nonzero(inside) / voxels, 4)
-            seen = np.count_nonzero(here)
-            audit.append(NoduleScore(scan, nodule.number, nodule.readers, voxels, len(here), seen, coverage))
+            coverage = round(np.count_nonzero(mask & lung_there) / voxels, 4)
+            audit.append(
+                NoduleScore(scan, nodule.number, nodule.readers, voxels, len(nodule.z_mm), len(slices), coverage)
+            )
     return audit
+
+
+def where_it_lies(nodule: Nodule, frame: Frame, lung: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(predicted slices that show a nodule, it and the lung in its box on each of them), (n,) and (n, rows, columns).
+
+    lung: (Z, H, W) bool, rows and columns as stored
+    """
+    nearest = np.abs(nodule.z_mm[:, None] - frame.z_mm[None]).argmin(axis=1)
+    here = np.abs(nodule.z_mm - frame.z_mm[nearest]) < frame.spacing_mm[0] / 2
+    slices, mask = nearest[here], np.moveaxis(nodule.mask[..., here], -1, 0)
+    return slices, mask, lung[(slices, *box_in_slice(nodule))]
+
+
+def box_in_slice(nodule: Nodule, margin: int = 0) -> tuple[slice, slice]:
+    """The rows and columns of a nodule, and so many more on each side."""
+    corners = zip((nodule.row, nodule.col), nodule.mask.shape[:2], strict=True)
+    return tuple(slice(max(0, start - margin), start + size + margin) for start, size in corners)
 
 
 def as_stored(lung: np.ndarray, source_axes: str) -> np.ndarray:
@@ -63,17 +75,18 @@ def as_stored(lung: np.ndarray, source_axes: str) -> np.ndarray:
 
 
 def draw_nodule(ct_hu: np.ndarray, lung: np.ndarray, frame: Frame, nodule: Nodule, caption: str) -> Tile:
-    """The lung label (green) and a nodule (blue) in the slice with most of the nodule, rows as stored."""
-    z = int(np.abs(frame.z_mm - nodule.z_mm[nodule.mask.sum((0, 1)).argmax()]).argmin())
-    at = int(np.abs(nodule.z_mm - frame.z_mm[z]).argmin())
-    image, inside = (as_stored(part[z : z + 1], frame.source_axes)[0] for part in (ct_hu, lung))
-    marked = np.zeros(image.shape, bool)
-    height, width = nodule.mask.shape[:2]
-    marked[nodule.row : nodule.row + height, nodule.col : nodule.col + width] = nodule.mask[..., at]
-    margin = round(PICTURE_MARGIN_MM / frame.spacing_mm[1])
-    rows = slice(max(0, nodule.row - margin), nodule.row + height + margin)
-    cols = slice(max(0, nodule.col - margin), nodule.col + width + margin)
-    return Tile(to_grey(image[rows, cols]), caption, (inside[rows, cols], marked[rows, cols]), (GREEN, BLUE))
+    """A lung (green) and a nodule (blue), rows as stored, in the slice with most of the nodule outside the lung.
+
+    Where as much is outside, as where all is inside, in the one with most of the nodule.
+    """
+    ct_hu, lung = (as_stored(part, frame.source_axes) for part in (ct_hu, lung))
+    slices, mask, lung_there = where_it_lies(nodule, frame, lung)
+    outside, size = (np.count_nonzero(part, axis=(1, 2)) for part in (mask & ~lung_there, mask))
+    shown = np.lexsort((size, outside))[-1]
+    z, marked = slices[shown], np.zeros(lung.shape[1:], bool)
+    marked[box_in_slice(nodule)] = mask[shown]
+    view = box_in_slice(nodule, round(PICTURE_MARGIN_MM / frame.spacing_mm[1]))
+    return Tile(to_grey(ct_hu[z][view]), caption, (lung[z][view], marked[view]), (GREEN, BLUE))
 
 
 def audit_labels(

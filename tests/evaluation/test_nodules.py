@@ -102,6 +102,18 @@ def test_a_picture_shows_nodule_and_lung_where_they_lie():
     np.testing.assert_array_equal(np.argwhere(marked), [(y, x) for y in (4, 5) for x in (5, 6, 7)])
 
 
+@pytest.mark.parametrize(
+    ("missing", "voxels"),
+    [((), 6), (((3, 5, 7), (1, 4, 6)), 5), (((3, 5, 6), (3, 5, 7), (1, 4, 6)), 4)],
+    ids=["most of it", "as much outside: most of it", "most outside"],
+)
+def test_a_picture_shows_the_slice_with_most_of_the_nodule_outside(missing, voxels):
+    three = nodule([12.5, 15.0, 17.5])
+    three.mask[0, 0, 0] = three.mask[0, :2, 2] = False  # slices 1, 2 and 3 have five, six and four voxels
+    tile = draw_nodule(np.full((5, 10, 12), 40, np.int16), lung(*missing), FRAME, three, "S nodule 1")
+    assert np.count_nonzero(tile.masks[1]) == voxels
+
+
 def write_scan(tmp_path: Path) -> list[SliceRow]:
     """Five slices of 10 x 12 pixels, all lung: rows of the manifest."""
     rows = [make_row("S", k, z_mm=10 + 2.5 * k, slice_mm=2.5, rows=10, columns=12) for k in range(5)]
