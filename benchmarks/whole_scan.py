@@ -45,7 +45,7 @@ STAGES = (  # key, what, what sets the minimum, what takes the time
     ("body", "on the coarse grid", "CT", "labelling air; memory allocation"),
     ("network", "whole slices", "network", "layers of 16 channels; memory traffic between layers"),
     ("clean-up", "in three dimensions", "masks", "connected components; memory allocation"),
-    ("segment", "body, network on the trunk only, clean-up", "", "the network"),
+    ("segment", "body, network near air only, clean-up", "", "the network"),
     ("write masks", "to .npy", "masks", "one file per slice"),
 )
 PEER = Path(__file__).with_name("lungmask_peer.py")

@@ -26,7 +26,8 @@ from lungct.scans.hu import check_hu_range
 from lungct.scans.nifti import VOLUME_ENDINGS, has_ending, open_nifti
 from lungct.segmentation.body import Body, find_body
 from lungct.segmentation.cleanup import clean_volume
-from lungct.segmentation.morphology import all_in_blocks, bounding_box, fine_box
+from lungct.segmentation.morphology import all_in_blocks
+from lungct.segmentation.view import Box, box_of_air, box_of_trunk, reaches_edge
 from lungct.slices import clip_ct, pixel_mm
 from lungct.weights import SHIPPED, Model, load_weights, scale_hu
 from UNet_nn import UNet, fold_norms
@@ -35,7 +36,6 @@ BATCH = 8
 UNSURE_LOGIT = math.log(9)  # nearer to 0 the probability lies between 0.1 and 0.9
 UNSURE_BLOCK = 4  # rows and columns that the network sees: more than the edge of a lung, where it is never sure;
 UNSURE_STEP = 2  # every second of them is looked at, which takes 0.1 ms a slice, and 5 with torch's pooling
-TRUNK_MARGIN_MM = 20  # around the trunk; a lung that the field of view cuts may reach so far beyond it
 
 
 def for_prediction(network: UNet, device: torch.device, amp: bool) -> UNet:
@@ -132,8 +132,8 @@ def segment(
     predictor:  of `load_predictor`; the shipped weights where there is none
 
     Rows may run to the back or to the front, slices to the head or to the feet. The network sees the rows and
-    columns of the trunk alone: there is no lung elsewhere. Warns where the values cannot be HU. Raises LungError for
-    what is no volume of numbers.
+    columns near air in the trunk alone: there is no lung elsewhere. Warns where the values cannot be HU. Raises
+    LungError for what is no volume of numbers.
     """
     given, ct_hu = ct_hu, as_volume(ct_hu, spacing_mm)
     if fault := check_hu_range(given):
@@ -147,28 +147,51 @@ def segment_volume(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], pr
     Raises MemoryError also where it is the GPU that has none left.
     """
     body = find_body(ct_hu, spacing_mm)
-    trunk = (slice(None), *fine_box(bounding_box(body.hull, body.spacing_mm, TRUNK_MARGIN_MM), body.steps)[1:])
-    zoom = integer_scale(pixel_mm(spacing_mm), predictor.model.pixel_mm)
-    lung = np.zeros(ct_hu.shape, bool)
     try:
-        lung[trunk], unsure = predict_with_doubt(predictor.network, ct_hu[trunk], predictor.model.window_hu, zoom)
+        lung, unsure_cm2 = predict_in_body(ct_hu, spacing_mm, predictor, body)
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise MemoryError from error
         raise
-    block_cm2 = (UNSURE_BLOCK / zoom) ** 2 * spacing_mm[1] * spacing_mm[2] / 100
-    unsure_cm2 = count_in_body(unsure, body, trunk) * block_cm2
     return Segmentation(clean_volume(lung, ct_hu, spacing_mm, body), unsure_cm2, body)
 
 
-def count_in_body(blocks: np.ndarray, body: Body, trunk: tuple[slice, slice, slice]) -> np.ndarray:
-    """How many blocks, bool (Z, rows, columns) in equal parts of the trunk, lie in the body in each slice, (Z,)."""
+def predict_in_body(
+    ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], predictor: Predictor, body: Body
+) -> tuple[np.ndarray, np.ndarray]:
+    """The network's answer, bool (Z, H, W), and the area where it was unsure in each slice, (Z,) cm2.
+
+    It sees a few slices at a time, and of these the rows and columns near air in the body; those of the whole trunk
+    where the lung that it finds does not end there.
+    """
+    model, network = predictor.model, predictor.network
+    zoom = integer_scale(pixel_mm(spacing_mm), model.pixel_mm)
+    multiple = max(1, int(network.multiple / zoom))
+    trunk, air = box_of_trunk(body, ct_hu.shape[1:]), body.air & body.hull
+    lung, unsure_blocks = np.zeros(ct_hu.shape, bool), []
+    for start in range(0, len(ct_hu), BATCH):
+        slices = slice(start, start + BATCH)
+        for box in (box_of_air(air[slices], body, trunk, multiple), trunk):
+            part, unsure = predict_with_doubt(network, ct_hu[(slices, *box)], model.window_hu, zoom)
+            if not reaches_edge(part, box, trunk):
+                break
+        lung[(slices, *box)] = part
+        unsure_blocks.append(count_in_body(unsure, body, start, box))
+    block_cm2 = (UNSURE_BLOCK / zoom) ** 2 * spacing_mm[1] * spacing_mm[2] / 100
+    return lung, np.concatenate(unsure_blocks) * block_cm2
+
+
+def count_in_body(blocks: np.ndarray, body: Body, first: int, box: Box) -> np.ndarray:
+    """How many blocks, bool (Z, rows, columns) in equal parts of a box, lie in the body in each slice, (Z,).
+
+    first: the body's slice that is their first
+    """
     places = list(np.nonzero(blocks))
-    for axis, step in enumerate(body.steps, start=1):
-        start, stop = trunk[axis].start, min(trunk[axis].stop, body.hull.shape[axis] * step)
-        middles = start + (places[axis] + 0.5) * (stop - start) / blocks.shape[axis]
+    for axis, (part, step) in enumerate(zip(box, body.steps, strict=True), start=1):
+        middles = part.start + (places[axis] + 0.5) * (part.stop - part.start) / blocks.shape[axis]
         places[axis] = middles.astype(int) // step
-    in_body = body.hull[tuple(places)] & ~body.open_air[tuple(places)]
+    there = (places[0] + first, *places[1:])
+    in_body = body.hull[there] & ~body.open_air[there]
     return np.bincount(places[0][in_body], minlength=len(blocks))
 
 

@@ -17,6 +17,7 @@ from lungct.predict import (
     Predictor,
     for_prediction,
     integer_scale,
+    predict_in_body,
     predict_slices,
     predict_with_doubt,
     read_ct,
@@ -26,6 +27,7 @@ from lungct.predict import (
 )
 from lungct.scans.dicom import find_series, open_series
 from lungct.scans.lidc import LidcScan
+from lungct.segmentation.body import find_body
 from lungct.weights import Model
 
 CPU = torch.device("cpu")
@@ -84,6 +86,8 @@ def test_a_resized_slice_gives_the_mask_of_the_slice(zoom, seen):
 class Unsure(torch.nn.Module):
     """Stands for a network: soft tissue is no lung, air is; of what is as dense as foam it is not sure."""
 
+    multiple = 4
+
     def __init__(self):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.tensor(10.0))
@@ -103,14 +107,48 @@ def test_blocks_without_a_sure_pixel_are_unsure():
 
 
 def test_doubt_is_counted_in_cm2_of_the_trunk_alone():
-    """Foam of 80 x 80 mm in the trunk, and as much in the room, in two of twelve slices."""
+    """Foam that holds five by five blocks of 16 mm in the trunk, and foam in the room, in two of twelve slices."""
     ct_hu = np.full((12, 80, 100), -1000, np.int16)
     ct_hu[:, 20:75, 5:95] = 40
-    ct_hu[4:6, 30:50, 30:50] = ct_hu[4:6, :12, 30:50] = -500
+    ct_hu[4:6, 30:53, 30:53] = ct_hu[4:6, :12, 30:50] = -500
     predictor = Predictor(Unsure(), replace(MODEL, pixel_mm=4.0), {}, CPU, False)
     found = segment_volume(ct_hu, (5.0, 4.0, 4.0), predictor)
-    assert found.unsure_cm2[[0, 3, 6]].tolist() == [0, 0, 0]
-    assert found.unsure_cm2[4:6] == pytest.approx(64, abs=16)
+    assert found.unsure_cm2.tolist() == pytest.approx([0] * 4 + [64] * 2 + [0] * 6)
+
+
+class Seeing(Unsure):
+    """Takes bone for lung, too, and notes how large the slices are that it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, image):
+        self.seen.append(tuple(image.shape))
+        return torch.where(image > 0.9, self.weight, super().forward(image))
+
+
+NEAR, TRUNK = (8, 1, 48, 64), (8, 1, 82, 162)
+
+
+@pytest.mark.parametrize(
+    ("bone", "seen"),
+    [
+        (None, [NEAR, TRUNK]),  # there is no air in the second batch
+        (np.s_[3, 45, 60], [NEAR, TRUNK]),
+        (np.s_[3, 45, 97], [NEAR, TRUNK, TRUNK]),  # at the edge of what is near
+        (np.s_[3, 45, 98], [NEAR, TRUNK]),  # not seen
+    ],
+)
+def test_a_network_sees_what_is_near_air_and_the_whole_trunk_where_its_lung_does_not_end_there(bone, seen):
+    ct_hu = np.full((16, 100, 200), -1000, np.int16)
+    ct_hu[:, 20:80, 30:170] = 40
+    ct_hu[2:6, 40:56, 50:80] = -850
+    if bone:
+        ct_hu[bone] = 600
+    predictor, spacing_mm = Predictor(Seeing(), replace(MODEL, pixel_mm=2.0), {}, CPU, False), (5.0, 2.0, 2.0)
+    predict_in_body(ct_hu, spacing_mm, predictor, find_body(ct_hu, spacing_mm))
+    assert predictor.network.seen == seen
 
 
 class Failing(Unsure):
