@@ -8,7 +8,7 @@ import edt
 import numpy as np
 from scipy import ndimage
 
-from lungct.segmentation.morphology import bounding_box
+from lungct.segmentation.morphology import add_margin, bounding_box
 
 NECK_RADII_MM = (4, 6, 8, 11)
 LUNG_CONTACT = 0.65  # of the surface of a mass; hilar vessels and vertebrae that a neck sets apart have 0.6 or less
@@ -30,8 +30,11 @@ def find_masses(aerated: np.ndarray, spacing_mm: tuple[float, float, float]) -> 
     found = masses[box]
     for radius_mm in NECK_RADII_MM:
         core = cc3d.connected_components(depth_mm > radius_mm, connectivity=6)
-        for number in set(range(1, core.max() + 1)) - face_labels(core):
-            add_mass(found, core, number, lung, radius_mm, spacing_mm)
+        at_face = face_labels(core)
+        for number, inner in enumerate(ndimage.find_objects(core), start=1):
+            if number not in at_face:
+                outer = add_margin(inner, core.shape, spacing_mm, radius_mm + EDGE_MM)
+                found[outer] |= grow_core(core[outer] == number, core[outer] == 0, lung[outer], radius_mm, spacing_mm)
     return masses
 
 
@@ -41,15 +44,12 @@ def face_labels(label: np.ndarray) -> set[int]:
     return set(np.concatenate([np.unique(face) for face in faces]).tolist())
 
 
-def add_mass(
-    masses: np.ndarray, core: np.ndarray, number: int, lung: np.ndarray, radius_mm: float, spacing_mm: tuple
-) -> None:
-    """Grow a core back to its surface, and mark it where enough of that is lung."""
-    box = bounding_box(core == number, spacing_mm, margin_mm=radius_mm + EDGE_MM)
-    near = core[box]
-    to_core = edt.edt(near != number, anisotropy=spacing_mm)
-    to_others = edt.edt((near == number) | (near == 0), anisotropy=spacing_mm)
-    grown = ~lung[box] & (to_core <= radius_mm + EDGE_MM) & (to_core < to_others)
+def grow_core(core: np.ndarray, free: np.ndarray, lung: np.ndarray, radius_mm: float, spacing_mm: tuple) -> np.ndarray:
+    """A core grown back to its surface, bool, all of the same shape; nothing where too little of that is lung.
+
+    free: what is not of another core either
+    """
+    to_core, to_others = (edt.edt(mask, anisotropy=spacing_mm) for mask in (~core, core | free))
+    grown = ~lung & (to_core <= radius_mm + EDGE_MM) & (to_core < to_others)
     around = ndimage.binary_dilation(grown) & ~grown
-    if np.mean(lung[box][around]) >= LUNG_CONTACT:
-        masses[box] |= grown
+    return grown & (np.mean(lung[around]) >= LUNG_CONTACT)

@@ -138,11 +138,21 @@ def sum_labels(label: np.ndarray, values: np.ndarray) -> np.ndarray:
 def bounding_box(mask: np.ndarray, spacing_mm: tuple, margin_mm: float) -> tuple[slice, slice, slice]:
     """The box around a mask, enlarged by a margin as far as the volume goes."""
     box = []
-    for axis, mm in enumerate(spacing_mm):
+    for axis in range(3):
         hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        margin = int(np.ceil(margin_mm / mm)) + 1
-        box.append(slice(max(0, int(hit[0]) - margin), min(mask.shape[axis], int(hit[-1]) + margin + 1)))
-    return tuple(box)
+        box.append(slice(int(hit[0]), int(hit[-1]) + 1))
+    return add_margin(tuple(box), mask.shape, spacing_mm, margin_mm)
+
+
+def add_margin(
+    box: tuple[slice, slice, slice], shape: tuple[int, int, int], spacing_mm: tuple, margin_mm: float
+) -> tuple[slice, slice, slice]:
+    """A box enlarged by a margin, rounded up to voxels and one more, as far as the volume goes."""
+    margins = (math.ceil(margin_mm / mm) + 1 for mm in spacing_mm)
+    return tuple(
+        slice(max(0, part.start - margin), min(size, part.stop + margin))
+        for part, margin, size in zip(box, margins, shape, strict=True)
+    )
 
 
 def fine_box(box: tuple[slice, slice, slice], steps: tuple[int, int]) -> tuple[slice, slice, slice]:
