@@ -113,10 +113,13 @@ def outline_path(mask: np.ndarray) -> str:
 
 def runs(is_edge: np.ndarray) -> Iterable[tuple[int, int, int]]:
     """(line, first cell, cells) of each run of True in the lines of a table (lines, cells)."""
-    change = np.diff(np.pad(is_edge, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    lines, starts = np.nonzero(change == 1)
-    stops = np.nonzero(change == -1)[1]
-    return zip(lines.tolist(), starts.tolist(), (stops - starts).tolist(), strict=True)
+    columns = is_edge.shape[1]
+    places = np.flatnonzero(is_edge)  # several times faster than both indices at once
+    is_first = np.diff(places, prepend=-2) != 1
+    starts = np.flatnonzero(is_first | (places % columns == 0))
+    lines, cells = np.divmod(places[starts], columns)
+    lengths = np.diff(starts, append=len(places))
+    return zip(lines.tolist(), cells.tolist(), lengths.tolist(), strict=True)
 
 
 def script(data: dict) -> bytes:
