@@ -44,6 +44,7 @@ from lungct.evaluation.results import (
 )
 from lungct.evaluation.scores import ScanScore, print_scores, read_earlier_scores, score_volume, scores_bytes
 from lungct.files import (
+    code_hash,
     exclusive_lock,
     fingerprint,
     is_dir_path,
@@ -108,8 +109,8 @@ def fingerprint_of(case: Case, task: Task) -> tuple[str, str]:
     settings = task.settings
     audit = settings.mask_threshold, settings.confidence_level, settings.padding_size
     scan, truth = case.stamps()
-    mask = fingerprint(__version__, scan, task.weights_sha256, task.precision)
-    return mask, f"{mask}-{fingerprint(truth, audit)}"
+    mask = fingerprint(code_hash(), scan, task.weights_sha256, task.precision)
+    return mask, f"{mask}-{fingerprint(truth, audit, code_hash('evaluation'))}"
 
 
 def get_predictor(task: Task) -> Predictor:
@@ -271,7 +272,7 @@ def print_plan(cases: list[Case], todos: list[Todo], before: dict[str, ScanScore
     """What is made again, what is made from the masks that are there, and what earlier commands left."""
     again = [todo.case.scan for todo in todos if todo.case.scan in before and not todo.earlier]
     if again:
-        print(f"other slices, weights or options now; predicted again: {some_of(again)}")
+        print(f"other slices, weights, options or code; predicted again: {some_of(again)}")
     if more := [todo.case.scan for todo in todos if todo.earlier]:
         print(f"other files from the masks that are there, not predicted again: {some_of(more)}")
     left = sorted(set(before) - {case.scan for case in cases})

@@ -10,7 +10,7 @@ Run     python prepare_lung_image.py                     step 2, training: the m
         python prepare_lung_image.py --scheduler tcp://host:8786   on a Dask cluster (docs/cluster.md)
 """
 
-from lungct import LungError, __version__  # first: it says which package is missing
+from lungct import LungError  # first: it says which package is missing
 
 # isort: split
 import argparse
@@ -25,7 +25,7 @@ from tqdm import tqdm
 from lungct.commands import with_conf
 from lungct.evaluation.figures import draw_overview, save_png
 from lungct.evaluation.nodules import save_audit
-from lungct.files import exclusive_lock, fingerprint, is_dir_path, npy_bytes, periodic_save, replace_folder
+from lungct.files import code_hash, exclusive_lock, fingerprint, is_dir_path, npy_bytes, periodic_save, replace_folder
 from lungct.masks.predicted import without_label
 from lungct.masks.read import find_labels, label_stamps, parse_values, read_slices
 from lungct.parallel import Skipped, Warned, add_scheduler_flag, count, print_notes, run_parallel, some_of
@@ -118,7 +118,7 @@ def make_task(job: Job, label: Path | None, options: PrepareOptions) -> Task:
     """Take the fingerprint of what a scan's slices will be made from. Raises OSError."""
     made_from = job_stamps(job, options.ct_root.parent)
     label_from = label_stamps(label, options.label_values) if label else LABEL_MAKER if options.lung_root else NO_LABEL
-    return Task(job, label, fingerprint(__version__, made_from, label_from, options.selection, options.any_values))
+    return Task(job, label, fingerprint(code_hash(), made_from, label_from, options.selection, options.any_values))
 
 
 def make_tasks(jobs: list[Job], options: PrepareOptions) -> tuple[list[Task], list[Skipped]]:
@@ -218,7 +218,7 @@ def prepare_all(
     todo = [task for task in tasks if task.job.scan not in done or not is_done(done[task.job.scan], task, options)]
     again = [done.pop(task.job.scan) for task in todo if task.job.scan in done]
     if again:
-        print(f"{count(len(again), 'scan')} of earlier commands: other files, labels or options now; prepared again")
+        print(f"{count(len(again), 'scan')} of earlier commands: other files, labels, options or code; prepared again")
     if len(todo) < len(tasks):
         print(f"{len(tasks) - len(todo)} of {count(len(tasks), 'scan')} done already")
     skipped, warned = [], []

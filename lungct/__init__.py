@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-__version__ = "0.4.0"  # part of every fingerprint: results of another version are made again
+__version__ = "0.4.0"
 REQUIREMENTS = Path(__file__).parent.parent / "requirements.txt"
 OLDEST_PYTHON = (3, 10)
 

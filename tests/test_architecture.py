@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from lungct.files import CODE_OF_MASKS
+
 PACKAGE = ROOT / "lungct"
 STEPS = {"config_file_create", "prepare_lung_image", "Lung_segmentation", "model_test", "image_test"}
 NOUNS = {"UNet_nn", "utils"}
@@ -151,3 +153,19 @@ def test_every_module_has_its_test_file():
     below = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
     wanted = [Path("tests") / path.parent / f"test_{path.name}" for path in below]
     assert [path for path in wanted if not (ROOT / path).is_file()] == []
+
+
+def test_the_code_that_makes_masks_is_part_of_what_they_were_made_from():
+    """All that prediction and labels import, but for what writes, waits and speaks to the user."""
+    todo, needed = ["lungct.predict", "lungct.segmentation.threshold", "lungct.masks.read"], set()
+    while todo:
+        name = todo.pop()
+        if name in MODULES and name not in needed:
+            needed.add(name)
+            todo += imports(name)
+    counted = {
+        module_name(file.resolve())
+        for path in (PACKAGE / name for name in CODE_OF_MASKS)
+        for file in ([path] if path.is_file() else path.rglob("*.py"))
+    }
+    assert needed - counted == {"lungct", "lungct.device", "lungct.files", "lungct.parallel", "lungct.settings"}

@@ -48,7 +48,7 @@ def test_another_file_of_the_same_name_is_prepared(capsys):
     write_nifti("b/scan.nii.gz", CT_HU[:, :, ::-1])
     prepare("--nifti", "a/scan.nii.gz")
     prepare("--nifti", "b/scan.nii.gz")
-    assert "other files, labels or options now; prepared again" in capsys.readouterr().out
+    assert "other files, labels, options or code; prepared again" in capsys.readouterr().out
     (ct_hu,) = stored().values()
     np.testing.assert_array_equal(ct_hu, np.clip(CT_HU[:, :, ::-1], -1024, 3071))
 
@@ -126,7 +126,7 @@ def test_predictions_follow_the_slices_and_tell_of_earlier_ones(capsys):
     capsys.readouterr()
     model_test.main(predict)
     text = capsys.readouterr().out
-    assert "other slices, weights or options now; predicted again: a" in text
+    assert "other slices, weights, options or code; predicted again: a" in text
     assert "holds 1 scan of earlier commands, not in the tables: b" in text
     assert [score.scan for score in read_table(Path("predictions/scores.csv"), ScanScore)] == ["a"]
     again = np.load(sorted(Path("predictions/patient_a").glob("*.npy"))[len(CT_HU) // 2])
@@ -134,6 +134,27 @@ def test_predictions_follow_the_slices_and_tell_of_earlier_ones(capsys):
     assert 2 * (again[:, ::-1] & mask).sum() > 0.9 * (again.sum() + mask.sum())
     model_test.main(predict)
     assert "1 scans, 1 done already" in capsys.readouterr().out
+
+
+def test_slices_and_masks_of_other_code_are_made_again(monkeypatch, capsys):
+    write_nifti("scans/a.nii.gz", CT_HU)
+    predict = ["--png", "none", "--amp", "off"]
+    prepare("--nifti", "scans")
+    model_test.main(predict)
+    for step_4_or_5 in (step, model_test):
+        monkeypatch.setattr(step_4_or_5, "code_hash", lambda *_: "other code")
+    capsys.readouterr()
+    model_test.main(predict)
+    assert "other slices, weights, options or code; predicted again: a" in capsys.readouterr().out
+    prepare("--nifti", "scans")
+    assert "other files, labels, options or code; prepared again" in capsys.readouterr().out
+    model_test.main(predict)
+    assert "0 done already" in capsys.readouterr().out  # the slices are others
+    monkeypatch.setattr(model_test, "code_hash", lambda *more: f"other code {more}" if more else "other code")
+    model_test.main(predict)
+    text = capsys.readouterr().out
+    assert "0 done already" in text
+    assert "not predicted again: a" in text  # another code of the scores alone
 
 
 @pytest.mark.parametrize("path", ["runs/mine/unet_modle.pth", "."])

@@ -330,7 +330,7 @@ def test_masks_of_other_input_are_predicted_again(home, change, monkeypatch):
         model_test, "segment_volume", lambda ct_hu, *_: Segmentation(ct_hu < -600, np.zeros(len(ct_hu)))
     )
     text = again(home, "--save", "npy", *QUICK[:2])
-    assert "other slices, weights or options now; predicted again: P1" in text
+    assert "other slices, weights, options or code; predicted again: P1" in text
     names = {name for name in files(home) if name.endswith(".npy")}
     assert len(names) == len(PART)
     assert not (folder / "P1.nii.gz").exists()  # of the other mask
