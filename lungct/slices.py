@@ -102,9 +102,9 @@ def middle_indices(total: int, wanted: int) -> range:
     return range(start, min(total, start + wanted))
 
 
-def clip_ct(ct_hu: np.ndarray) -> np.ndarray:
-    """CT as stored: int16 within CT_RANGE_HU."""
-    return np.clip(ct_hu, *CT_RANGE_HU).astype(np.int16, copy=False)
+def clip_ct(ct_hu: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """CT as stored: int16 within CT_RANGE_HU; out: int16, takes the result, and may be ct_hu itself."""
+    return np.clip(ct_hu, *CT_RANGE_HU, out=out).astype(np.int16, copy=False)
 
 
 def slice_pixels(mask: np.ndarray) -> np.ndarray:

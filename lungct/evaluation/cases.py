@@ -140,7 +140,7 @@ class FileCase:
             warnings += more
         same = {"label_source": "", "selection": "all", "source": source_of(self.job, self.root), "fingerprint": ""}
         rows = slice_rows(self.job, scan, everything, **same)
-        return Volume(rows, as_in_rows(scan.frame), clip_ct(ct_hu), truth, warnings)
+        return Volume(rows, as_in_rows(scan.frame), clip_ct(ct_hu, out=ct_hu), truth, warnings)
 
     def find_dicom(self) -> DicomScan:
         """The scan itself. Raises LungError where it is no DICOM."""
