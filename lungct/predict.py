@@ -27,7 +27,7 @@ from lungct.scans.nifti import VOLUME_ENDINGS, has_ending, open_nifti
 from lungct.segmentation.body import Body, find_body
 from lungct.segmentation.cleanup import clean_volume
 from lungct.segmentation.morphology import all_in_blocks
-from lungct.segmentation.view import Box, box_of_air, box_of_trunk, reaches_edge
+from lungct.segmentation.near_air import Box, box_of_air, box_of_trunk, reaches_edge
 from lungct.slices import clip_ct, pixel_mm
 from lungct.weights import SHIPPED, Model, load_weights, scale_hu
 from UNet_nn import UNet, fold_norms

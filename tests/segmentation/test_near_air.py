@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lungct.segmentation.body import Body
-from lungct.segmentation.view import box_of_air, box_of_trunk, fill_up, reaches_edge
+from lungct.segmentation.near_air import box_of_air, box_of_trunk, fill_up, reaches_edge
 
 SHAPE = (200, 300)
 TRUNK = (slice(20, 180), slice(0, 300))
