@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from lungct.code_hash import MASK_CODE, SCORE_CODE
 from lungct.device import keep_freed_memory, shared_processors
 from lungct.evaluation.cases import Case, StoredCase, file_cases, stored_cases
 from lungct.evaluation.compare import comparison_lines
@@ -44,7 +45,6 @@ from lungct.evaluation.results import (
 )
 from lungct.evaluation.scores import ScanScore, print_scores, read_earlier_scores, score_volume, scores_bytes
 from lungct.files import (
-    code_hash,
     exclusive_lock,
     fingerprint,
     is_dir_path,
@@ -109,8 +109,8 @@ def fingerprint_of(case: Case, task: Task) -> tuple[str, str]:
     settings = task.settings
     audit = settings.mask_threshold, settings.confidence_level, settings.padding_size
     scan, truth = case.stamps()
-    mask = fingerprint(code_hash(), scan, task.weights_sha256, task.precision)
-    return mask, f"{mask}-{fingerprint(truth, audit, code_hash('evaluation'))}"
+    mask = fingerprint(MASK_CODE, scan, task.weights_sha256, task.precision)
+    return mask, f"{mask}-{fingerprint(truth, audit, SCORE_CODE)}"
 
 
 def get_predictor(task: Task) -> Predictor:
@@ -274,7 +274,7 @@ def print_plan(cases: list[Case], todos: list[Todo], before: dict[str, ScanScore
     if again:
         print(f"other slices, weights, options or code; predicted again: {some_of(again)}")
     if more := [todo.case.scan for todo in todos if todo.earlier]:
-        print(f"other files from the masks that are there, not predicted again: {some_of(more)}")
+        print(f"files and scores from the masks that are there, not predicted again: {some_of(more)}")
     left = sorted(set(before) - {case.scan for case in cases})
     if left:
         print(f"{out} holds {count(len(left), 'scan')} of earlier commands, not in the tables: {some_of(left)}")

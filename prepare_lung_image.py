@@ -22,10 +22,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from lungct.code_hash import SLICE_CODE
 from lungct.commands import with_conf
 from lungct.evaluation.figures import draw_overview, save_png
 from lungct.evaluation.nodules import save_audit
-from lungct.files import code_hash, exclusive_lock, fingerprint, is_dir_path, npy_bytes, periodic_save, replace_folder
+from lungct.files import exclusive_lock, fingerprint, is_dir_path, npy_bytes, periodic_save, replace_folder
 from lungct.masks.predicted import without_label
 from lungct.masks.read import find_labels, label_stamps, parse_values, read_slices
 from lungct.parallel import Skipped, Warned, add_scheduler_flag, count, print_notes, run_parallel, some_of
@@ -118,7 +119,7 @@ def make_task(job: Job, label: Path | None, options: PrepareOptions) -> Task:
     """Take the fingerprint of what a scan's slices will be made from. Raises OSError."""
     made_from = job_stamps(job, options.ct_root.parent)
     label_from = label_stamps(label, options.label_values) if label else LABEL_MAKER if options.lung_root else NO_LABEL
-    return Task(job, label, fingerprint(code_hash(), made_from, label_from, options.selection, options.any_values))
+    return Task(job, label, fingerprint(SLICE_CODE, made_from, label_from, options.selection, options.any_values))
 
 
 def make_tasks(jobs: list[Job], options: PrepareOptions) -> tuple[list[Task], list[Skipped]]:

@@ -11,7 +11,6 @@ import tokenize
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
-from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import get_args, get_type_hints
@@ -23,15 +22,6 @@ from lungct import LungError
 
 LOCK_NAME = ".lock"
 SAVE_EVERY_S, SAVE_SHARE = 5.0, 0.05  # of a table rewritten whole: what an interruption costs, and of the time at most
-CODE_OF_MASKS = (
-    "scans",
-    "segmentation",
-    "masks",
-    "predict.py",
-    "slices.py",
-    "weights.py",
-    "../UNet_nn.py",
-)  # in lungct
 NPY_ERRORS = (  # what NumPy raises over a damaged .npy file, whose header is Python text
     *(EOFError, KeyError, MemoryError, OSError, OverflowError, SyntaxError, TypeError, ValueError, tokenize.TokenError),
 )
@@ -185,18 +175,6 @@ def parse_cell(text: str, kind: type) -> str | int | float | None:
 def fingerprint(*parts: object) -> str:
     """Sixteen hexadecimal digits that change when any of some plain values does."""
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
-
-
-@cache
-def code_hash(*more: str) -> str:
-    """Sixteen hexadecimal digits that change with the code that makes slices and masks: another one makes them again.
-
-    more: further files and folders, as from lungct/
-    """
-    package = Path(__file__).resolve().parent
-    found = [package / name for name in (*CODE_OF_MASKS, *more)]
-    files = sorted(file.resolve() for path in found for file in ([path] if path.is_file() else path.rglob("*.py")))
-    return fingerprint([(os.path.relpath(file, package), file.read_text("utf-8")) for file in files])
 
 
 def array_checksum(array: np.ndarray) -> str:

@@ -27,7 +27,7 @@ from lungct.scans.nifti import VOLUME_ENDINGS, has_ending, open_nifti
 from lungct.segmentation.body import Body, find_body
 from lungct.segmentation.cleanup import clean_volume
 from lungct.segmentation.morphology import all_in_blocks
-from lungct.segmentation.near_air import Box, box_of_air, box_of_trunk, reaches_edge
+from lungct.segmentation.near_air import Box, box_near_air, box_of_trunk, reaches_edge
 from lungct.slices import clip_ct, pixel_mm
 from lungct.weights import SHIPPED, Model, load_weights, scale_hu
 from UNet_nn import UNet, fold_norms
@@ -132,8 +132,8 @@ def segment(
     predictor:  of `load_predictor`; the shipped weights where there is none
 
     Rows may run to the back or to the front, slices to the head or to the feet. The network sees the rows and
-    columns near air in the trunk alone: there is no lung elsewhere. Warns where the values cannot be HU. Raises
-    LungError for what is no volume of numbers.
+    columns near air in the trunk alone, as far on the one side as on the other. Warns where the values cannot be
+    HU. Raises LungError for what is no volume of numbers.
     """
     given, ct_hu = ct_hu, as_volume(ct_hu, spacing_mm)
     if fault := check_hu_range(given):
@@ -162,16 +162,16 @@ def predict_in_body(
     """The network's answer, bool (Z, H, W), and the area where it was unsure in each slice, (Z,) cm2.
 
     It sees a few slices at a time, and of these the rows and columns near air in the body; those of the whole trunk
-    where the lung that it finds does not end there.
+    where they show no air, or where the lung that it finds does not end in what it saw.
     """
     model, network = predictor.model, predictor.network
     zoom = integer_scale(pixel_mm(spacing_mm), model.pixel_mm)
     multiple = max(1, int(network.multiple / zoom))
-    trunk, air = box_of_trunk(body, ct_hu.shape[1:]), body.air & body.hull
+    trunk = box_of_trunk(body, ct_hu.shape[1:])
     lung, unsure_blocks = np.zeros(ct_hu.shape, bool), []
     for start in range(0, len(ct_hu), BATCH):
         slices = slice(start, start + BATCH)
-        for box in (box_of_air(air[slices], body, trunk, multiple), trunk):
+        for box in (box_near_air(body, slices, trunk, multiple), trunk):
             part, unsure = predict_with_doubt(network, ct_hu[(slices, *box)], model.window_hu, zoom)
             if not reaches_edge(part, box, trunk):
                 break

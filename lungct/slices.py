@@ -36,7 +36,7 @@ class SliceRow:
     lung_px:          -1 where there is no lung slice
     selection:        which slices of the scan were asked for
     source:           the folder or file that the scan came from, as seen from the manifest
-    fingerprint:      of that input, the label and the options: another one means that the scan is made again
+    fingerprint:      of that input, the label, the options and the code: another one means that the scan is made again
     """
 
     patient_id: str

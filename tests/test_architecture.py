@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from lungct.files import CODE_OF_MASKS
+from lungct.code_hash import OF_MASKS, OF_SLICES
 
 PACKAGE = ROOT / "lungct"
 STEPS = {"config_file_create", "prepare_lung_image", "Lung_segmentation", "model_test", "image_test"}
 NOUNS = {"UNet_nn", "utils"}
-GROUND = {"lungct", *(f"lungct.{name}" for name in ("settings", "slices", "files", "parallel", "device", "commands"))}
+GROUND = {
+    "lungct",
+    *(f"lungct.{name}" for name in ("settings", "slices", "files", "parallel", "device", "commands", "code_hash")),
+}
 ON_WINGS = {"lungct.predict", "lungct.preflight"}
 WING_ORDER = (("scans", "segmentation"), ("masks",), ("phantom", "training", "evaluation"))  # each on those before it
 WINGS = [wing for row in WING_ORDER for wing in row]
@@ -155,9 +158,17 @@ def test_every_module_has_its_test_file():
     assert [path for path in wanted if not (ROOT / path).is_file()] == []
 
 
-def test_the_code_that_makes_masks_is_part_of_what_they_were_made_from():
-    """All that prediction and labels import, but for what writes, waits and speaks to the user."""
-    todo, needed = ["lungct.predict", "lungct.segmentation.threshold", "lungct.masks.read"], set()
+@pytest.mark.parametrize(
+    ("made_by", "beginnings"),
+    [
+        (OF_SLICES, ("scans.find", "masks.read", "segmentation.threshold")),
+        (OF_MASKS, ("scans.find", "masks.read", "predict", "evaluation.cases")),
+    ],
+    ids=["slices", "masks"],
+)
+def test_the_code_that_makes_a_result_is_part_of_what_it_was_made_by(made_by, beginnings):
+    """All that is imported on the way to it, but for what writes, waits and speaks to the user."""
+    todo, needed = [f"lungct.{name}" for name in beginnings], set()
     while todo:
         name = todo.pop()
         if name in MODULES and name not in needed:
@@ -165,7 +176,8 @@ def test_the_code_that_makes_masks_is_part_of_what_they_were_made_from():
             todo += imports(name)
     counted = {
         module_name(file.resolve())
-        for path in (PACKAGE / name for name in CODE_OF_MASKS)
+        for path in (PACKAGE / name for name in made_by)
         for file in ([path] if path.is_file() else path.rglob("*.py"))
     }
-    assert needed - counted == {"lungct", "lungct.device", "lungct.files", "lungct.parallel", "lungct.settings"}
+    assert needed - counted <= {f"lungct{name}" for name in ("", ".device", ".files", ".parallel", ".settings")}
+    assert not {name for name in made_by if not (PACKAGE / name).exists()}

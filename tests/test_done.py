@@ -141,8 +141,8 @@ def test_slices_and_masks_of_other_code_are_made_again(monkeypatch, capsys):
     predict = ["--png", "none", "--amp", "off"]
     prepare("--nifti", "scans")
     model_test.main(predict)
-    for step_4_or_5 in (step, model_test):
-        monkeypatch.setattr(step_4_or_5, "code_hash", lambda *_: "other code")
+    monkeypatch.setattr(step, "SLICE_CODE", "other code")
+    monkeypatch.setattr(model_test, "MASK_CODE", "other code")
     capsys.readouterr()
     model_test.main(predict)
     assert "other slices, weights, options or code; predicted again: a" in capsys.readouterr().out
@@ -150,11 +150,11 @@ def test_slices_and_masks_of_other_code_are_made_again(monkeypatch, capsys):
     assert "other files, labels, options or code; prepared again" in capsys.readouterr().out
     model_test.main(predict)
     assert "0 done already" in capsys.readouterr().out  # the slices are others
-    monkeypatch.setattr(model_test, "code_hash", lambda *more: f"other code {more}" if more else "other code")
+    monkeypatch.setattr(model_test, "SCORE_CODE", "other code")
     model_test.main(predict)
     text = capsys.readouterr().out
     assert "0 done already" in text
-    assert "not predicted again: a" in text  # another code of the scores alone
+    assert "not predicted again: a" in text
 
 
 @pytest.mark.parametrize("path", ["runs/mine/unet_modle.pth", "."])

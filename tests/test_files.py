@@ -13,7 +13,6 @@ import pytest
 from lungct import LungError, files
 from lungct.files import (
     array_checksum,
-    code_hash,
     exclusive_lock,
     file_stamps,
     files_below,
@@ -187,18 +186,6 @@ def test_a_table_of_another_kind_is_told(tmp_path, text, message):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(LungError, match=message):
         read_table(tmp_path / "a.csv", Score)
-
-
-def test_the_checksum_of_code_changes_with_any_file_and_with_its_text(tmp_path):
-    more = tmp_path / "more"
-    more.mkdir()
-    found = {code_hash(), code_hash("evaluation")}
-    for name, text in (("a.py", "1"), ("a.py", "2"), ("b.py", ""), ("notes.txt", "")):
-        (more / name).write_text(text)
-        code_hash.cache_clear()
-        found.add(code_hash(str(more)))
-    assert len(found) == 5  # notes are no code
-    assert code_hash(str(more)) in found
 
 
 def test_a_fingerprint_changes_with_any_part_and_else_stays():

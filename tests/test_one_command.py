@@ -245,7 +245,7 @@ def test_further_formats_and_pictures_are_made_from_the_mask_and_nothing_goes(ho
     before = files(home)
     text = again(home, "--save", "sides,dicom-seg", "--png", "none")
     assert "1 scans, 0 done already" in text
-    assert "other files from the masks that are there, not predicted again: P1" in text
+    assert "files and scores from the masks that are there, not predicted again: P1" in text
     more = files(home)
     assert {name: more[name] for name in before} == before
     assert more.keys() - before.keys() == {"P1_sides.nii.gz", "P1.seg.dcm"}

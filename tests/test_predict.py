@@ -109,7 +109,7 @@ def test_blocks_without_a_sure_pixel_are_unsure():
 def test_doubt_is_counted_in_cm2_of_the_trunk_alone():
     """Foam that holds five by five blocks of 16 mm in the trunk, and foam in the room, in two of twelve slices."""
     ct_hu = np.full((12, 80, 100), -1000, np.int16)
-    ct_hu[:, 20:75, 5:95] = 40
+    ct_hu[:, 20:, 5:95] = 40
     ct_hu[4:6, 30:53, 30:53] = ct_hu[4:6, :12, 30:50] = -500
     predictor = Predictor(Unsure(), replace(MODEL, pixel_mm=4.0), {}, CPU, False)
     found = segment_volume(ct_hu, (5.0, 4.0, 4.0), predictor)
@@ -128,27 +128,31 @@ class Seeing(Unsure):
         return torch.where(image > 0.9, self.weight, super().forward(image))
 
 
-NEAR, TRUNK = (8, 1, 48, 64), (8, 1, 82, 162)
+NEAR, TRUNK = (8, 1, 68, 132), (8, 1, 91, 162)
 
 
 @pytest.mark.parametrize(
-    ("bone", "seen"),
+    ("bone", "seen", "is_found"),
     [
-        (None, [NEAR, TRUNK]),  # there is no air in the second batch
-        (np.s_[3, 45, 60], [NEAR, TRUNK]),
-        (np.s_[3, 45, 97], [NEAR, TRUNK, TRUNK]),  # at the edge of what is near
-        (np.s_[3, 45, 98], [NEAR, TRUNK]),  # not seen
+        (np.s_[9, 55, 60], [NEAR, TRUNK], True),  # there is no air in the second batch
+        (np.s_[3, 45, 60], [NEAR, TRUNK], True),
+        (np.s_[3, 32, 60], [NEAR, TRUNK, TRUNK], True),  # at the edge of what is near
+        (np.s_[3, 31, 60], [NEAR, TRUNK], False),  # not seen
+        (np.s_[3, 98, 140], [NEAR, TRUNK], True),  # on the other side, at the back
     ],
 )
-def test_a_network_sees_what_is_near_air_and_the_whole_trunk_where_its_lung_does_not_end_there(bone, seen):
+def test_a_network_sees_what_is_near_air_and_the_whole_trunk_where_its_lung_does_not_end_there(bone, seen, is_found):
     ct_hu = np.full((16, 100, 200), -1000, np.int16)
-    ct_hu[:, 20:80, 30:170] = 40
-    ct_hu[2:6, 40:56, 50:80] = -850
-    if bone:
-        ct_hu[bone] = 600
+    ct_hu[:, 20:, 30:170] = 40
+    ct_hu[2:6, 50:66, 50:80] = -850
+    expected = ct_hu == -850
+    expected[bone] = is_found
+    ct_hu[bone] = 600
     predictor, spacing_mm = Predictor(Seeing(), replace(MODEL, pixel_mm=2.0), {}, CPU, False), (5.0, 2.0, 2.0)
-    predict_in_body(ct_hu, spacing_mm, predictor, find_body(ct_hu, spacing_mm))
+    lung, _ = predict_in_body(ct_hu, spacing_mm, predictor, find_body(ct_hu, spacing_mm))
     assert predictor.network.seen == seen
+    inside = np.s_[:, 20:, 30:170]
+    np.testing.assert_array_equal(lung[inside], expected[inside])
 
 
 class Failing(Unsure):

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import datetime
@@ -22,6 +21,7 @@ PAGE = Path(__file__).with_name("page")
 PARTS = {"__CSS__": ("page.css",), "__JS__": ("list.js", "reviews.js", "patient.js", "start.js")}
 NUMBERS = ("slices", "litres", "dice", "hd95_mm")
 MEASURES = ("litres_right", "litres_left", "mean_hu", "perc15_hu", "laa950", "mass_g", "lung_slices")
+DRAW_AT_ONCE = 2  # slices; more threads wait for Python's lock, and six take a sixth longer than two
 PNG_EVERY = {"all": 1, "some": 10, "none": None}  # slices for each overlay
 THUMBNAIL_PX = 128
 THUMBNAIL = "thumbnail.jpg"
@@ -106,7 +106,7 @@ def result_files(
             files[f"{VIEW}/{names[z]}.js"] = slice_script(ct_hu[z], outlined)
         return files
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # more threads wait for Python's lock, and take a sixth longer
+    with ThreadPoolExecutor(DRAW_AT_ONCE) as pool:
         files = {name: content for files in pool.map(encode, range(len(rows))) for name, content in files.items()}
     if shown:
         files[f"{VIEW}/{VIEW_SCRIPT}"] = view_script(rows, ct_hu, masks_of(sides, truth), shown)

@@ -60,6 +60,12 @@ class Body:
         return (self.coarse_hu < AIR_TISSUE_HU) & ~self.open_air
 
     @cached_property
+    def air_in_trunk(self) -> np.ndarray:
+        """Air in the trunk, and where it reaches the frame, as a dark lung that the field of view cuts: (Z, h, w)."""
+        is_air = self.coarse_hu < AIR_TISSUE_HU
+        return self.hull & is_air & (~self.open_air | frame_of(self.open_air & ~is_air))
+
+    @cached_property
     def beside(self) -> np.ndarray:
         """Columns beside the middle of the trunk, where airway and great vessels lie and the lungs meet: bool (w,)."""
         return abs(np.arange(self.hull.shape[2]) - self.middle[1]) * self.spacing_mm[2] > BESIDE_MM
@@ -114,16 +120,22 @@ def find_outside(coarse_hu: np.ndarray, padding: np.ndarray, spacing_mm: tuple) 
     A lung cut by the field of view reaches the frame too; it is told from room air by its HU.
     """
     label, count = ndimage.label(coarse_hu < AIR_TISSUE_HU, IN_SLICE)
-    frame = np.ones(coarse_hu.shape, bool)
-    frame[:, 1:-1, 1:-1] = False
-    if padding.any():  # a circle, the same in every slice
-        frame |= ndimage.binary_dilation(padding.any(axis=0), IN_SLICE_8[0])
+    frame = frame_of(padding)
     is_open = np.zeros(count + 1, bool)
     is_open[label[frame]] = True
     is_open[0] = False
     limit_hu = min(CUT_LUNG_HU, find_room_hu(coarse_hu[is_open[label]]) + CUT_LUNG_HU - AIR_HU)
     is_open[sum_labels(label, coarse_hu) > limit_hu * count_labels(label)] = False
     return is_open[label] | padding
+
+
+def frame_of(padding: np.ndarray) -> np.ndarray:
+    """The outermost pixels of each slice, and those beside the padding, bool, same shape."""
+    frame = np.ones(padding.shape, bool)
+    frame[:, 1:-1, 1:-1] = False
+    if padding.any():  # a circle, the same in every slice
+        frame |= ndimage.binary_dilation(padding.any(axis=0), IN_SLICE_8[0])
+    return frame
 
 
 def trunk_hull(tissue: np.ndarray, spacing_mm: tuple) -> np.ndarray:

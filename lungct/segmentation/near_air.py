@@ -3,15 +3,15 @@
 Z slices, h and w rows and columns of the coarse grid; boxes are of the fine one.
 """
 
+import math
+
 import numpy as np
 
 from lungct.segmentation.body import Body
 from lungct.segmentation.morphology import bounding_box, fine_box
 
 TRUNK_MARGIN_MM = 20  # around the trunk; a lung that the field of view cuts may reach so far beyond it
-AIR_MARGIN_MM = (
-    30  # around air; with 10 to 40 the mean Dice of seven scans is 0.9890 to 0.9891, that of the whole trunk
-)
+AIR_MARGIN_MM = 30  # in front of air, and beside it: benchmarks/RESULTS.md, "Less to look at"
 
 Box = tuple[slice, slice]  # rows and columns
 
@@ -22,15 +22,22 @@ def box_of_trunk(body: Body, shape: tuple[int, int]) -> Box:
     return tuple(slice(part.start, min(part.stop, size)) for part, size in zip(box, shape, strict=True))
 
 
-def box_of_air(air: np.ndarray, body: Body, trunk: Box, multiple: int) -> Box:
-    """The rows and columns near some air, bool (Z, h, w); those of the trunk where there is none.
+def box_near_air(body: Body, slices: slice, trunk: Box, multiple: int) -> Box:
+    """The rows and columns that can hold lung in some slices; those of the trunk where these show no air.
 
     multiple: of rows and columns, to which a network fills up what it sees
+
+    As far from the middle on either side, and to the back: a lung without air is seen as far as the other, and one
+    that is dense at the back, where fluid collects, is seen whole.
     """
+    air = body.air_in_trunk[slices]
     if not air.any():
         return trunk
-    near = fine_box(bounding_box(air, body.spacing_mm, AIR_MARGIN_MM), body.steps)[1:]
-    return tuple(fill_up(part, whole, multiple) for part, whole in zip(near, trunk, strict=True))
+    rows, columns = fine_box(bounding_box(air, body.spacing_mm, AIR_MARGIN_MM), body.steps)[1:]
+    across = 2 * (body.middle[1] + 0.5) * body.steps[1]  # a column and its mirror image are so much together
+    start, stop = math.floor(across - columns.stop), math.ceil(across - columns.start)
+    wanted = slice(rows.start, trunk[0].stop), slice(min(start, columns.start), max(stop, columns.stop))
+    return tuple(fill_up(part, whole, multiple) for part, whole in zip(wanted, trunk, strict=True))
 
 
 def fill_up(part: slice, whole: slice, multiple: int) -> slice:

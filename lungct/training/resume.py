@@ -40,7 +40,7 @@ def find_differences(before: dict, now: dict) -> list[str]:
     if before["init_sha256"] != now["init_sha256"]:
         found.append("it started from other weights (--init)")
     if not found and before["slices"] != now["slices"]:
-        found.append("slices or labels were made again with other input or options")
+        found.append("slices or labels were made again with other input, options or code")
     return found
 
 

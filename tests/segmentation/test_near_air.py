@@ -4,33 +4,54 @@ import numpy as np
 import pytest
 
 from lungct.segmentation.body import Body
-from lungct.segmentation.near_air import box_of_air, box_of_trunk, fill_up, reaches_edge
+from lungct.segmentation.near_air import box_near_air, box_of_trunk, fill_up, reaches_edge
 
 SHAPE = (200, 300)
 TRUNK = (slice(20, 180), slice(0, 300))
 
 
-def body(rows: slice = slice(25, 75), cols: slice = slice(30, 120)) -> Body:
-    hull = np.zeros((2, 100, 150), bool)
+def body(*air: tuple, rows: slice = slice(25, 75), cols: slice = slice(30, 120)) -> Body:
+    """A trunk with air in it, its middle at column 150 of the image."""
+    hull = np.zeros((3, 100, 150), bool)
     hull[:, rows, cols] = True
-    return Body(np.zeros(hull.shape, np.float32), ~hull, hull, (50, 75), (2, 2), (5.0, 2.0, 2.0), -1000.0)
+    coarse_hu = np.full(hull.shape, 40, np.float32)
+    for place in air:
+        coarse_hu[place] = -850
+    return Body(coarse_hu, ~hull, hull, (49.5, 74.5), (2, 2), (5.0, 2.0, 2.0), -1000.0)
+
+
+def near(seen: Body, multiple: int = 1, slices: slice = slice(0, 2)) -> tuple[slice, slice]:
+    return box_near_air(seen, slices, TRUNK, multiple)
 
 
 def test_the_trunk_has_a_margin_of_20_mm_and_ends_with_the_image():
     assert box_of_trunk(body(), SHAPE) == (slice(28, 172), slice(38, 262))  # ten pixels of the grid and one more
-    assert box_of_trunk(body(slice(95, 100), slice(0, 5)), (199, 300)) == (slice(168, 199), slice(0, 32))
+    at_end = body(rows=slice(95, 100), cols=slice(0, 5))
+    assert box_of_trunk(at_end, (199, 300)) == (slice(168, 199), slice(0, 32))
 
 
-def test_air_has_a_margin_of_30_mm_within_the_trunk():
-    air = np.zeros((2, 100, 150), bool)
-    air[1, 40:45, 60:70] = True  # rows 80 to 90, columns 120 to 140; fifteen pixels of the grid and one more
-    assert box_of_air(air, body(), TRUNK, 1) == (slice(48, 122), slice(88, 172))
-    air[0, 20, 10] = True
-    assert box_of_air(air, body(), TRUNK, 1) == (slice(20, 122), slice(0, 172))
+def test_air_is_seen_with_30_mm_in_front_and_as_much_on_the_other_side_to_the_back():
+    """From row 80; columns 120 to 140 and 160 to 180. A margin of 30 mm and a pixel of the grid: 32."""
+    assert near(body(np.s_[1, 40:45, 60:70])) == (slice(48, 180), slice(88, 212))
+    assert near(body(np.s_[1, 40:45, 60:70], np.s_[0, 30, 110])) == (slice(28, 180), slice(46, 254))
+
+
+def test_air_of_other_slices_and_of_the_room_does_not_count():
+    assert near(body(np.s_[1, 40:45, 60:70], np.s_[2, 26, 31], np.s_[1, 10, 10])) == (slice(48, 180), slice(88, 212))
 
 
 def test_the_whole_trunk_is_seen_where_there_is_no_air():
-    assert box_of_air(np.zeros((2, 100, 150), bool), body(), TRUNK, 64) == TRUNK
+    assert near(body(np.s_[2, 40:45, 60:70]), 64) == TRUNK
+
+
+def test_a_dark_lung_that_the_frame_cuts_is_air():
+    """It counts as open air, as that of the room does."""
+    seen = body(np.s_[1, 40:45, 60:70], np.s_[1, 30:40, 0:20], cols=slice(0, 120))
+    seen.open_air[1, 30:40, 0:20] = True
+    assert near(seen) == (slice(28, 180), slice(0, 300))
+    inside = body(np.s_[1, 40:45, 60:70], np.s_[1, 30:40, 5:20], cols=slice(0, 120))
+    inside.open_air[1, 30:40, 5:20] = True
+    assert near(inside) == (slice(48, 180), slice(88, 212))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,27 @@
+"""Which code slices, masks and scores were made by: where it has changed, they are made again."""
+
+from pathlib import Path
+
+from lungct.files import files_below, fingerprint
+
+PACKAGE = Path(__file__).resolve().parent
+OF_SLICES = ("scans", "segmentation", "masks", "slices.py", "../prepare_lung_image.py")
+OF_MASKS = (
+    *("scans", "segmentation", "masks", "slices.py", "predict.py", "weights.py", "evaluation/cases.py"),
+    *("../UNet_nn.py", "../model_test.py"),
+)
+
+
+def code_hash(*names: str) -> str:
+    """Sixteen hexadecimal digits that change with the code in some files and folders, named as seen from lungct/."""
+    texts = []
+    for name in names:
+        place = PACKAGE / name
+        for file in [place] if place.is_file() else files_below(place):
+            if file.suffix == ".py":
+                texts.append((name, file.relative_to(place).as_posix(), file.read_text(encoding="utf-8")))
+    return fingerprint(sorted(texts))
+
+
+# taken when a step starts: a long-lived worker of a cluster keeps that of the code that it runs
+SLICE_CODE, MASK_CODE, SCORE_CODE = code_hash(*OF_SLICES), code_hash(*OF_MASKS), code_hash("evaluation")
