@@ -77,7 +77,7 @@ def as_stored(lung: np.ndarray, source_axes: str) -> np.ndarray:
 def draw_nodule(ct_hu: np.ndarray, lung: np.ndarray, frame: Frame, nodule: Nodule, caption: str) -> Tile:
     """A lung (green) and a nodule (blue), rows as stored, in the slice with most of the nodule outside the lung.
 
-    Where as much is outside, as where all is inside, in the one with most of the nodule.
+    Of slices with equally much outside, or none, it is the one with most of the nodule.
     """
     ct_hu, lung = (as_stored(part, frame.source_axes) for part in (ct_hu, lung))
     slices, mask, lung_there = where_it_lies(nodule, frame, lung)
