@@ -26,8 +26,10 @@ from benchmarks.real import (
 from benchmarks.report import REAL, ROOT, WORK, table, write_section
 from lungct.evaluation.figures import BLUE, GREEN, RED, Tile, contact_sheet, difference, save_png
 from lungct.evaluation.metrics import Agreement, compare, dice, litres
-from lungct.evaluation.nodules import audit_nodules, draw_nodule
+from lungct.evaluation.nodules import as_stored, audit_nodules, box_in_slice, draw_nodule, where_it_lies
 from lungct.predict import Predictor, load_predictor, read_ct, segment
+from lungct.scans.geometry import Frame
+from lungct.scans.lidc import Nodule
 from lungct.segmentation.threshold import segment_lung
 from lungct.slices import clip_ct
 from weights.recipe import FOLDS, fold_weights
@@ -47,7 +49,10 @@ HEAD = (
     "missed, ml",
     "Dice of the label",
 )
-NODULE_HEAD = ("scan", "nodule", "readers", "voxels", "inside the network's mask", "inside the label")
+NODULE_HEAD = (
+    *("scan", "nodule", "readers", "voxels", "inside the network's mask", "furthest from it, mm"),
+    "inside the label",
+)
 GAS_HEAD = ("slices without lung", "number", "taken for lung by the network, ml", "by the label maker, ml")
 
 
@@ -125,10 +130,8 @@ def judge_scan(scan: ReferenceScan, predictor: Predictor) -> tuple[tuple, dict[s
     return row, dices
 
 
-def judge_nodules(
-    predictor: Predictor, real: Path, sources: tuple[str, ...], tiles: list[Tile]
-) -> Iterator[tuple[str, int, int, int, str, str]]:
-    """Rows of the annotated nodules of a fold: (scan, nodule, readers, voxels, inside network's mask and label).
+def judge_nodules(predictor: Predictor, real: Path, sources: tuple[str, ...], tiles: list[Tile]) -> Iterator[tuple]:
+    """Rows of the annotated nodules of a fold, as NODULE_HEAD names them.
 
     Adds a picture of each with the network's mask.
     """
@@ -138,10 +141,19 @@ def judge_nodules(
         audits = [audit_nodules(scan.name, scan.frame, mask, scan.nodules) for mask in masks]
         nodules = {nodule.number: nodule for nodule in scan.nodules}
         for score, of_label in zip(*audits, strict=True):
+            nodule = nodules[score.nodule]
             caption = f"{scan.name} nodule {score.nodule}: {score.coverage:.3f}"
-            tiles.append(draw_nodule(ct_hu, masks[0], scan.frame, nodules[score.nodule], caption))
-            shares = f"{score.coverage:.3f}", f"{of_label.coverage:.3f}"
-            yield scan.name, score.nodule, score.readers, score.voxels, *shares
+            tiles.append(draw_nodule(ct_hu, masks[0], scan.frame, nodule, caption))
+            ours = f"{score.coverage:.3f}", f"{furthest_mm(masks[0], scan.frame, nodule):.1f}"
+            yield scan.name, score.nodule, score.readers, score.voxels, *ours, f"{of_label.coverage:.3f}"
+
+
+def furthest_mm(lung: np.ndarray, frame: Frame, nodule: Nodule) -> float:
+    """How far from a mask, (Z, H, W) bool, the voxels of a nodule lie in their slices; 0 where all are inside."""
+    lung = as_stored(lung, frame.source_axes)
+    slices, mask, _ = where_it_lies(nodule, frame, lung)
+    away = (ndimage.distance_transform_edt(~lung[z], frame.spacing_mm[1:])[box_in_slice(nodule)] for z in slices)
+    return max(float(mm[seen].max(initial=0)) for mm, seen in zip(away, mask, strict=True))
 
 
 def judge_gas(predictor: Predictor, real: Path, sources: tuple[str, ...]) -> Iterator[tuple]:
