@@ -84,7 +84,7 @@ def test_a_resized_slice_gives_the_mask_of_the_slice(zoom, seen):
 
 
 class Unsure(torch.nn.Module):
-    """Stands for a network: soft tissue is no lung, air is; of what is as dense as foam it is not sure."""
+    """Stands for a network: lung is what is darker than tissue and not as the room; of foam it is not sure."""
 
     multiple = 4
 
@@ -93,7 +93,8 @@ class Unsure(torch.nn.Module):
         self.weight = torch.nn.Parameter(torch.tensor(10.0))
 
     def forward(self, image):
-        return torch.where(image < -0.6, self.weight, torch.where(image < -0.1, 0.2 * self.weight, -self.weight))
+        lung = torch.where(image < -0.6, self.weight, torch.where(image < -0.1, 0.2 * self.weight, -self.weight))
+        return torch.where(image < -0.99, -self.weight, lung)
 
 
 def test_blocks_without_a_sure_pixel_are_unsure():
@@ -107,13 +108,15 @@ def test_blocks_without_a_sure_pixel_are_unsure():
 
 
 def test_doubt_is_counted_in_cm2_of_the_trunk_alone():
-    """Foam that holds five by five blocks of 16 mm in the trunk, and foam in the room, in two of twelve slices."""
+    """Foam that holds five by five blocks of 16 mm in the trunk, in three of twelve slices, and foam in the room."""
     ct_hu = np.full((12, 80, 100), -1000, np.int16)
     ct_hu[:, 20:, 5:95] = 40
-    ct_hu[4:6, 30:53, 30:53] = ct_hu[4:6, :12, 30:50] = -500
+    ct_hu[:3] = -1000
+    for z in (4, 5, 10):
+        ct_hu[z, 30:53, 30:53] = ct_hu[z, :12, 30:50] = -500
     predictor = Predictor(Unsure(), replace(MODEL, pixel_mm=4.0), {}, CPU, False)
     found = segment_volume(ct_hu, (5.0, 4.0, 4.0), predictor)
-    assert found.unsure_cm2.tolist() == pytest.approx([0] * 4 + [64] * 2 + [0] * 6)
+    assert found.unsure_cm2.tolist() == pytest.approx([0] * 4 + [64] * 2 + [0] * 4 + [64, 0])
 
 
 class Seeing(Unsure):
@@ -153,6 +156,16 @@ def test_a_network_sees_what_is_near_air_and_the_whole_trunk_where_its_lung_does
     assert predictor.network.seen == seen
     inside = np.s_[:, 20:, 30:170]
     np.testing.assert_array_equal(lung[inside], expected[inside])
+
+
+def test_what_a_network_sees_fits_it_after_resizing():
+    """66 rows and 132 columns near air, filled up to multiples of 8 and seen at half their number."""
+    ct_hu = np.full((8, 100, 200), -1000, np.int16)
+    ct_hu[:, 20:, 30:170] = 40
+    ct_hu[2:6, 50:66, 50:80] = -850
+    predictor, spacing_mm = Predictor(Seeing(), replace(MODEL, pixel_mm=4.0), {}, CPU, False), (5.0, 2.0, 2.0)
+    predict_in_body(ct_hu, spacing_mm, predictor, find_body(ct_hu, spacing_mm))
+    assert predictor.network.seen == [(8, 1, 36, 68)]
 
 
 class Failing(Unsure):

@@ -49,6 +49,9 @@ def test_a_dark_lung_that_the_frame_cuts_is_air():
     seen = body(np.s_[1, 40:45, 60:70], np.s_[1, 30:40, 0:20], cols=slice(0, 120))
     seen.open_air[1, 30:40, 0:20] = True
     assert near(seen) == (slice(28, 180), slice(0, 300))
+    circle = body(np.s_[1, 40:45, 60:70], np.s_[1, 30:40, 10:20], cols=slice(0, 120))
+    circle.open_air[1, 30:40, 10:20] = circle.open_air[:, :, :10] = True  # padding counts as tissue
+    assert near(circle) == (slice(28, 180), slice(0, 300))
     inside = body(np.s_[1, 40:45, 60:70], np.s_[1, 30:40, 5:20], cols=slice(0, 120))
     inside.open_air[1, 30:40, 5:20] = True
     assert near(inside) == (slice(48, 180), slice(88, 212))
