@@ -50,7 +50,12 @@ HEAD = (
     "Dice of the label",
 )
 NODULE_HEAD = (
-    *("scan", "nodule", "readers", "voxels", "inside the network's mask", "furthest from it, mm"),
+    "scan",
+    "nodule",
+    "readers",
+    "voxels",
+    "inside the network's mask",
+    "furthest from it, mm",
     "inside the label",
 )
 GAS_HEAD = ("slices without lung", "number", "taken for lung by the network, ml", "by the label maker, ml")

@@ -5,11 +5,9 @@ from pathlib import Path
 from lungct.files import files_below, fingerprint
 
 PACKAGE = Path(__file__).resolve().parent
-OF_SLICES = ("scans", "segmentation", "masks", "slices.py", "../prepare_lung_image.py")
-OF_MASKS = (
-    *("scans", "segmentation", "masks", "slices.py", "predict.py", "weights.py", "evaluation/cases.py"),
-    *("../UNet_nn.py", "../model_test.py"),
-)
+OF_BOTH = ("scans", "segmentation", "masks", "slices.py")
+OF_SLICES = (*OF_BOTH, "../prepare_lung_image.py")
+OF_MASKS = (*OF_BOTH, "predict.py", "weights.py", "evaluation/cases.py", "../UNet_nn.py", "../model_test.py")
 
 
 def code_hash(*names: str) -> str:

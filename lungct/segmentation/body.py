@@ -63,7 +63,7 @@ class Body:
     def air_in_trunk(self) -> np.ndarray:
         """Air in the trunk, and where it reaches the frame, as a dark lung that the field of view cuts: (Z, h, w)."""
         is_air = self.coarse_hu < AIR_TISSUE_HU
-        return self.hull & is_air & (~self.open_air | frame_of(self.open_air & ~is_air))
+        return self.hull & is_air & (~self.open_air | view_edge(self.open_air & ~is_air))
 
     @cached_property
     def beside(self) -> np.ndarray:
@@ -120,7 +120,7 @@ def find_outside(coarse_hu: np.ndarray, padding: np.ndarray, spacing_mm: tuple) 
     A lung cut by the field of view reaches the frame too; it is told from room air by its HU.
     """
     label, count = ndimage.label(coarse_hu < AIR_TISSUE_HU, IN_SLICE)
-    frame = frame_of(padding)
+    frame = view_edge(padding)
     is_open = np.zeros(count + 1, bool)
     is_open[label[frame]] = True
     is_open[0] = False
@@ -129,7 +129,7 @@ def find_outside(coarse_hu: np.ndarray, padding: np.ndarray, spacing_mm: tuple) 
     return is_open[label] | padding
 
 
-def frame_of(padding: np.ndarray) -> np.ndarray:
+def view_edge(padding: np.ndarray) -> np.ndarray:
     """The outermost pixels of each slice, and those beside the padding, bool, same shape."""
     frame = np.ones(padding.shape, bool)
     frame[:, 1:-1, 1:-1] = False
