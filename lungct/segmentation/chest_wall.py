@@ -16,10 +16,11 @@ BEYOND_MM = 5  # lung so little further out lies beside the dent; 0 to 10 give t
 RAYS = 360
 
 
-def fill_dents(lung: np.ndarray, body: Body) -> np.ndarray:
+def fill_dents(lung: np.ndarray, body: Body, radius_mm: float = RADIUS_MM) -> np.ndarray:
     """What a disc that rolls along the chest wall cannot reach, in each slice, bool (Z, h, w).
 
-    lung: bool (Z, h, w)
+    lung:      bool (Z, h, w)
+    radius_mm: of the disc
 
     There the lung's surface is convex, so closing it takes in hardly any of the wall. Heart, diaphragm and hilum have
     lung further out, seen from the middle of the trunk, and stay as they are. The method is that of a ball that rolls
@@ -31,8 +32,8 @@ def fill_dents(lung: np.ndarray, body: Body) -> np.ndarray:
     )
     distance_mm = np.hypot(down[:, None], right)
     ray = (np.arctan2(down[:, None], right) * (RAYS / (2 * np.pi))).astype(int) % RAYS
-    margin = [(0, 0)] + [(math.ceil(RADIUS_MM / step) + 1,) * 2 for step in mm]
-    closed = close_slices(np.pad(lung, margin), body.spacing_mm, (RADIUS_MM,))[0]
+    margin = [(0, 0)] + [(math.ceil(radius_mm / step) + 1,) * 2 for step in mm]
+    closed = close_slices(np.pad(lung, margin), body.spacing_mm, (radius_mm,))[0]
     inner = tuple(slice(before, before + size) for (before, _), size in zip(margin, lung.shape, strict=True))
     dents = closed[inner] & ~lung & body.beside
     for z in np.flatnonzero(dents.any(axis=(1, 2))):

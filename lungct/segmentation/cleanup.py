@@ -9,6 +9,7 @@ import numpy as np
 from lungct.segmentation.adjoining import find_adjoining
 from lungct.segmentation.body import AIR_TISSUE_HU, Body
 from lungct.segmentation.chest_wall import fill_dents
+from lungct.segmentation.enclosed import find_enclosed
 from lungct.segmentation.gas import SURE_ML, find_gas, gas_limit_hu, lung_level_hu, pure_limit_hu
 from lungct.segmentation.masses import find_masses
 from lungct.segmentation.morphology import (
@@ -52,6 +53,7 @@ def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, f
     gas_ml, voxel_ml = np.count_nonzero(gas) * np.prod(body.spacing_mm) / 1e3, np.prod(spacing_mm) / 1e3
     box = bounding_box(sample, body.spacing_mm, margin_mm=0)
     fine = fine_box(box, body.steps)
+    whole_body = body
     lung, ct_hu, body, gas = lung[fine], ct_hu[fine], body.crop(box), gas[box]
     pure_hu = pure_limit_hu(body.room_hu, lung_hu)
     like_lung = (body.coarse_hu > pure_hu) & (body.coarse_hu < AIR_TISSUE_HU)
@@ -71,7 +73,8 @@ def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, f
         kept |= enlarge(grow_slices(added), body.steps, kept.shape) & (ct_hu < EDGE_HU) & may_be_lung
     whole = take_in_tissue(kept, ct_hu, may_be_lung, body)
     clean[fine] = fill_volume(fill_slices(whole, HOLE_MM2, spacing_mm[1] * spacing_mm[2]))
-    return clean
+    enclosed = find_enclosed(clean[:, ::rows, ::cols], whole_body)
+    return clean | enlarge(enclosed, whole_body.steps, clean.shape) if enclosed.any() else clean
 
 
 def take_in_tissue(lung: np.ndarray, ct_hu: np.ndarray, may_grow: np.ndarray, body: Body) -> np.ndarray:

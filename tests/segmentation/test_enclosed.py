@@ -1,0 +1,123 @@
+"""Masses that lung encloses: boxes in a chest of 40 slices of 5 mm, on a grid of 3 x 3 mm, with ribs around."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lungct.segmentation.body import find_body
+from lungct.segmentation.cleanup import clean_volume
+from lungct.segmentation.enclosed import between_slices, find_enclosed
+
+SPACING_MM = (5.0, 3.0, 3.0)
+
+
+@pytest.fixture
+def chest() -> tuple[np.ndarray, np.ndarray]:
+    """(ct_hu, lung), (40, 90, 120): two lungs of 40 columns, each 6 mm from the ribs beside and behind it."""
+    ct_hu = np.full((40, 90, 120), -1000, np.int16)
+    ct_hu[:, 8:82, 6:114] = 40
+    ct_hu[::2, 14:74, 10:12] = ct_hu[::2, 14:74, 108:110] = ct_hu[::2, 72:74, 10:110] = 500  # in every second slice
+    lung = np.zeros(ct_hu.shape, bool)
+    lung[4:36, 16:70, 14:54] = lung[4:36, 16:70, 66:106] = True
+    ct_hu[lung] = -850
+    return ct_hu, lung
+
+
+def enclosed(ct_hu: np.ndarray, lung: np.ndarray) -> np.ndarray:
+    return find_enclosed(lung, find_body(ct_hu, SPACING_MM))
+
+
+def make_dense(chest: tuple[np.ndarray, np.ndarray], box: tuple) -> tuple[np.ndarray, np.ndarray]:
+    """The chest with a box without air that its lung leaves out."""
+    ct_hu, lung = chest
+    ct_hu[box], lung[box] = 40, False
+    return ct_hu, lung
+
+
+AT_WALL = {
+    "behind": np.s_[14:24, 55:70, 82:100],
+    "beside": np.s_[14:24, 30:50, 90:106],
+    "behind, on the right": np.s_[14:24, 55:70, 20:38],
+}
+
+
+@pytest.mark.parametrize("box", AT_WALL.values(), ids=AT_WALL)
+def test_a_mass_with_a_broad_base_at_the_chest_wall_is_enclosed(chest, box):
+    ct_hu, lung = make_dense(chest, box)
+    found = enclosed(ct_hu, lung)
+    assert np.mean(found[box]) > 0.95
+    found[box] = False
+    assert not found.any()
+
+
+def test_its_two_voxels_of_lung_at_the_wall_do_not_matter(chest):
+    ct_hu, lung = make_dense(chest, np.s_[14:24, 55:68, 82:100])  # 68 and 69 stay lung
+    assert np.mean(enclosed(ct_hu, lung)[14:24, 55:68, 82:100]) > 0.95
+
+
+def test_what_has_no_lung_below_or_above_is_not(chest):
+    for z in (slice(4, 20), slice(20, 36)):
+        ct_hu, lung = make_dense((chest[0].copy(), chest[1].copy()), np.s_[z, 55:70, 82:100])
+        assert not enclosed(ct_hu, lung).any()
+
+
+def test_heart_is_not_though_lung_lies_above_and_below(chest):
+    ct_hu, lung = make_dense(chest, np.s_[14:24, 16:45, 66:90])  # in front, and at the middle
+    assert not enclosed(ct_hu, lung).any()
+
+
+def test_three_ml_are_needed_at_the_wall(chest):
+    ct_hu, lung = make_dense(chest, np.s_[14:15, 62:70, 84:90])  # 48 voxels of 0.045 ml
+    assert not enclosed(ct_hu, lung).any()
+    ct_hu, lung = make_dense(chest, np.s_[14:16, 62:70, 84:90])
+    assert enclosed(ct_hu, lung)[14:16, 62:70, 84:90].any()
+
+
+def test_what_is_thinner_than_three_pixels_or_has_no_rib_behind_is_no_mass(chest):
+    ct_hu, lung = make_dense(chest, np.s_[14:24, 68:70, 70:106])
+    assert not enclosed(ct_hu, lung).any()
+    ct_hu, lung = make_dense(chest, AT_WALL["behind"])
+    ct_hu[ct_hu == 500] = 40
+    assert not enclosed(ct_hu, lung).any()
+
+
+def test_air_that_a_mask_left_out_is_none(chest):
+    ct_hu, lung = chest
+    box = AT_WALL["behind"]
+    lung[box] = False
+    assert not enclosed(ct_hu, lung)[box].any()
+
+
+@pytest.mark.parametrize(("z", "is_mass"), [(slice(14, 24), True), (slice(4, 14), False)], ids=["mass", "dome"])
+def test_a_hole_of_any_size_is_filled_where_lung_lies_below(chest, z, is_mass):
+    box = np.s_[z, 25:45, 75:95]  # 36 cm2
+    ct_hu, lung = make_dense(chest, box)
+    assert enclosed(ct_hu, lung)[box].all() == is_mass
+    assert enclosed(ct_hu, lung).any() == is_mass
+
+
+def test_a_hole_is_judged_by_most_of_it(chest):
+    ct_hu, lung = make_dense(chest, np.s_[20:24, 25:45, 75:95])
+    for columns, is_mass in ((slice(75, 84), True), (slice(75, 86), False)):  # no lung below 45 and 55 % of it
+        below = lung.copy()
+        below[:20, 25:45, columns] = False
+        assert enclosed(ct_hu, below)[22, 35, 93] == is_mass
+
+
+def test_between_slices_means_some_slice_above_and_some_below():
+    lung = np.zeros((5, 1, 3), bool)
+    lung[0, 0, :2] = lung[4, 0, 1:] = True
+    assert between_slices(lung)[:, 0].tolist() == [[False] * 3, *[[False, True, False]] * 3, [False] * 3]
+
+
+def test_a_volume_is_cleaned_with_its_masses_in(chest):
+    ct_hu, lung = make_dense(chest, AT_WALL["beside"])
+    assert np.mean(clean_volume(lung, ct_hu, SPACING_MM, find_body(ct_hu, SPACING_MM))[AT_WALL["beside"]]) > 0.95
+
+
+def test_the_middle_of_the_trunk_counts_not_that_of_the_image(chest):
+    ct_hu, lung = make_dense(chest, np.s_[14:24, 55:70, 82:100])
+    body = find_body(ct_hu, SPACING_MM)
+    near = replace(body, middle=(body.middle[0], 91.0))  # the mass lies within 40 mm of it
+    assert not find_enclosed(lung, near).any()
