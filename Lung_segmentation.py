@@ -146,7 +146,7 @@ def open_tensorboard(folder: Path, fresh: bool) -> SummaryWriter:
     try:
         from torch.utils.tensorboard import SummaryWriter  # a package of its own, for those who use it
     except ImportError as error:
-        raise LungError("--tensorboard needs a package more; run: pip install tensorboard") from error
+        raise LungError("--tensorboard requires the package tensorboard; run: pip install tensorboard") from error
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
     return SummaryWriter(folder)

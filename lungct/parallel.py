@@ -23,7 +23,7 @@ from lungct import LungError
 if TYPE_CHECKING:
     from distributed import Client
 
-Item, Result = TypeVar("Item"), TypeVar("Answer")
+Item, Result = TypeVar("Item"), TypeVar("Result")
 Outcomes = Iterator[tuple[Item, Result | LungError]]
 NAMED = 8  # scans that a line names before it counts the rest
 MAX_PROCESSES = 61  # what Windows can wait for
@@ -115,7 +115,7 @@ def _result_or_error(
     except LungError as error:
         return error
     except MemoryError:
-        return LungError("not enough memory for it; close other programs; with several workers, lower --workers")
+        return LungError("not enough memory for it; close other programs; in steps 2 and 4, lower --workers")
     except ModuleNotFoundError as error:
         return LungError(f"{error}; run: pip install -r requirements.txt")
     except Exception as error:
@@ -154,7 +154,7 @@ def _in_threads(work: Callable[[Item], Result], items: Sequence[Item], threads: 
             for future in as_completed(list(futures)):
                 yield futures.pop(future), future.result()  # popped, so that its result may be forgotten
         except KeyboardInterrupt:
-            print("\nends after the scans in hand", file=sys.stderr)
+            print("\nstopping once the scans in progress are done", file=sys.stderr)
             pool.shutdown(cancel_futures=True)
             yield from ((item, future.result()) for future, item in futures.items() if not future.cancelled())
             raise
@@ -202,7 +202,7 @@ def _connect(address: str) -> Iterator["Client"]:
     try:
         import distributed
     except ImportError as error:
-        raise LungError("--scheduler needs a package more; run: pip install distributed") from error
+        raise LungError("--scheduler requires the package distributed; run: pip install distributed") from error
     try:
         client = distributed.Client(address, timeout=WAIT_S)
     except (OSError, ValueError) as error:

@@ -171,7 +171,7 @@ def check_disk(values: dict, needed: dict[str, int]) -> Iterator[CheckResult]:
     for disk, there in folders.items():
         free = psutil.disk_usage(str(there)).free
         full = free < to_come[disk]
-        remedy = "make room, fewer patients (--patients), or --png none" if full else ""
+        remedy = "make room, take fewer patients (--patients), or use --png none" if full else ""
         found = f"{free / GIB:.1f} GiB free, {to_come[disk] / GIB:.1f} GiB to write"
         yield CheckResult(f"disk of {there}", found, remedy, full)
 
@@ -196,7 +196,7 @@ def check_device(choice: str) -> CheckResult:
     if device.type != "cpu":
         return CheckResult("device", str(device))
     precision = "bfloat16" if pick_amp("auto", device) else "float32"
-    return CheckResult("device", f"cpu, {os.cpu_count()} processors, {precision} is faster")
+    return CheckResult("device", f"cpu, {count(os.cpu_count() or 1, 'processor')}, {precision}")
 
 
 def find_jobs(flag: str, place: Path) -> tuple[list[Job], list[Skipped]]:

@@ -92,13 +92,15 @@ TABLE = (
         PREPARE, "Lung_IMAGE_PATH", "./mydata/Image/lung", "lung slices to train on: HU inside the lung, -2048 outside"
     ),
     Setting(PREPARE, "Lung_CT_TEST_PATH", "./mydata/Image_test/ct", "CT slices to test on"),
-    Setting(PREPARE, "Mask_Threshold", 8, "nodules of fewer voxels are left out of the nodule audit", (0, MAX_COUNT)),
+    Setting(
+        PREPARE, "Mask_Threshold", 8, "nodules of fewer voxels are left out of nodules.csv of step 5", (0, MAX_COUNT)
+    ),
     Setting(PREPARE, "slices_per_patient", 10, "slices from the middle of each training scan", (1, MAX_COUNT)),
     Setting(PREPARE, "workers", 0, "processes that prepare scans in parallel; 0: one per processor", (0, 1024)),
     Setting(
         PYLIDC, "confidence_level", 0.5, "a voxel is nodule when this share of the radiologists marked it", (0.01, 1)
     ),
-    Setting(PYLIDC, "padding_size", 0, "voxels by which each nodule's box is widened in the audit", (0, 512)),
+    Setting(PYLIDC, "padding_size", 0, "voxels by which each nodule's box is widened in nodules.csv", (0, 512)),
     Setting(TRAIN, "run_path", "./runs/lung", "folder for weights, pictures and curves"),
     Setting(
         TRAIN, "epochs", 40, "passes over the training slices; fewer where early stopping sees no gain", (1, MAX_COUNT)
@@ -108,15 +110,13 @@ TABLE = (
     Setting(TRAIN, "learning_rate", 3e-3, "peak of the one-cycle schedule (AdamW)", (1e-8, 1)),
     Setting(TRAIN, "validation_share", 0.2, "share of the patients kept for validation, without folds", (0.001, 0.9)),
     Setting(TRAIN, "folds", 0, "parts of a cross-validation, split by patient and seed; 0: none", (0, 1000)),
-    Setting(TRAIN, "fold", -1, "the part to validate on, from 0 to folds - 1; it goes to run_path/fold_<n>", (-1, 999)),
-    Setting(
-        TRAIN, "train_patients", 0, "patients to learn from besides those of the validation; 0: all", (0, MAX_COUNT)
-    ),
-    Setting(TRAIN, "clip_norm", 1.0, "gradients are scaled down to this norm", (1e-6, 1e6)),
-    Setting(TRAIN, "augment", True, "zoom, rotate, mirror, add noise and shift HU on the fly"),
+    Setting(TRAIN, "fold", -1, "the part to validate on, 0 to folds - 1; results go to run_path/fold_<n>", (-1, 999)),
+    Setting(TRAIN, "train_patients", 0, "training patients, those for validation not counted; 0: all", (0, MAX_COUNT)),
+    Setting(TRAIN, "clip_norm", 1.0, "largest norm of the gradient; a larger one is scaled down to it", (1e-6, 1e6)),
+    Setting(TRAIN, "augment", True, "vary slices: zoom, turn, mirror, noise, HU, painted disease and gas"),
     Setting(TRAIN, "width", 16, "channels of the first level, doubled at each of the next", (1, 1024)),
     Setting(TRAIN, "depth", 5, "levels of the U-Net", (1, 8)),
-    Setting(TRAIN, "patch", 4, "pixels a side that the stem folds into channels; 1: a plain U-Net", (1, 32)),
+    Setting(TRAIN, "patch", 4, "side in pixels of the squares that become channels; 1: a plain U-Net", (1, 32)),
     Setting(TRAIN, "window_low_hu", HU_WINDOW[0], "CT at or below this HU becomes -1", (-32768, 32767)),
     Setting(TRAIN, "window_high_hu", HU_WINDOW[1], "CT at or above this HU becomes 1", (-32768, 32767)),
     Setting(TRAIN, "seed", 1, "same seed, same split and same training on the same machine", (0, 2**31)),
@@ -144,7 +144,7 @@ TABLE = (
 BY_ATTRIBUTE = {setting.attribute: setting for setting in TABLE}
 SECTION_NOTES = {
     PREPARE: "Steps 2 and 4, prepare_lung_image.py",
-    PYLIDC: "The nodule audit of step 5",
+    PYLIDC: "Nodules in nodules.csv of step 5",
     TRAIN: "Step 3, Lung_segmentation.py",
     TEST: "Step 5, model_test.py",
 }

@@ -33,8 +33,10 @@ def make_rows(tmp_path: Path) -> list[dict]:
     write_folder(tmp_path / "patient_Bad")
     scores = [
         score("Good", dice=0.991, hd95_mm=1.2, weights="0a1b"),
-        score("Bad", dice=0.4, hd95_mm=30.0, flags="gas below the diaphragm; a lung changes by half from slice 3 to 4"),
-        score("Flagged", flags="one lung only; outside the usual 2 to 8 litres", litres=1.1),
+        score(
+            "Bad", dice=0.4, hd95_mm=30.0, flags="gas below the diaphragm; the area of a lung changes from slice 3 to 4"
+        ),
+        score("Flagged", flags="one lung only; volume outside the usual 2 to 8 litres", litres=1.1),
         score(HOSTILE, dice=0.98, hd95_mm=2.0, flags=HOSTILE),
     ]
     folders = [tmp_path / f"patient_{name}" for name in ("Good", "Bad", "Flagged", "Hostile")]

@@ -95,7 +95,10 @@ def audit_labels(
     """(scores, contact sheet) of the annotated nodules in the lung slices of a training set; None without a nodule."""
     scores, tiles = [], []
     for name, rows in tqdm(scans.items(), desc="nodules", unit=" scan"):
-        nodules = {nodule.number: nodule for nodule in find_nodules(rows[0].series_uid, 0.5, 0, 1)}
+        nodules = {
+            nodule.number: nodule
+            for nodule in find_nodules(rows[0].series_uid, confidence_level=0.5, padding_size=0, min_voxels=1)
+        }
         if not nodules:
             continue
         frame, ct_hu, lung = frame_of(rows), read_stack(ct_root, rows), is_lung(read_stack(lung_root, rows))

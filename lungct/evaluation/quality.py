@@ -27,11 +27,11 @@ END_SHARE = 0.05  # of the largest area: so much in the first or last slice mean
 JUMP, JUMP_MM = 1 / 3, (0.15, 0.05)  # of a lung's area, from slice to slice, and what it may be at a distance in mm;
 # in seven reference scans and every second to tenth of their slices at most 0.25 at 2.5 mm, 0.36 at 5, 0.55 at 10
 LARGE_SHARE = 0.4  # of a lung's largest area; smaller slices, at base and apex, change faster
-MISSED_ML, MISSED_HU = 50, (-930, -500)  # what is left of such air without its blurred rim,
-MISSED_RIM_MM = 3.2  # which is so wide
-MISSED_DEPTH_MM = 20  # of half of it under the skin; what lies on the chest has 12, with air below it
+MISSED_ML, MISSED_HU = 50, (-930, -500)  # of lung-like tissue outside the mask, its blurred rim taken off
+MISSED_RIM_MM = 3.2  # width of that rim
+MISSED_DEPTH_MM = 20  # median depth under the skin; air trapped by what lies on the chest has 12
 UNSURE_SHARE = 0.04  # of the lung's area, where the network is unsure (benchmarks/flags.py)
-UNSURE_PART = (0.05, 0.95)  # of that area: the slices that are named hold so much
+UNSURE_PART = (0.05, 0.95)  # quantiles of that area, between which the slices lie that are named
 THICK_MM = 8.5  # between slices; what is averaged over more has no edge at the diaphragm
 
 
@@ -53,12 +53,12 @@ def find_flags(
     """
     flags = [f"looks like {fault}, not HU"] if (fault := check_hu_range(ct_hu)) else []
     if not lung.any():
-        return [*flags, "no lung"]
+        return [*flags, "no lung found"]
     area_cm2 = slice_pixels(lung) * spacing_mm[1] * spacing_mm[2] / 100
     if unsure_cm2 is not None:
         flags += name_doubt(area_cm2, unsure_cm2)
     if len(lung) > 1 and spacing_mm[0] > THICK_MM:
-        flags.append(f"{spacing_mm[0]:.1f} mm from slice to slice")
+        flags.append(f"thick slices, {spacing_mm[0]:.1f} mm apart")
     rows, cols = (max(1, round(STEP_MM / mm)) for mm in spacing_mm[1:])
     coarse = np.ascontiguousarray(lung[:, ::rows, ::cols])
     share = smaller_side_share(ct_hu[:, ::rows, ::cols], coarse)
@@ -66,11 +66,15 @@ def find_flags(
     if has_piece_below_lung(coarse):
         flags.append("gas below the diaphragm")
     flags += [
-        f"a lung changes by {part:.0%} from slice {z} to {z + 1}" for z, part in find_jumps(coarse, spacing_mm[0])
+        f"the area of a lung changes by {part:.0%} from slice {z} to {z + 1}"
+        for z, part in find_jumps(coarse, spacing_mm[0])
     ]
     body = body or find_body(ct_hu, spacing_mm)
     lung = lung[:, :: body.steps[0], :: body.steps[1]]
-    for what, found in (("like lung", find_missed), ("of dense tissue between lung and chest wall", find_left_out)):
+    for what, found in (
+        ("of lung-like tissue", find_missed),
+        ("of dense tissue between lung and chest wall", find_left_out),
+    ):
         flags += [f"{ml:.0f} ml {what} not in the mask, slices {low} to {high}" for ml, low, high in found(lung, body)]
     return flags
 
@@ -96,13 +100,13 @@ def name_size(area_cm2: np.ndarray, volume: float, smaller_share: float, slice_m
         yield "the scan ends in the lung"
     mean_cm2 = area_cm2[inside].mean()
     if not is_cut.any() and not USUAL_LITRES[0] <= volume <= USUAL_LITRES[1]:
-        yield "outside the usual 2 to 8 litres"
+        yield f"volume outside the usual {USUAL_LITRES[0]:g} to {USUAL_LITRES[1]:g} litres"
     if is_cut.any() and extent_mm >= MIN_EXTENT_MM and not USUAL_CM2[0] <= mean_cm2 <= USUAL_CM2[1]:
         yield f"{mean_cm2:.0f} cm2 of lung a slice, outside the usual {USUAL_CM2[0]} to {USUAL_CM2[1]}"
     if smaller_share < ONE_LUNG and (extent_mm >= MIN_EXTENT_MM or not is_cut.any()):
         yield "one lung only"
     elif smaller_share < UNEQUAL and not is_cut.any():
-        yield f"one lung has {smaller_share:.0%} of the volume"
+        yield f"the smaller lung has only {smaller_share:.0%} of the volume"
 
 
 def smaller_side_share(ct_hu: np.ndarray, lung: np.ndarray) -> float:

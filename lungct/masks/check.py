@@ -149,12 +149,12 @@ def _share(airy: np.ndarray, marked: np.ndarray) -> float:
     return np.count_nonzero(airy & marked) / np.count_nonzero(marked)
 
 
-def _best_other_orientation(lung: np.ndarray, wanted: range, airy: np.ndarray, least_px: float) -> tuple[float, str]:
+def _best_other_orientation(lung: np.ndarray, wanted: range, airy: np.ndarray, min_px: float) -> tuple[float, str]:
     """The share below AIRY_HU in the best of the other orientations that mark at least so much, and which it is."""
     best = (0.0, "")
     for words, turned in _other_orientations(lung):
         marked = turned[wanted.start : wanted.stop]
-        if np.count_nonzero(marked) >= least_px:
+        if np.count_nonzero(marked) >= min_px:
             best = max(best, (_share(airy, marked), words))
     return best
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-AIR_HU = -200  # any picture of a chest has something below: room air, lung, gas
+MAX_AIR_HU = -200  # any picture of a chest has something below: room air, lung, gas
 MIN_AIR = 0.001  # share of the pixels; real slices, of the belly too, have more than a quarter
 SOFT_TISSUE_HU = (-200, 200)
 MIN_TISSUE = 0.02  # share of the pixels; a chest has some 40 %
@@ -23,23 +23,23 @@ def check_hu_range(ct_hu: np.ndarray) -> str:
     sample = np.ascontiguousarray(ct_hu[:, ::SAMPLE, ::SAMPLE])
     sample = sample[np.isfinite(sample)]
     if not sample.size:
-        return "no finite value"
+        return "a volume without any finite value"
     inside = without_padding(sample)
     low, high = inside.min(), inside.max()
     if low == high:
-        return f"every value is {low:g}"
+        return f"a constant, {low:g} everywhere"
     if float(high) - float(low) <= MAX_GREY:
         return name_narrow_range(float(low), float(high))
-    no_air = np.mean(inside < AIR_HU) < MIN_AIR
+    no_air = np.mean(inside < MAX_AIR_HU) < MIN_AIR
     if no_air and np.mean(inside > DENSE_HU) > MAX_DENSE:
         return "stored values to which the intercept of -1024 was not added"
     cut_off = np.mean(inside == low) > MAX_CUT_OFF
-    if no_air and (cut_off or np.mean(sample < AIR_HU) < MIN_AIR):  # inside the body, padding is the only air
-        return f"values from {low:g} to {high:g}, no air at all"
+    if no_air and (cut_off or np.mean(sample < MAX_AIR_HU) < MIN_AIR):  # inside the body, padding is the only air
+        return f"values from {low:g} to {high:g} without any air"
     if np.mean(inside < BELOW_AIR_HU) > MAX_BELOW_AIR:
-        return "values from which the 1024 of the intercept were taken twice"
+        return "values from which the intercept's 1024 was subtracted twice"
     tissue = np.mean((inside > SOFT_TISSUE_HU[0]) & (inside < SOFT_TISSUE_HU[1]))
-    return f"{tissue:.1%} soft tissue" if tissue < MIN_TISSUE else ""
+    return f"a volume with only {tissue:.1%} soft tissue" if tissue < MIN_TISSUE else ""
 
 
 def without_padding(sample: np.ndarray) -> np.ndarray:

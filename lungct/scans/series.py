@@ -119,7 +119,7 @@ def grid_of(header: Header) -> list[float]:
     size = [header.integer("Rows"), header.integer("Columns")]
     spacing_mm, cosines = header.numbers("PixelSpacing"), header.numbers("ImageOrientationPatient")
     if len(spacing_mm) != 2 or len(cosines) != 6:
-        raise ValueError("PixelSpacing or ImageOrientationPatient has not the right number of values")
+        raise ValueError("PixelSpacing or ImageOrientationPatient does not have the right number of values")
     return [*size, *spacing_mm, *cosines]
 
 
@@ -135,7 +135,7 @@ def place_of(header: Header) -> list[float]:
     """x, y and z of the first pixel in mm."""
     place_mm = header.numbers("ImagePositionPatient")
     if len(place_mm) != 3:
-        raise ValueError("ImagePositionPatient has not three values")
+        raise ValueError("ImagePositionPatient does not have three values")
     return place_mm
 
 
@@ -152,18 +152,18 @@ def split_by_line(files: Slices) -> list[Slices]:
     steps = steps[steps[:, 2] > SAME_PLACE_MM]
     if len(steps) > 1:  # two slices lie on a line of any slope
         slopes.append(np.median(steps[:, :2] / steps[:, 2:], axis=0))
-    most_mm = MAX_SHIFT_PX * min(spacing_and_cosines[:2])
-    labels = [label_lines(corners_mm[:, :2] - corners_mm[:, 2:] * slope, most_mm) for slope in slopes]
+    max_gap_mm = MAX_SHIFT_PX * min(spacing_and_cosines[:2])
+    labels = [label_lines(corners_mm[:, :2] - corners_mm[:, 2:] * slope, max_gap_mm) for slope in slopes]
     best = max(labels, key=lambda label: np.bincount(label).max())
     return [[f for f, n in zip(files, best, strict=True) if n == label] for label in range(best.max() + 1)]
 
 
-def label_lines(places_mm: np.ndarray, most_mm: float) -> np.ndarray:
-    """A number for each place (N, 2): the same for those without a gap of more than `most_mm` in x or y."""
+def label_lines(places_mm: np.ndarray, max_gap_mm: float) -> np.ndarray:
+    """A number for each place (N, 2): the same for those without a gap of more than `max_gap_mm` in x or y."""
     labels = np.zeros(places_mm.shape, int)
     for axis in (0, 1):
         order = np.argsort(places_mm[:, axis])
-        labels[order, axis] = np.cumsum(np.diff(places_mm[order, axis], prepend=places_mm[order[0], axis]) > most_mm)
+        labels[order, axis] = np.cumsum(np.diff(places_mm[order, axis], prepend=places_mm[order[0], axis]) > max_gap_mm)
     return np.unique(labels, axis=0, return_inverse=True)[1].ravel()
 
 

@@ -11,9 +11,9 @@ from lungct.segmentation.gas import gas_limit_hu
 from lungct.segmentation.morphology import grow_slices, open_slices
 
 AERATED_HU = -500  # less than half of it tissue
-LEAST_ML = 0.3
-# with both, 32 of the 35 ml that seven reference scans gain are lung there, the middle of the trunk included; with
-# -400 HU 35 of 38, with 1 ml 26 of 27
+MIN_ML = 0.3
+# with both, seven reference scans, the middle of the trunk included, gain 35 ml, of which 32 are lung; with -400 HU
+# 38 and 35, with 1 ml 27 and 26
 
 
 def find_adjoining(lung: np.ndarray, body: Body, gas: np.ndarray, lung_hu: float) -> np.ndarray:
@@ -35,4 +35,4 @@ def find_adjoining(lung: np.ndarray, body: Body, gas: np.ndarray, lung_hu: float
     near[:-1] |= lung[1:]
     voxels = np.bincount(label[found])
     adjoins = np.bincount(label[found & near], minlength=len(voxels)) > 0
-    return (adjoins & (voxels * np.prod(body.spacing_mm) >= 1e3 * LEAST_ML))[label]
+    return (adjoins & (voxels * np.prod(body.spacing_mm) >= 1e3 * MIN_ML))[label]

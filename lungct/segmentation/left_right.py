@@ -12,7 +12,7 @@ from lungct.slices import LEFT, RIGHT
 
 SPLIT_GRID_MM = 2.5  # the lungs touch along a few millimetres at most
 MAX_MM, STEP_MM = 25, 2.5  # how far the lungs are shrunk to come apart, and in which steps
-SMALLER = 0.15  # of the larger lung; a smaller core is no lung
+MIN_CORE_SHARE = 0.15  # of the larger lung; a smaller core is no lung
 
 
 def split_left_right(lung: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
@@ -53,7 +53,7 @@ def find_cores(depth_mm: np.ndarray) -> tuple[np.ndarray, bool]:
     for limit_mm in np.arange(0, MAX_MM, STEP_MM):
         label, count = cc3d.largest_k(depth_mm > limit_mm, k=2, connectivity=6, return_N=True)
         sizes = np.bincount(label.ravel(), minlength=3)[1:]
-        if count == 2 and min(sizes) > SMALLER * max(sizes):
+        if count == 2 and min(sizes) > MIN_CORE_SHARE * max(sizes):
             middles = [np.nonzero(label == number)[2].mean() for number in (1, 2)]
             right = 1 + int(np.argmin(middles))
             cores[label == right], cores[label == 3 - right] = RIGHT, LEFT

@@ -1,4 +1,4 @@
-"""Nodules and masses that hang on the wall of a lung by a neck.
+"""Nodules and masses that are attached to the wall of a lung by a narrow neck.
 
 Z slices, h and w rows and columns of the coarse grid.
 """

@@ -13,7 +13,7 @@ from scipy import ndimage
 IN_SLICE = np.pad(ndimage.generate_binary_structure(2, 1)[None], ((1, 1), (0, 0), (0, 0)))  # neighbours by edges
 IN_SLICE_8 = np.ones((1, 3, 3), bool)  # neighbours by corners too
 TIP_MM2, TIP_RIM_MM, TIP_SHARE = 200, 4, 0.1  # five of five such tips in seven scans are domes; from 100 mm2, 5 of 7
-HOLE_MM2 = 800  # a nodule or vessel of up to 32 mm, surrounded by lung; off: Dice of slices alone -0.0008
+HOLE_MM2 = 800  # a nodule or vessel of up to 32 mm, surrounded by lung; without it: Dice of single slices -0.0008
 
 
 def block_mean(image: np.ndarray, steps: tuple[int, int]) -> np.ndarray:
@@ -84,8 +84,8 @@ def open_slices(mask: np.ndarray) -> np.ndarray:
     return opened
 
 
-def fill_slices(mask: np.ndarray, most_mm2: float, pixel_mm2: float) -> np.ndarray:
-    """Fill the holes of each slice that are smaller than `most_mm2`.
+def fill_slices(mask: np.ndarray, max_mm2: float, pixel_mm2: float) -> np.ndarray:
+    """Fill the holes of each slice that are smaller than `max_mm2`.
 
     But for tips of something wider, as of a dome of the diaphragm: holes of which the slice above or below has next to
     nothing in its mask, nor of a rim around them. A nodule on the wall has lung on one side there.
@@ -96,7 +96,7 @@ def fill_slices(mask: np.ndarray, most_mm2: float, pixel_mm2: float) -> np.ndarr
         if holes.any():
             label, _ = ndimage.label(holes)
             area_mm2 = np.bincount(label.ravel()) * pixel_mm2
-            small = area_mm2 < most_mm2
+            small = area_mm2 < max_mm2
             small[0] = False
             filled[z] |= small[label]
             for number in np.flatnonzero(small & (area_mm2 > TIP_MM2)):

@@ -27,8 +27,8 @@ def box_near_air(body: Body, slices: slice, trunk: Box, multiple: int) -> Box:
 
     multiple: of rows and columns, to which a network fills up what it sees
 
-    As far from the middle on either side, and to the back: a lung without air is seen as far as the other, and one
-    that is dense at the back, where fluid collects, is seen whole.
+    The box is symmetric about the middle of the trunk and reaches its back, so that a lung without air, or one that is
+    dense at the back, where fluid collects, is seen, too.
     """
     air = body.air_in_trunk[slices]
     if not air.any():

@@ -1,4 +1,4 @@
-"""The lung label maker, and the directory check that every step starts with.
+"""The lung label maker: `segment_lung`, a threshold method without learning.
 
 `segment_lung` works coarse to fine: all decisions (what is outside the body, airway, bowel gas, lung)
 are taken on a grid of about 1.6 mm, and only the edge is drawn again at full resolution.
@@ -31,7 +31,7 @@ EDGE_HU = -430  # where the edge is drawn: on phantoms whose lungs are known bet
 SMALL_TRUNK_MM, ADULT_TRUNK_MM = 180.0, 250.0  # `trunk_size_mm` is 207 to 339 in 117 scans and slices of adults
 
 # What a rule brings stands beside it after "off:", measured without the rule: the change in mean Dice of seven real
-# scans, or of their slices given alone, or ml of gas taken for lung (benchmarks/label_rules.py, RESULTS.md).
+# scans, or of their slices as single slices, or ml of gas taken for lung (benchmarks/label_rules.py, RESULTS.md).
 BLOB_AREA_MM2 = (
     40,
     1500,

@@ -127,7 +127,7 @@ def write_scan(tmp_path: Path) -> list[SliceRow]:
 
 def test_the_audit_of_labels_is_written_with_a_picture(tmp_path, monkeypatch, capsys):
     rows = write_scan(tmp_path)
-    monkeypatch.setattr("lungct.evaluation.nodules.find_nodules", lambda *_: [nodule([12.5, 15.0])])
+    monkeypatch.setattr("lungct.evaluation.nodules.find_nodules", lambda *_, **_named: [nodule([12.5, 15.0])])
     save_audit({"S": rows}, tmp_path / "ct", tmp_path / "lung")
     assert read_table(tmp_path / "nodules.csv", NoduleScore) == [NoduleScore("S", 1, 3, 12, 2, 2, 1.0)]
     assert (tmp_path / "nodules.png").is_file()
@@ -136,7 +136,7 @@ def test_the_audit_of_labels_is_written_with_a_picture(tmp_path, monkeypatch, ca
 
 def test_a_picture_of_earlier_nodules_goes_where_there_are_none(tmp_path, monkeypatch):
     (tmp_path / "nodules.png").touch()
-    monkeypatch.setattr("lungct.evaluation.nodules.find_nodules", lambda *_: [])
+    monkeypatch.setattr("lungct.evaluation.nodules.find_nodules", lambda *_, **_named: [])
     save_audit({"S": write_scan(tmp_path)}, tmp_path / "ct", tmp_path / "lung")
     assert not (tmp_path / "nodules.png").exists()
     assert read_table(tmp_path / "nodules.csv", NoduleScore) == []

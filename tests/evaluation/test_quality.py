@@ -33,17 +33,17 @@ def test_one_lung(chest, missing):
 
 
 def test_litres(chest):
-    assert find_flags(*chest, (4.0, 3.0, 2.5)) == ["outside the usual 2 to 8 litres"]
-    assert find_flags(*chest, (8.0, 7.5, 2.5)) == ["outside the usual 2 to 8 litres"]
+    assert find_flags(*chest, (4.0, 3.0, 2.5)) == ["volume outside the usual 2 to 8 litres"]
+    assert find_flags(*chest, (8.0, 7.5, 2.5)) == ["volume outside the usual 2 to 8 litres"]
 
 
 @pytest.mark.parametrize(
     ("row_mm", "flags"),
     [
-        (2.497, ["outside the usual 2 to 8 litres"]),
+        (2.497, ["volume outside the usual 2 to 8 litres"]),
         (2.5, []),
         (10.0, []),
-        (10.003, ["outside the usual 2 to 8 litres"]),
+        (10.003, ["volume outside the usual 2 to 8 litres"]),
     ],
 )
 def test_two_and_eight_litres_are_usual(chest, row_mm, flags):
@@ -69,7 +69,7 @@ def test_the_sides_are_those_of_the_body_wherever_it_lies_in_the_picture(mirrore
 def test_litres_count_each_slice_by_its_own_extent(chest):
     """A step of 8 mm in the table, but the slices lie 4 mm apart."""
     assert find_flags(*chest, SPACING_MM, np.full(SHAPE[0], 8.0)) == []
-    assert find_flags(*chest, SPACING_MM, np.full(SHAPE[0], 4.0)) == ["outside the usual 2 to 8 litres"]
+    assert find_flags(*chest, SPACING_MM, np.full(SHAPE[0], 4.0)) == ["volume outside the usual 2 to 8 litres"]
 
 
 def test_piece_below_the_lungs(chest):
@@ -120,7 +120,7 @@ def test_of_slices_from_the_middle_no_volume_is_expected(chest):
 def test_a_lung_that_changes_from_slice_to_slice(chest):
     ct_hu, lung = chest
     lung[20, 40:60, 20:50] = lung[20, 20:35, 20:50] = False  # seven eighths of the right lung
-    jumps = [f"a lung changes by 88% from slice {z} to {z + 1}" for z in (19, 20)]
+    jumps = [f"the area of a lung changes by 88% from slice {z} to {z + 1}" for z in (19, 20)]
     assert find_flags(ct_hu, lung, SPACING_MM) == jumps
 
 
@@ -147,10 +147,10 @@ def test_more_doubt_than_in_usual_scans(chest, cm2, flags):
 
 def test_thick_slices_have_no_edge_at_the_diaphragm(chest):
     assert find_flags(*chest, (8.5, 3.0, 2.5)) == []
-    assert find_flags(*chest, (9.0, 3.0, 2.5)) == ["9.0 mm from slice to slice"]
+    assert find_flags(*chest, (9.0, 3.0, 2.5)) == ["thick slices, 9.0 mm apart"]
 
 
-@pytest.mark.parametrize(("columns", "flags"), [(12, ["one lung has 29% of the volume"]), (13, [])])
+@pytest.mark.parametrize(("columns", "flags"), [(12, ["the smaller lung has only 29% of the volume"]), (13, [])])
 def test_unequal_lungs(chest, columns, flags):
     """30 columns on the right, 12 or 13 on the left: 29 or 30.2 % of the volume."""
     ct_hu, lung = chest
@@ -178,7 +178,7 @@ def test_a_piece_of_lung_that_the_mask_leaves_out(chest):
     ct_hu, lung = chest
     lung[10:16, 30:60, 20:50] = False  # 324 ml, 5 of 8 rows
     (flag,) = [text for text in find_flags(ct_hu, lung, SPACING_MM) if "ml" in text]
-    assert flag.endswith("ml like lung not in the mask, slices 10 to 15")
+    assert flag.endswith("ml of lung-like tissue not in the mask, slices 10 to 15")
     assert 200 < float(flag.split()[0]) <= 324
 
 
@@ -198,4 +198,4 @@ def test_air_and_tissue_that_are_unlike_lung_are_not_missed(chest, hu):
 
 
 def test_nothing_found(chest):
-    assert find_flags(chest[0], np.zeros(SHAPE, bool), SPACING_MM) == ["no lung"]
+    assert find_flags(chest[0], np.zeros(SHAPE, bool), SPACING_MM) == ["no lung found"]

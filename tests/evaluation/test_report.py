@@ -56,7 +56,7 @@ def test_a_row_holds_what_the_page_shows_and_nothing_infinite(tmp_path):
     write_folder(folder)
     (folder / VIEW / f"{SLICES[1]}.js").unlink()
     os.utime(folder, (0, 86400 * 365.25 * 30))
-    empty = score("A", dice=0.0, hd95_mm=float("inf"), flags="no lung; one lung only", seen_in_training="val")
+    empty = score("A", dice=0.0, hd95_mm=float("inf"), flags="no lung found; one lung only", seen_in_training="val")
     row = report_row(empty, None, folder, SLICES)
     assert row.pop("made").startswith("2000-01-0")
     assert row == {
@@ -69,7 +69,7 @@ def test_a_row_holds_what_the_page_shows_and_nothing_infinite(tmp_path):
         "hd95_mm": None,
         "made_with": [],
         "coverage": None,
-        "flags": ["no lung", "one lung only"],
+        "flags": ["no lung found", "one lung only"],
         "seen": "val",
         "views": 4,
         "weights": "",

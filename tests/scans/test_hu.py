@@ -40,11 +40,11 @@ def test_a_chest_can_be_hu():
 @pytest.mark.parametrize(
     ("ct_hu", "looks_like"),
     [
-        (np.full((2, 40, 60), 7), "every value is 7"),
+        (np.full((2, 40, 60), 7), "a constant, 7 everywhere"),
         ((chest() > 0).astype(np.int16), "values from 0 to 1"),
         (np.clip((chest() + 1000) // 4, 0, 255), "8-bit grey levels"),
         (chest() + 1024, "stored values to which the intercept of -1024 was not added"),
-        (np.where(chest() == 40, 3000, chest()), "0.0% soft tissue"),
+        (np.where(chest() == 40, 3000, chest()), "a volume with only 0.0% soft tissue"),
     ],
 )
 def test_what_cannot_be_hu_is_said_to_look_like_something(ct_hu, looks_like):
@@ -89,20 +89,20 @@ LUNG_AND_WATER = {-850: 400, 10: 200, 300: 10}
     ("values", "others", "looks_like"),
     [
         ({-201: 1, 300: 1}, 40, ""),  # a thousandth is air
-        ({-200: 1, 300: 1}, 40, "values from -200 to 300, no air at all"),
-        ({0: 1, 701: 100}, 40, "values from 0 to 701, no air at all"),
+        ({-200: 1, 300: 1}, 40, "values from -200 to 300 without any air"),
+        ({0: 1, 701: 100}, 40, "values from 0 to 701 without any air"),
         ({0: 1, 701: 101}, 40, "stored values to which the intercept of -1024 was not added"),
-        ({0: 1, 700: 101}, 40, "values from 0 to 700, no air at all"),
+        ({0: 1, 700: 101}, 40, "values from 0 to 700 without any air"),
         ({-2000: 100, -150: 45, 300: 1}, 40, ""),  # of the 900 inside the padding a twentieth has the lowest value
-        ({-2000: 100, -150: 46, 300: 1}, 40, "values from -150 to 300, no air at all"),
+        ({-2000: 100, -150: 46, 300: 1}, 40, "values from -150 to 300 without any air"),
         ({-1301: 100, **LUNG_AND_WATER}, -1000, ""),
-        ({-1301: 101, **LUNG_AND_WATER}, -1000, "values from which the 1024 of the intercept were taken twice"),
+        ({-1301: 101, **LUNG_AND_WATER}, -1000, "values from which the intercept's 1024 was subtracted twice"),
         ({-1300: 101, **LUNG_AND_WATER}, -1000, ""),
         ({199: 10, -199: 10}, -600, ""),  # a fiftieth is soft tissue
-        ({199: 10, -199: 9}, -600, "1.9% soft tissue"),
-        ({200: 100, -200: 100}, -600, "0.0% soft tissue"),
+        ({199: 10, -199: 9}, -600, "a volume with only 1.9% soft tissue"),
+        ({200: 100, -200: 100}, -600, "a volume with only 0.0% soft tissue"),
         ({0: 1, 255: 1}, 40, "8-bit grey levels"),
-        ({0: 1, 256: 1}, 40, "values from 0 to 256, no air at all"),
+        ({0: 1, 256: 1}, 40, "values from 0 to 256 without any air"),
     ],
 )
 def test_shares_at_their_limits(values, others, looks_like):
@@ -136,11 +136,11 @@ NOT_HU = {
     "thousands of HU": (lambda v: v / 1000, "z-scores"),
     "attenuation per cm": (lambda v: 0.19 * (1 + np.maximum(v, -1000) / 1000), "values from 0 to 1"),
     "the intercept forgotten": (lambda v: np.maximum(v, -1024) + 1024, "intercept of -1024 was not added"),
-    "the intercept twice": (lambda v: v - 1024, "taken twice"),
-    "a mediastinal window": (lambda v: np.clip(v, -160, 240), "values from -160 to 240, no air at all"),
-    "12 bits": (lambda v: np.clip((v + 200) * 2, 0, 4095), "no air at all"),
-    "constant": (lambda v: np.full_like(v, 40), "every value is 40"),
-    "not finite": (lambda v: np.full_like(v, np.nan), "no finite value"),
+    "the intercept twice": (lambda v: v - 1024, "subtracted twice"),
+    "a mediastinal window": (lambda v: np.clip(v, -160, 240), "values from -160 to 240 without any air"),
+    "12 bits": (lambda v: np.clip((v + 200) * 2, 0, 4095), "without any air"),
+    "constant": (lambda v: np.full_like(v, 40), "a constant, 40 everywhere"),
+    "not finite": (lambda v: np.full_like(v, np.nan), "without any finite value"),
 }
 
 
@@ -179,7 +179,7 @@ def test_a_field_of_view_inside_the_belly_has_its_air_as_padding():
     belly[:, 28:36, 28:36] = 700
     belly[:, :6] = -1024
     assert check_hu_range(belly) == ""
-    assert "no air at all" in check_hu_range(belly[:, 8:])
+    assert "without any air" in check_hu_range(belly[:, 8:])
 
 
 def test_air_alone_has_no_soft_tissue():

@@ -237,9 +237,9 @@ def test_grid_and_place_are_numbers_of_the_header():
     assert grid_of(make_slice(2.5)[1]) == GRID
     assert place_of(make_slice(2.5, -3, 4)[1]) == [-3, 4, 2.5]
     for change in ({"PixelSpacing": "0.7"}, {"ImageOrientationPatient": "1\\0\\0"}):
-        with pytest.raises(ValueError, match="not the right number of values"):
+        with pytest.raises(ValueError, match="not have the right number of values"):
             grid_of(make_slice(0, **change)[1])
-    with pytest.raises(ValueError, match="not three values"):
+    with pytest.raises(ValueError, match="not have three values"):
         place_of(make_slice(0, ImagePositionPatient="1\\2")[1])
 
 
