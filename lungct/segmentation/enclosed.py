@@ -36,18 +36,23 @@ def find_enclosed(lung: np.ndarray, body: Body) -> np.ndarray:
     found = find_wall_masses(lung, between & (body.coarse_hu > AIR_TISSUE_HU), body)
     whole = lung | found
     for z in np.flatnonzero(between.any(axis=(1, 2))):
-        label, count = ndimage.label(fill_voids.fill(whole[z]) & ~whole[z])
-        if count:
-            share = ndimage.mean(between[z], label, np.arange(count + 1))
-            share[0] = 0
-            found[z] |= (share > HOLE_SHARE)[label]
+        holes = fill_voids.fill(whole[z]) & ~whole[z]
+        if holes.any():
+            label, _ = ndimage.label(holes)
+            size, enclosed = np.bincount(label.ravel()), np.bincount(label[between[z]], minlength=label.max() + 1)
+            found[z] |= holes & (enclosed > HOLE_SHARE * size)[label]
     return found
 
 
 def between_slices(lung: np.ndarray) -> np.ndarray:
     """What has lung in some slice above and in some slice below, bool, same shape."""
-    below, above = np.logical_or.accumulate(lung), np.logical_or.accumulate(lung[::-1])[::-1]
-    return below & above & ~lung
+    between = np.zeros(lung.shape, bool)
+    for slices in (range(len(lung)), range(len(lung) - 1, -1, -1)):  # upwards, then downwards
+        seen = np.zeros(lung.shape[1:], bool)
+        for z in slices:
+            between[z] = seen & ~lung[z] if slices.step > 0 else seen & between[z]
+            seen |= lung[z]
+    return between
 
 
 def find_wall_masses(lung: np.ndarray, tissue: np.ndarray, body: Body) -> np.ndarray:

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from lungct import LungError
 from lungct.segmentation.body import BODY_GRID_MM, Body, find_body
+from lungct.segmentation.enclosed import find_enclosed
 from lungct.segmentation.gas import find_gas, gas_limit_hu, lung_level_hu
 from lungct.segmentation.masses import find_masses
 from lungct.segmentation.morphology import (
@@ -55,7 +56,7 @@ PATCH_OPENING = np.ones((1, 5, 5), bool)  # what is thinner is the blurred edge 
 
 
 def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray:
-    """Both lungs, with their vessels and wall nodules, without trachea, main bronchi and bowel gas.
+    """Both lungs, with their vessels, wall nodules and masses that they enclose, without trachea, main bronchi and gut.
 
     ct_hu:      (H, W) or (Z, H, W), any real dtype, HU, not clipped; slices in ascending z
     spacing_mm: (row, column) or (slice, row, column)
@@ -79,7 +80,7 @@ def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray
     if not inside.any():
         return fine
     box = bounding_box(inside, body.spacing_mm, margin_mm=HULL_MARGIN_MM)
-    body = body.crop(box)
+    whole_body, body = body, body.crop(box)
 
     airway = grow_slices(find_blobs(body))  # with its wall
     lung_hu = lung_level_hu(body, largest_pocket(body, label_pockets(body.air & ~airway)))
@@ -90,7 +91,8 @@ def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray
 
     whole = fine_box(box, body.steps)
     fine[whole] = refine(ct_hu[whole], aerated, closed, ~airway & ~body.open_air, body.steps)
-    return fine
+    enclosed = find_enclosed(fine[:, :: body.steps[0], :: body.steps[1]], whole_body)
+    return fine | enlarge(enclosed, body.steps, fine.shape)
 
 
 def segment_runs(ct_hu: np.ndarray, runs: list[slice], spacing_mm: tuple[float, float, float]) -> np.ndarray:

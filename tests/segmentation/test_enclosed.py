@@ -8,6 +8,7 @@ import pytest
 from lungct.segmentation.body import find_body
 from lungct.segmentation.cleanup import clean_volume
 from lungct.segmentation.enclosed import between_slices, find_enclosed
+from lungct.segmentation.threshold import segment_lung
 
 SPACING_MM = (5.0, 3.0, 3.0)
 
@@ -121,3 +122,8 @@ def test_the_middle_of_the_trunk_counts_not_that_of_the_image(chest):
     body = find_body(ct_hu, SPACING_MM)
     near = replace(body, middle=(body.middle[0], 91.0))  # the mass lies within 40 mm of it
     assert not find_enclosed(lung, near).any()
+
+
+def test_labels_hold_such_a_mass_too(chest):
+    ct_hu, _ = make_dense(chest, AT_WALL["behind"])
+    assert np.mean(segment_lung(ct_hu, SPACING_MM)[AT_WALL["behind"]]) > 0.9
