@@ -29,7 +29,7 @@ from lungct.segmentation.cleanup import clean_volume
 from lungct.segmentation.morphology import all_in_blocks
 from lungct.segmentation.near_air import Box, box_near_air, box_of_trunk, reaches_edge
 from lungct.slices import clip_ct, pixel_mm
-from lungct.weights import SHIPPED, Model, load_weights, scale_hu
+from lungct.weights import SHIPPED, Model, load_weights, scale_hu, weights_identity
 from UNet_nn import UNet, fold_norms
 
 BATCH = 8
@@ -109,11 +109,11 @@ def load_predictor(weights: Path = SHIPPED, device: str = "auto", amp: str = "au
 
 
 @lru_cache(maxsize=1)
-def cached_predictor(weights: Path, sha256: str, device: str, amp: str) -> Predictor:
-    """`load_predictor`, once in a process as long as the weights' checksum stays the same."""
+def cached_predictor(weights: Path, identity: str, device: str, amp: str) -> Predictor:
+    """`load_predictor`, once in a process as long as the `weights_identity` of what is there stays the same."""
     predictor = load_predictor(weights, device, amp)
-    if predictor.card["sha256"] != sha256:
-        raise LungError(f"{weights}: was trained again while scans were predicted; run the same command again")
+    if weights_identity(predictor.card) != identity:
+        raise LungError(f"{weights}: it or its card changed while scans were predicted; run the same command again")
     return predictor
 
 
