@@ -15,7 +15,7 @@ from lungct.masks.read import find_labels, label_stamps, read_slices
 from lungct.parallel import Skipped, count
 from lungct.scans.dicom import REFERS, DicomScan, as_dicom
 from lungct.scans.find import Job, choose_names, hu_warnings, job_stamps, open_job, read_hu, slice_rows, source_of
-from lungct.scans.geometry import Frame, as_in_rows, frame_of
+from lungct.scans.geometry import Frame, as_in_rows, frame_of, frame_warnings
 from lungct.scans.hu import check_hu_range
 from lungct.slices import (
     SliceRow,
@@ -40,7 +40,7 @@ class Volume:
     frame:    where the slices lie, with all digits where they are known
     ct_hu:    (Z, H, W) int16 HU, clipped as step 4 stores it
     truth:    the reference lungs, (Z, H, W) bool; None where there are none
-    warnings: what was unusual about the files
+    warnings: what was unusual about the files, which `score_volume` makes flags of
     """
 
     rows: list[SliceRow]
@@ -84,7 +84,9 @@ class StoredCase:
             truth = is_lung(read_stack(lungs, self.rows))
             if truth.shape != ct_hu.shape:
                 raise LungError(f"{lungs / self.scan}: shape {truth.shape}, but the CT has {ct_hu.shape}")
-        return Volume(self.rows, frame_of(self.rows), ct_hu, truth, hu_warnings(check_hu_range(ct_hu)))
+        frame = frame_of(self.rows)
+        warnings = (*frame_warnings(frame), *hu_warnings(check_hu_range(ct_hu)))
+        return Volume(self.rows, frame, ct_hu, truth, warnings)
 
     def find_dicom(self) -> DicomScan:
         """The scan that step 4 took the slices from. Raises LungError where it is no DICOM, or not there any more."""

@@ -26,8 +26,8 @@ from lungct.scans.geometry import (
     axis_codes,
     check_size,
     check_spacing,
-    contiguous_runs,
     frame_to_lps,
+    frame_warnings,
     lps_flips,
     to_lps,
 )
@@ -47,7 +47,6 @@ from lungct.scans.series import (
     z_of,
 )
 
-UNEQUAL = 0.1  # of the usual step; less is rounding
 REFERS = "a DICOM segmentation refers to the DICOM files of its scan"  # and so does a structure set
 SINGLE_SLICE_MM = 5.0  # of a slice that does not say how thick it is
 
@@ -225,12 +224,13 @@ def _open_part(files: Slices, warnings: list[str], part: str) -> DicomScan:
     if lps_flips(orientation)[0]:
         row_mm, col_mm, shape = col_mm, row_mm, shape[::-1]
     key = key_of(first)
+    frame = Frame(corners_mm + shift, axes, (slice_mm, row_mm, col_mm), shape, axis_codes(orientation))
     return DicomScan(
         patient_id=key.patient_id,
         series_uid=key.series_uid,
         files=tuple(path for path, _ in files),
-        frame=Frame(corners_mm + shift, axes, (slice_mm, row_mm, col_mm), shape, axis_codes(orientation)),
-        warnings=tuple(warnings),
+        frame=frame,
+        warnings=(*warnings, *frame_warnings(frame)),
         study_uid=key.study_uid,
         part=part,
         frames=tuple(header.integer(FRAME) for _, header in files) if first.text(FRAME) else (),
@@ -240,14 +240,7 @@ def _open_part(files: Slices, warnings: list[str], part: str) -> DicomScan:
 def _slice_step(z_mm: np.ndarray, thickness: str, warnings: list[str]) -> float:
     """The distance of slices, by their positions; of a single one its thickness, or what is usual."""
     if len(z_mm) > 1:
-        steps = np.diff(z_mm)
-        slice_mm = float(np.median(steps))
-        gaps = len(contiguous_runs(z_mm)) - 1
-        if gaps:
-            warnings.append(f"slices missing in {count(gaps, 'place')}")
-        elif np.ptp(steps) > UNEQUAL * slice_mm:
-            warnings.append(f"unequal steps between slices, {steps.min():.2f} to {steps.max():.2f} mm")
-        return slice_mm
+        return float(np.median(np.diff(z_mm)))
     try:
         slice_mm = float(thickness)
     except ValueError:
