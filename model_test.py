@@ -132,7 +132,7 @@ def predict_scan(todo: Todo, task: Task) -> tuple[ScanScore, list[NoduleScore], 
     earlier = todo.earlier if kept else None
     spacing_mm = volume.frame.spacing_mm
     found = Segmentation(*kept) if kept else segment_volume(volume.ct_hu, spacing_mm, get_predictor(task))
-    mask = LungMask(found.lung, volume.frame, case.find_dicom, card["sha256"], found.unsure_cm2)
+    mask = LungMask(found.lung, volume.frame, partial(case.find_dicom, volume.ct_hu), card["sha256"], found.unsure_cm2)
     score = replace(
         score_volume(volume, mask, found.body),
         seen_in_training=seen_in_training(card, case.patient_id, volume.rows[0].series_uid),

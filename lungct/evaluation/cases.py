@@ -31,6 +31,8 @@ from lungct.slices import (
     slice_path,
 )
 
+STEP_4_AGAIN = "run step 4 again: python prepare_lung_image.py --test"
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -88,8 +90,13 @@ class StoredCase:
         warnings = (*frame_warnings(frame), *hu_warnings(check_hu_range(ct_hu)))
         return Volume(self.rows, frame, ct_hu, truth, warnings)
 
-    def find_dicom(self) -> DicomScan:
-        """The scan that step 4 took the slices from. Raises LungError where it is no DICOM, or not there any more."""
+    def find_dicom(self, ct_hu: np.ndarray | None = None) -> DicomScan:
+        """The scan that step 4 took the slices from.
+
+        ct_hu: (Z, H, W) as `read` gives it, which the files must hold; None: only headers are looked at
+
+        Raises LungError where it is no DICOM, not there any more, or of another patient or other pixels by now.
+        """
         from lungct.masks.source import SAY_WHERE, find_scan  # few ask for it
 
         place = (self.ct_root.parent.resolve() / self.rows[0].source).resolve()  # as `source_of` counts
@@ -97,7 +104,21 @@ class StoredCase:
             raise LungError(f"{REFERS}, and it was {place.name}")
         if not place.is_dir():
             raise LungError(f"{REFERS}, and {place} is not there any more; {SAY_WHERE}")
-        return find_scan(place, self.rows[0].series_uid, frame_of(self.rows))
+        scan = find_scan(place, self.rows[0].series_uid, frame_of(self.rows))
+        if scan.patient_id != self.patient_id:
+            raise LungError(
+                f"{place} is of {scan.patient_id}, the slices of step 4 are of {self.patient_id}; {STEP_4_AGAIN}"
+            )
+        if ct_hu is not None and not holds(scan, ct_hu):
+            raise LungError(f"{place}: other pixels than when step 4 read them; {STEP_4_AGAIN}")
+        return scan
+
+
+def holds(scan: DicomScan, ct_hu: np.ndarray) -> bool:
+    """Whether the files of a scan hold a CT (Z, H, W), clipped as step 4 stores it. Raises LungError as `read` does."""
+    return len(scan) == len(ct_hu) and all(
+        np.array_equal(clip_ct(scan.read([z])[0]), ct_hu[z]) for z in range(len(scan))
+    )
 
 
 @dataclass(frozen=True)
@@ -144,8 +165,8 @@ class FileCase:
         rows = slice_rows(self.job, scan, everything, **same)
         return Volume(rows, as_in_rows(scan.frame), clip_ct(ct_hu, out=ct_hu), truth, warnings)
 
-    def find_dicom(self) -> DicomScan:
-        """The scan itself. Raises LungError where it is no DICOM."""
+    def find_dicom(self, ct_hu: np.ndarray | None = None) -> DicomScan:
+        """The scan itself, of which `read` has just read ct_hu. Raises LungError where it is no DICOM."""
         return as_dicom(open_job(self.job))
 
 
