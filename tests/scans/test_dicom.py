@@ -1,12 +1,14 @@
 """Scans from DICOM: order, HU, orientation, and what is odd about them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pydicom
 import pytest
 
 from lungct import LungError
 from lungct.phantom.lidc_tree import write_series, write_xray
-from lungct.scans.dicom import find_parts, find_series, find_series_folder, open_series
+from lungct.scans.dicom import find_parts, find_series, find_series_folders, open_series
 from lungct.scans.lidc import LidcScan
 
 WHO = LidcScan("LIDC-IDRI-0001", "1.2.3", "1.2.3.4")
@@ -226,14 +228,16 @@ def test_xray_and_other_files_are_left_alone(tmp_path, ct_hu):
 def test_series_folder_is_found_in_both_layouts(tmp_path, ct_hu, layout):
     write_xray(tmp_path / "01-01-2000-NA" / "1000000-NA", WHO)
     write_series(tmp_path / layout, WHO, ct_hu, SPACING_MM)
-    assert find_series_folder(tmp_path, "1.2.3", "1.2.3.4") == tmp_path / layout
-    assert find_series_folder(tmp_path, "1.2.3", "9.9") is None
+    assert find_series_folders(tmp_path, "1.2.3.4") == (tmp_path / layout,)
+    assert find_series_folders(tmp_path, "9.9") == ()
 
 
-def test_of_two_folders_of_a_series_the_one_named_after_it_comes_first(tmp_path, ct_hu):
+def test_all_folders_of_a_series_are_found(tmp_path, ct_hu):
     for folder in ("0/0", "1.2.3/1.2.3.4", "9/9"):
         write_series(tmp_path / folder, WHO, ct_hu, SPACING_MM)
-    assert find_series_folder(tmp_path, "1.2.3", "1.2.3.4") == tmp_path / "1.2.3" / "1.2.3.4"
+    write_series(tmp_path / "9/9", replace(WHO, series_uid="9.9"), ct_hu[:1], SPACING_MM)  # in the place of its first
+    found = find_series_folders(tmp_path, "1.2.3.4")
+    assert found == (tmp_path / "0/0", tmp_path / "1.2.3/1.2.3.4", tmp_path / "9/9")
 
 
 def test_sagittal_slices_are_refused(tmp_path, ct_hu):
