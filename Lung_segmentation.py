@@ -14,7 +14,7 @@ Run     python Lung_segmentation.py                 trains, or continues an inte
 
 from __future__ import annotations
 
-from lungct import LungError  # first: it says which package is missing
+from lungct import LungError, __version__  # first: it says which package is missing
 
 # isort: split
 import argparse
@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from lungct.code_hash import TRAINING_CODE
 from lungct.commands import with_conf
 from lungct.device import is_out_of_memory, keep_freed_memory, pick_amp, pick_device
 from lungct.evaluation.figures import BLUE, GREEN, RED, Tile, contact_sheet, difference, save_png, to_grey
@@ -43,7 +44,7 @@ from lungct.slices import manifest_path, pixel_mm, read_manifest
 from lungct.training.data import SliceSet, batches
 from lungct.training.distributed import join_processes
 from lungct.training.history import EpochRow, save_curves
-from lungct.training.resume import find_differences, read_folds, training_input
+from lungct.training.resume import check_first_model, find_differences, read_folds, training_input
 from lungct.training.split import split_notes, split_patients
 from lungct.training.trainer import Trainer, TrainSettings
 from lungct.weights import Model, checksum, load_weights, model_card, read_torch
@@ -62,18 +63,25 @@ def torch_bytes(state: dict) -> bytes:
     return buffer.getvalue()
 
 
-def save_weights(run: Path, trainer: Trainer, split: dict) -> None:
-    """The bare state_dict and its card."""
+def save_weights(run: Path, trainer: Trainer) -> None:
+    """The bare state_dict and its card, which names the patients of all trainings that the weights went through."""
     path = run / "unet_model.pth"
     replace_file(path, torch_bytes(trainer.ema.state_dict()))
     settings = {k: v for k, v in vars(trainer.settings).items() if not k.endswith("_path")}
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+    versions = {
+        "lungct": __version__,
+        "code": TRAINING_CODE,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
     card = model_card(
         trainer.model,
         sha256=checksum(path),
         best_epoch=trainer.progress.best_epoch,
         validation=asdict(trainer.progress.history[-1]),
-        patients=split,
+        patients=trainer.made_from["patients"],
+        init_sha256=trainer.made_from["init_sha256"],
         settings=settings,
         versions=versions,
     )
@@ -115,7 +123,7 @@ def save_target(run: Path, trainer: Trainer) -> None:
     save_png(run / "target_epoch_1.png", sheet)
 
 
-def finish_epoch(run: Path, trainer: Trainer, split: dict, start: float, loss: float, skipped: int) -> bool:
+def finish_epoch(run: Path, trainer: Trainer, start: float, loss: float, skipped: int) -> bool:
     """Score, keep the best weights, write pictures and checkpoint, print a line; True when it is time to stop."""
     is_main = trainer.processes.is_main
     val_loss, val_dice, worst = trainer.processes.broadcast(trainer.validate() if is_main else None)
@@ -129,7 +137,7 @@ def finish_epoch(run: Path, trainer: Trainer, split: dict, start: float, loss: f
         progress.best_dice, progress.best_epoch = val_dice, progress.epoch
     if is_main:
         if better:
-            save_weights(run, trainer, split)
+            save_weights(run, trainer)
         replace_file(run / "history.csv", table_bytes(progress.history, EpochRow))
         save_curves(run / "training_and_validation_loss.png", progress.history, trainer.settings.augment)
         save_prediction(run, trainer)
@@ -166,6 +174,8 @@ def make_trainer(settings: TrainSettings, flags: argparse.Namespace) -> tuple[Tr
     ct_root, lung_root = (settings.lung_ct_path, settings.lung_image_path)
     rows = [row for row in read_manifest(manifest_path(ct_root)) if row.has_label]
     start, start_model, start_card = load_weights(flags.init) if flags.init else (None, None, {})
+    if start_model:
+        check_first_model(settings, start_model, flags.init)
     seen = frozenset(start_card.get("patients", {}).get("train", ()))
     patients, options = {row.patient_id for row in rows}, settings.split_options(seen)
     split = split_patients(patients, options)
@@ -177,7 +187,7 @@ def make_trainer(settings: TrainSettings, flags: argparse.Namespace) -> tuple[Tr
     usual_mm = round(float(np.median([pixel_mm(row.spacing_mm) for row in train_rows])), 4)
     model = start_model or Model(settings.width, settings.depth, settings.patch, True, window_hu, usual_mm)
     amp = processes.broadcast(pick_amp(settings.amp, device))
-    made_from = training_input(settings, split, rows, amp, start_card.get("sha256", ""))
+    made_from = training_input(settings, split, rows, amp, start_card)
     trainer = Trainer(settings, model, train, val, device, processes, made_from)
     if start:
         for network in (trainer.network, trainer.ema):
@@ -292,7 +302,7 @@ def train(run: Path, trainer: Trainer, split: dict, flags: argparse.Namespace) -
         if result is None:
             trainer.halve_batch()
             continue
-        done = finish_epoch(run, trainer, split, start, *result)
+        done = finish_epoch(run, trainer, start, *result)
         if board:
             write_scalars(board, progress.history[-1])
     return progress.epoch - started_at

@@ -64,7 +64,7 @@ from lungct.scans import lidc
 from lungct.scans.find import choose_patients, dicom_jobs, nifti_jobs
 from lungct.scans.geometry import frame_of
 from lungct.settings import BY_ATTRIBUTE, make_absolute, parse_step, resolve_path, run_step
-from lungct.weights import checksum, choose_weights, seen_in_training
+from lungct.weights import choose_weights, read_card, seen_in_training, weights_identity
 
 AT_ONCE = 2  # scans: reading, clean-up and writing take one processor only
 OF_FILES = ("labels", "label_values", "any_values", "series")  # flags that say how scans are read from their own files
@@ -91,7 +91,7 @@ class Task:
     """What every scan is predicted with."""
 
     settings: PredictSettings
-    weights_sha256: str
+    weights: str  # what tells them from others, as `weights_identity` has it
     precision: str
 
 
@@ -109,14 +109,14 @@ def fingerprint_of(case: Case, task: Task) -> tuple[str, str]:
     settings = task.settings
     audit = settings.mask_threshold, settings.confidence_level, settings.padding_size
     scan, truth = case.stamps()
-    mask = fingerprint(MASK_CODE, scan, task.weights_sha256, task.precision)
+    mask = fingerprint(MASK_CODE, scan, task.weights, task.precision)
     return mask, f"{mask}-{fingerprint(truth, audit, SCORE_CODE)}"
 
 
 def get_predictor(task: Task) -> Predictor:
     """The network of the settings, loaded once in a process."""
     settings = task.settings
-    return cached_predictor(settings.weights_path, task.weights_sha256, settings.device, settings.amp)
+    return cached_predictor(settings.weights_path, task.weights, settings.device, settings.amp)
 
 
 def predict_scan(todo: Todo, task: Task) -> tuple[ScanScore, list[NoduleScore], tuple[str, ...]]:
@@ -127,16 +127,16 @@ def predict_scan(todo: Todo, task: Task) -> tuple[ScanScore, list[NoduleScore], 
     case, settings = todo.case, task.settings
     folder = folder_of(settings.predictions_path, case.scan)
     _, made_from = fingerprint_of(case, task)
-    volume = case.read()
+    volume, card = case.read(), get_predictor(task).card
     kept = read_kept(folder / KEPT, todo.earlier.mask) if todo.earlier else None
     earlier = todo.earlier if kept else None
     spacing_mm = volume.frame.spacing_mm
     found = Segmentation(*kept) if kept else segment_volume(volume.ct_hu, spacing_mm, get_predictor(task))
-    mask = LungMask(found.lung, volume.frame, case.find_dicom, task.weights_sha256, found.unsure_cm2)
+    mask = LungMask(found.lung, volume.frame, partial(case.find_dicom, volume.ct_hu), card["sha256"], found.unsure_cm2)
     score = replace(
         score_volume(volume, mask, found.body),
-        seen_in_training=seen_in_training(get_predictor(task).card, case.patient_id, volume.rows[0].series_uid),
-        weights=task.weights_sha256[:12],
+        seen_in_training=seen_in_training(card, case.patient_id, volume.rows[0].series_uid),
+        weights=card["sha256"][:12],
         precision=task.precision,
         version=__version__,
         fingerprint=made_from,
@@ -294,7 +294,7 @@ def main(argv: list[str] | None = None) -> None:
     kinds = choose_kinds(settings.save, flags.save is not None, bool(flags.dicom or flags.nifti), flags.anonymous)
     cases, skipped = find_cases(settings, flags)
     wanted = choose_files(cases, Wanted(kinds, settings.png))
-    task = Task(settings, checksum(settings.weights_path), "")
+    task = Task(settings, weights_identity(read_card(settings.weights_path)[1]), "")
     amp = get_predictor(task).amp
     if flags.scheduler:  # one precision for all machines, that of this one
         task = replace(task, settings=replace(settings, amp="on" if amp else "off"))

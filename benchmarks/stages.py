@@ -68,7 +68,7 @@ def prepare_patient(rounds: int) -> dict[str, float]:
 
     scan = open_largest(root)
     ct_hu, pixel_mm = scan.read()[SLICES // 2], scan.frame.spacing_mm[1:]
-    series = LidcSeries(root / who.patient_id / who.study_uid / who.series_uid, who)
+    series = LidcSeries((root / who.patient_id / who.study_uid / who.series_uid,), who)
     tasks = [Task(Job(who.patient_id, f"scan{n}", series), None, "") for n in range(MANY)]
     options = PrepareOptions(out / "ct", out / "lung", labels=None, slices=10, any_values=False)
     functions = {

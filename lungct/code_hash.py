@@ -1,4 +1,4 @@
-"""Which code slices, masks and scores were made by: where it has changed, they are made again."""
+"""Which code slices, masks, scores and trainings were made by: where it has changed, they are made again."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ PACKAGE = Path(__file__).resolve().parent
 OF_BOTH = ("scans", "segmentation", "masks", "slices.py")
 OF_SLICES = (*OF_BOTH, "../prepare_lung_image.py")
 OF_MASKS = (*OF_BOTH, "predict.py", "weights.py", "evaluation/cases.py", "../UNet_nn.py", "../model_test.py")
+OF_TRAINING = ("training", "slices.py", "weights.py", "../UNet_nn.py", "../Lung_segmentation.py")
 
 
 def code_hash(*names: str) -> str:
@@ -23,3 +24,4 @@ def code_hash(*names: str) -> str:
 
 # taken when a step starts: a long-lived worker of a cluster keeps that of the code that it runs
 SLICE_CODE, MASK_CODE, SCORE_CODE = code_hash(*OF_SLICES), code_hash(*OF_MASKS), code_hash("evaluation")
+TRAINING_CODE = code_hash(*OF_TRAINING)

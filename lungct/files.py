@@ -1,11 +1,13 @@
 """Writing that is never half done: into a file or folder beside, then renamed."""
 
 import csv
+import errno
 import hashlib
 import io
 import json
 import os
 import shutil
+import stat
 import time
 import tokenize
 from collections.abc import Callable, Iterable, Iterator
@@ -187,7 +189,7 @@ def array_checksum(array: np.ndarray) -> str:
 def file_stamps(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
     """Name, bytes and time of files: what tells without reading them whether they are those of before."""
     stamps = [(path.name, path.stat()) for path in sorted(paths)]
-    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stamps]
+    return [(name, status.st_size, status.st_mtime_ns) for name, status in stamps]
 
 
 def short_hash(text: str) -> str:
@@ -195,10 +197,19 @@ def short_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Every file below a folder, sorted; links are followed, each folder once; names that begin with a dot are left."""
+def files_below(folder: Path, unreadable: list[LungError] | None = None) -> list[Path]:
+    """Every file below a folder, sorted; links are followed, each folder once; names that begin with a dot are left.
+
+    What cannot be looked into raises LungError, or is noted in `unreadable` where given.
+    """
     found, seen = [], set()
-    for here, names, files in os.walk(folder, followlinks=True):
+
+    def note(error: OSError) -> None:
+        if unreadable is None:
+            raise unreadable_error(error) from error
+        unreadable.append(unreadable_error(error))
+
+    for here, names, files in os.walk(folder, onerror=note, followlinks=True):
         where = Path(here).stat()
         if (where.st_dev, where.st_ino) in seen:  # a link back, or a second one
             names.clear()
@@ -206,8 +217,23 @@ def files_below(folder: Path) -> list[Path]:
         seen.add((where.st_dev, where.st_ino))
         names[:] = sorted(name for name in names if not name.startswith("."))
         paths = [Path(here, name) for name in files if not name.startswith(".")]
-        found += [path for path in paths if path.is_file()]
+        found += [path for path in paths if is_file(path, note)]
     return sorted(found)
+
+
+def unreadable_error(error: OSError) -> LungError:
+    """What to say of a folder, or of something in it, that the system does not let us see."""
+    return LungError(f"{error.filename}: cannot be read ({error.strerror}); make it readable, or move it away")
+
+
+def is_file(path: Path, note: Callable[[OSError], None]) -> bool:
+    """Whether a file is there; a link to nowhere is none. Other errors go to `note`."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            note(error)
+        return False
 
 
 def is_dir_path(path: str | Path) -> Path:

@@ -6,6 +6,7 @@ B batch, Z slices, H rows, W columns.
 import gzip
 import math
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from lungct.segmentation.cleanup import clean_volume
 from lungct.segmentation.morphology import all_in_blocks
 from lungct.segmentation.near_air import Box, box_near_air, box_of_trunk, reaches_edge
 from lungct.slices import clip_ct, pixel_mm
-from lungct.weights import SHIPPED, Model, load_weights, scale_hu
+from lungct.weights import SHIPPED, Model, load_weights, scale_hu, weights_identity
 from UNet_nn import UNet, fold_norms
 
 BATCH = 8
@@ -109,11 +110,11 @@ def load_predictor(weights: Path = SHIPPED, device: str = "auto", amp: str = "au
 
 
 @lru_cache(maxsize=1)
-def cached_predictor(weights: Path, sha256: str, device: str, amp: str) -> Predictor:
-    """`load_predictor`, once in a process as long as the weights' checksum stays the same."""
+def cached_predictor(weights: Path, identity: str, device: str, amp: str) -> Predictor:
+    """`load_predictor`, once in a process as long as the `weights_identity` of what is there stays the same."""
     predictor = load_predictor(weights, device, amp)
-    if predictor.card["sha256"] != sha256:
-        raise LungError(f"{weights}: was trained again while scans were predicted; run the same command again")
+    if weights_identity(predictor.card) != identity:
+        raise LungError(f"{weights}: it or its card changed while scans were predicted; run the same command again")
     return predictor
 
 
@@ -213,10 +214,18 @@ def read_ct(path: Path | str) -> tuple[np.ndarray, Frame]:
     path: a NIfTI, MetaImage or NRRD file, or a folder of DICOM files, of which the series with most slices is read
 
     Slices run from the feet to the head, rows from front to back, columns from the patient's right to the left,
-    however they lie in the file. Raises LungError where there is no CT.
+    however they lie in the file. Warns of what is unusual about the files, such as missing slices. Raises LungError
+    where there is no CT.
     """
     scan = open_ct(path)
+    warn_of(path, scan.warnings)
     return scan.read(), scan.frame
+
+
+def warn_of(source: Path | str, texts: Iterable[str]) -> None:
+    """Python's warnings about a CT, as if its caller's caller gave them."""
+    for text in texts:
+        warnings.warn(f"{source}: {text}", stacklevel=3)
 
 
 def segment_file(source: Path | str, target: Path | str, predictor: Predictor | None = None) -> np.ndarray:
@@ -227,12 +236,14 @@ def segment_file(source: Path | str, target: Path | str, predictor: Predictor | 
             left 2), .seg.nrrd; for a source in DICOM also .seg.dcm, .rtstruct.dcm, and
             _anonymous.seg.dcm, _anonymous.rtstruct.dcm without the patient's name and dates
 
-    The mask is that of model_test.py. Warns where the values cannot be HU. Raises LungError where there is no CT, for
-    another ending, and where the format cannot hold the mask; then nothing is written.
+    The mask is that of model_test.py. Warns where the values cannot be HU, of what is unusual about the files, such as
+    missing slices, and of what the mask's file shows of that. Raises LungError where there is no CT, for another
+    ending, and where the format cannot hold the mask; then nothing is written.
     """
     target, predictor = Path(target).expanduser(), predictor or shipped_predictor()
     kind = kind_of(target)
     scan = open_ct(source)
+    warn_of(source, scan.warnings)
     ct_hu, frame = scan.read(), as_in_rows(scan.frame)
     if fault := check_hu_range(ct_hu):
         warnings.warn(f"{source} looks like {fault}, not HU: the lungs will be wrong", stacklevel=2)
@@ -241,6 +252,7 @@ def segment_file(source: Path | str, target: Path | str, predictor: Predictor | 
     content, flags = FORMATS[kind].encode(mask)
     if content is None:
         raise LungError(f"{target}: {'; '.join(flags)}")
+    warn_of(target, flags)
     replace_file(target, gzip.decompress(content) if target.suffix.lower() == ".nii" else content)
     return found.lung
 

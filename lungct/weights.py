@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lungct import LungError
+from lungct.files import fingerprint
 from lungct.parallel import count
 from lungct.slices import DICOM_UID
 from UNet_nn import UNet
@@ -59,6 +60,18 @@ def seen_in_training(card: dict, patient_id: str, series_uid: str) -> str:
     return parts[0] if parts else "no" if names_patient else "unknown"
 
 
+def all_who_took_part(split: dict[str, list[str]], first_card: dict) -> dict[str, list[str]]:
+    """Patient IDs by part, `train` and `val`, of a training and of those that made the weights that it started from.
+
+    split: of this training alone; first_card: of the weights that it started from, empty where there are none
+
+    Whom any of them has learned from is in `train`, whatever the others did.
+    """
+    first = first_card.get("patients", {})
+    train = {*split["train"], *first.get("train", ())}
+    return {"train": sorted(train), "val": sorted({*split["val"], *first.get("val", ())} - train)}
+
+
 def require_file(path: Path) -> None:
     """Raises LungError where a file of a training is missing."""
     if not path.is_file():
@@ -71,16 +84,18 @@ def checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def weights_identity(card: dict) -> str:
+    """Sixteen hexadecimal digits that change with the weights, and with what their card says of model and patients."""
+    return fingerprint(card["sha256"], card["model"], card.get("patients"))
+
+
 def model_card(model: Model, **more) -> dict:
     """What stands in the JSON beside the weights."""
     return {"model": asdict(model), **more}
 
 
-def load_weights(path: Path) -> tuple[UNet, Model, dict]:
-    """(network on the CPU, its model, its card) from a bare state_dict and the JSON beside it.
-
-    Nothing in the file is run (`weights_only`). Raises LungError where one is missing, damaged or not the other's.
-    """
+def read_card(path: Path) -> tuple[Model, dict]:
+    """(model, card) of some weights. Raises LungError where a file is missing, or the card not theirs or damaged."""
     card_path = path.with_suffix(".json")
     require_file(path)
     if not card_path.is_file():
@@ -92,6 +107,15 @@ def load_weights(path: Path) -> tuple[UNet, Model, dict]:
         raise LungError(f"{card_path}: not the description of a network of ours ({error})") from error
     if card.get("sha256") != checksum(path):
         raise LungError(f"{path}: not the weights that {card_path.name} describes (checksum); train again")
+    return model, card
+
+
+def load_weights(path: Path) -> tuple[UNet, Model, dict]:
+    """(network on the CPU, its model, its card) from a bare state_dict and the JSON beside it.
+
+    Nothing in the file is run (`weights_only`). Raises LungError where one is missing, damaged or not the other's.
+    """
+    model, card = read_card(path)
     network = model.build()
     try:
         network.load_state_dict(read_torch(path, torch.device("cpu")))

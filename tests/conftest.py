@@ -1,5 +1,6 @@
 """What several tests need: small phantoms, a small LIDC-IDRI of them, scripts run as a user runs them."""
 
+import errno
 import importlib
 import io
 import os
@@ -146,6 +147,22 @@ def forget_caches() -> None:
         for value in vars(module).values() if name.startswith("lungct.") else ():
             if hasattr(value, "cache_clear") and value is not lidc._import_pylidc:
                 value.cache_clear()
+
+
+def lock(monkeypatch, *folders: Path) -> None:
+    """Let the system refuse to list some folders, as it does to others than root."""
+    listed = os.scandir, os.listdir
+
+    def refusing(ask):
+        def answer(path="."):
+            if not isinstance(path, int) and Path(path) in folders:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return ask(path)
+
+        return answer
+
+    for name, ask in zip(("scandir", "listdir"), listed, strict=True):
+        monkeypatch.setattr(os, name, refusing(ask))
 
 
 def free_port() -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from lungct.code_hash import OF_MASKS, OF_SLICES
+from lungct.code_hash import OF_MASKS, OF_SLICES, OF_TRAINING
 
 PACKAGE = ROOT / "lungct"
 STEPS = {"config_file_create", "prepare_lung_image", "Lung_segmentation", "model_test", "image_test"}
@@ -163,8 +163,9 @@ def test_every_module_has_its_test_file():
     [
         (OF_SLICES, ("scans.find", "masks.read", "segmentation.threshold")),
         (OF_MASKS, ("scans.find", "masks.read", "predict", "evaluation.cases")),
+        (OF_TRAINING, ("training.trainer",)),
     ],
-    ids=["slices", "masks"],
+    ids=["slices", "masks", "trainings"],
 )
 def test_the_code_that_makes_a_result_is_part_of_what_it_was_made_by(made_by, beginnings):
     """All that is imported on the way to it, but for what writes, waits and speaks to the user."""

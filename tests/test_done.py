@@ -1,5 +1,6 @@
 """Done means made from this input with these options; a folder holds the scans of the last command."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lungct.evaluation.scores import ScanScore
 from lungct.files import read_table
 from lungct.phantom.render import make_patient
 from lungct.slices import read_manifest
+from lungct.weights import SHIPPED
 
 TEST = Path("mydata/Image_test")
 CT_HU, SPACING_MM = phantom()
@@ -155,6 +157,22 @@ def test_slices_and_masks_of_other_code_are_made_again(monkeypatch, capsys):
     text = capsys.readouterr().out
     assert "0 done already" in text
     assert "not predicted again: a" in text
+
+
+def test_masks_of_weights_whose_card_was_changed_are_made_again(tmp_path, capsys):
+    write_nifti("scans/a.nii.gz", CT_HU[::4])
+    shutil.copy(SHIPPED, tmp_path / "mine.pth")
+    card = json.loads(SHIPPED.with_suffix(".json").read_text())
+    changed = {
+        "window": {**card, "model": {**card["model"], "window_hu": [-1024, 200]}},
+        "patients": {**card, "patients": {"train": ["1.2"], "val": []}},
+    }
+    for what, text in (("as it was", card), *changed.items()):
+        (tmp_path / "mine.json").write_text(json.dumps(text))
+        model_test.main(["--png", "none", "--amp", "off", "--nifti", "scans", "--weights-path", "mine.pth"])
+        text = capsys.readouterr().out
+        assert "1 scans, 0 done already" in text, what
+    assert "other slices, weights, options or code; predicted again: a" in text
 
 
 @pytest.mark.parametrize("path", ["runs/mine/unet_modle.pth", "."])

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import lock
 
 from lungct import LungError, files
 from lungct.files import (
@@ -275,6 +276,28 @@ def test_links_are_followed_once_and_dot_files_left(tmp_path):
     (inside / "gone").symlink_to(tmp_path / "nowhere")
     found = [path.relative_to(inside).as_posix() for path in files_below(inside)]
     assert found == ["again/c.dcm", "b", "deep/A.IMA"]
+
+
+def test_what_cannot_be_looked_into_is_an_error_or_noted(tmp_path, monkeypatch):
+    for name in ("a/1", "b/2", "c/3"):
+        replace_file(tmp_path / name, b"1")
+    lock(monkeypatch, tmp_path / "b")
+    with pytest.raises(LungError, match=r"b: cannot be read \(Permission denied\); make it readable, or move it away"):
+        files_below(tmp_path)
+    noted = []
+    assert [path.name for path in files_below(tmp_path, noted)] == ["1", "3"]
+    assert [str(error).split(":")[0] for error in noted] == [str(tmp_path / "b")]
+    asked = Path.stat
+
+    def refuse(path: Path, **options) -> os.stat_result:
+        if path.name == "3":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return asked(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    noted.clear()
+    assert [path.name for path in files_below(tmp_path, noted)] == ["1"]
+    assert len(noted) == 2
 
 
 def test_checksum_of_an_array_follows_its_numbers_shape_and_type_and_not_how_it_lies_in_memory():

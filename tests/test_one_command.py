@@ -90,6 +90,13 @@ def test_straight_from_dicom_gives_the_masks_of_steps_4_and_5(name, tmp_path):
     change(tmp_path / "ct")
     two, one = by_both_ways(tmp_path, "--dicom", "ct")
     check_same(two, one, "P1")
+    gap = "slices missing in 1 place: gap of 24 mm after slice 3"
+    for out in (two, one):
+        (score,) = read_scores(out / "scores.csv")
+        assert (gap in score.flags.split("; ")) == (name == "a slice missing")
+        assert (gap in (out / "report.html").read_text(encoding="utf-8")) == (name == "a slice missing")
+    if name == "a slice missing":
+        assert gap in run("model_test.py", *QUICK, "--predictions-path", "two", cwd=tmp_path)  # done already
     masks = np.stack([np.load(path) for path in sorted((one / "patient_P1").glob("*.npy"))])
     assert masks.any()
     nifti = one / "patient_P1" / "P1.nii.gz"

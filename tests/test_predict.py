@@ -282,6 +282,25 @@ def test_segment_file_tells_what_it_cannot_write_before_it_reads(tmp_path):
         segment_file(tmp_path / "grey.nii", tmp_path / "a.nii")
 
 
+def test_what_is_unusual_about_the_files_is_a_warning_of_python(tmp_path):
+    patient = small_patient(3)
+    write_series(tmp_path / "ct", LidcScan("A", "1.2", "1.2.1"), patient.ct_hu[14:24], patient.spacing_mm)
+    write_series(tmp_path / "ct/other", LidcScan("A", "1.2", "1.2.1"), patient.ct_hu[14:16], (6, 3.0, 3.0))
+    (tmp_path / "ct/1-005.dcm").unlink()
+    gap = f"{tmp_path / 'ct'}: slices missing in 1 place: gap of 12 mm after slice 3"
+    for warns, told in (
+        (lambda: read_ct(tmp_path / "ct"), ["2 slices left out: pixels of", gap]),
+        (
+            lambda: segment_file(tmp_path / "ct", tmp_path / "a.nii"),
+            ["2 slices left out: pixels of", gap, f"{tmp_path / 'a.nii'}: 1 missing slice empty in the .nii.gz"],
+        ),
+    ):
+        with pytest.warns(UserWarning, match="slices missing in 1 place") as caught:
+            warns()
+        assert all(text in str(one.message) for text, one in zip(told, caught, strict=True))
+        assert {one.filename for one in caught} == {__file__}
+
+
 def test_read_ct_tells_where_there_is_no_ct(tmp_path):
     (tmp_path / "words.txt").write_text("none")
     for path, told in ((tmp_path, "holds no CT in DICOM"), (tmp_path / "nowhere", "does not exist")):

@@ -8,7 +8,16 @@ import torch
 from conftest import ROOT
 
 from lungct import LungError
-from lungct.weights import Model, checksum, choose_weights, load_weights, model_card, scale_hu
+from lungct.weights import (
+    Model,
+    all_who_took_part,
+    checksum,
+    choose_weights,
+    load_weights,
+    model_card,
+    scale_hu,
+    weights_identity,
+)
 
 MODEL = Model(width=4, depth=2, patch=2, normalise=True, window_hu=(-1000, 600), pixel_mm=0.8)
 
@@ -70,6 +79,24 @@ def test_weights_of_another_network_are_told(tmp_path):
     path = save(tmp_path, model={**model_card(MODEL)["model"], "width": 8})
     with pytest.raises(LungError, match="no weights of this network"):
         load_weights(path)
+
+
+def test_who_was_ever_learned_from_is_in_the_training_set():
+    first = {"patients": {"train": ["A", "C"], "val": ["D", "E"]}}
+    split = {"train": ["D", "F"], "val": ["G"]}
+    assert all_who_took_part(split, first) == {"train": ["A", "C", "D", "F"], "val": ["E", "G"]}
+    assert all_who_took_part(split, {}) == split
+
+
+def test_weights_are_others_where_their_card_says_another_window_or_other_patients():
+    card = {**model_card(MODEL, sha256="1"), "patients": {"train": ["A"], "val": ["B"]}, "best_epoch": 3}
+    others = [
+        {**card, "sha256": "2"},
+        {**card, "model": {**card["model"], "window_hu": (-1000, 300)}},
+        {**card, "patients": {"train": ["A", "B"], "val": []}},
+    ]
+    assert len({weights_identity(one) for one in [card, *others]}) == 4
+    assert weights_identity({**card, "best_epoch": 5}) == weights_identity(card)
 
 
 class Evil:

@@ -15,7 +15,7 @@ from lungct.masks.read import find_labels, label_stamps, read_slices
 from lungct.parallel import Skipped, count
 from lungct.scans.dicom import REFERS, DicomScan, as_dicom
 from lungct.scans.find import Job, choose_names, hu_warnings, job_stamps, open_job, read_hu, slice_rows, source_of
-from lungct.scans.geometry import Frame, as_in_rows, frame_of
+from lungct.scans.geometry import Frame, as_in_rows, frame_of, frame_warnings
 from lungct.scans.hu import check_hu_range
 from lungct.slices import (
     SliceRow,
@@ -31,6 +31,8 @@ from lungct.slices import (
     slice_path,
 )
 
+STEP_4_AGAIN = "run step 4 again: python prepare_lung_image.py --test"
+
 
 @dataclass(frozen=True)
 class Volume:
@@ -40,7 +42,7 @@ class Volume:
     frame:    where the slices lie, with all digits where they are known
     ct_hu:    (Z, H, W) int16 HU, clipped as step 4 stores it
     truth:    the reference lungs, (Z, H, W) bool; None where there are none
-    warnings: what was unusual about the files
+    warnings: what was unusual about the files, which `score_volume` makes flags of
     """
 
     rows: list[SliceRow]
@@ -84,10 +86,17 @@ class StoredCase:
             truth = is_lung(read_stack(lungs, self.rows))
             if truth.shape != ct_hu.shape:
                 raise LungError(f"{lungs / self.scan}: shape {truth.shape}, but the CT has {ct_hu.shape}")
-        return Volume(self.rows, frame_of(self.rows), ct_hu, truth, hu_warnings(check_hu_range(ct_hu)))
+        frame = frame_of(self.rows)
+        warnings = (*frame_warnings(frame), *hu_warnings(check_hu_range(ct_hu)))
+        return Volume(self.rows, frame, ct_hu, truth, warnings)
 
-    def find_dicom(self) -> DicomScan:
-        """The scan that step 4 took the slices from. Raises LungError where it is no DICOM, or not there any more."""
+    def find_dicom(self, ct_hu: np.ndarray | None = None) -> DicomScan:
+        """The scan that step 4 took the slices from.
+
+        ct_hu: (Z, H, W) as `read` gives it, which the files must hold; None: only headers are looked at
+
+        Raises LungError where it is no DICOM, not there any more, or of another patient or other pixels by now.
+        """
         from lungct.masks.source import SAY_WHERE, find_scan  # few ask for it
 
         place = (self.ct_root.parent.resolve() / self.rows[0].source).resolve()  # as `source_of` counts
@@ -95,7 +104,21 @@ class StoredCase:
             raise LungError(f"{REFERS}, and it was {place.name}")
         if not place.is_dir():
             raise LungError(f"{REFERS}, and {place} is not there any more; {SAY_WHERE}")
-        return find_scan(place, self.rows[0].series_uid, frame_of(self.rows))
+        scan = find_scan(place, self.rows[0].series_uid, frame_of(self.rows))
+        if scan.patient_id != self.patient_id:
+            raise LungError(
+                f"{place} is of {scan.patient_id}, the slices of step 4 are of {self.patient_id}; {STEP_4_AGAIN}"
+            )
+        if ct_hu is not None and not holds(scan, ct_hu):
+            raise LungError(f"{place}: other pixels than when step 4 read them; {STEP_4_AGAIN}")
+        return scan
+
+
+def holds(scan: DicomScan, ct_hu: np.ndarray) -> bool:
+    """Whether the files of a scan hold a CT (Z, H, W), clipped as step 4 stores it. Raises LungError as `read` does."""
+    return len(scan) == len(ct_hu) and all(
+        np.array_equal(clip_ct(scan.read([z])[0]), ct_hu[z]) for z in range(len(scan))
+    )
 
 
 @dataclass(frozen=True)
@@ -142,8 +165,8 @@ class FileCase:
         rows = slice_rows(self.job, scan, everything, **same)
         return Volume(rows, as_in_rows(scan.frame), clip_ct(ct_hu, out=ct_hu), truth, warnings)
 
-    def find_dicom(self) -> DicomScan:
-        """The scan itself. Raises LungError where it is no DICOM."""
+    def find_dicom(self, ct_hu: np.ndarray | None = None) -> DicomScan:
+        """The scan itself, of which `read` has just read ct_hu. Raises LungError where it is no DICOM."""
         return as_dicom(open_job(self.job))
 
 

@@ -24,6 +24,7 @@ TISSUE_HU = -300
 LOW = 0.1  # share of the lungs that lies below a piece that is taken for gas under the diaphragm
 STEP_MM = 3.0  # about so far apart are the rows and columns that are looked at
 END_SHARE = 0.05  # of the largest area: so much in the first or last slice means that the scan ends in the lung
+CUT_ONCE, CUT_TWICE = "the scan ends in the lung", "the scan begins and ends in the lung"  # say nothing of the mask
 JUMP, JUMP_MM = 1 / 3, (0.15, 0.05)  # of a lung's area, from slice to slice, and what it may be at a distance in mm;
 # in seven reference scans and every second to tenth of their slices at most 0.25 at 2.5 mm, 0.36 at 5, 0.55 at 10
 LARGE_SHARE = 0.4  # of a lung's largest area; smaller slices, at base and apex, change faster
@@ -96,8 +97,8 @@ def name_size(area_cm2: np.ndarray, volume: float, smaller_share: float, slice_m
     """What is unusual about the size of the lungs, area_cm2 (Z,), volume in litres, as far as the scan holds them."""
     inside = area_cm2 > END_SHARE * area_cm2.max()
     is_cut, extent_mm = inside[[0, -1]], np.count_nonzero(inside) * slice_mm
-    if is_cut.sum() == 1:
-        yield "the scan ends in the lung"
+    if is_cut.any():
+        yield CUT_TWICE if is_cut.all() else CUT_ONCE
     mean_cm2 = area_cm2[inside].mean()
     if not is_cut.any() and not USUAL_LITRES[0] <= volume <= USUAL_LITRES[1]:
         yield f"volume outside the usual {USUAL_LITRES[0]:g} to {USUAL_LITRES[1]:g} litres"

@@ -1,5 +1,6 @@
 """A scan's folder of results: which masks and pictures belong into it, which are there, and adding others later."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -106,10 +107,15 @@ def missing_kinds(folder: Path, wanted: Wanted, score: ScanScore, slice_names: l
 
 
 def flags_of_files(score: ScanScore, base: list[str], new_kinds: tuple[str, ...]) -> list[str]:
-    """The flags of a row that are not among `base`, those of its CT and mask, nor of kinds that are made anew."""
-    flags = [flag for flag in score.flags.split("; ") if flag and flag not in base]
-    endings = [FORMATS[kind].ending for kind in new_kinds if kind != NPY]
-    return [flag for flag in flags if not any(f" {ending}" in flag for ending in endings)]
+    """The flags of a row that are of its files, but for kinds that are made anew, and for those among `base`."""
+    old, new = FORMATS.keys() - {*new_kinds}, FORMATS.keys() & {*new_kinds}
+    flags = [flag for flag in score.flags.split("; ") if flag not in base]
+    return [flag for flag in flags if is_of_files(flag, old) and not is_of_files(flag, new)]
+
+
+def is_of_files(flag: str, kinds: Iterable[str]) -> bool:
+    """Whether a flag names the file of one of some formats."""
+    return any(f" {FORMATS[kind].ending}" in flag for kind in kinds)
 
 
 def has_pictures(folder: Path, png: str, slice_names: list[str]) -> bool:

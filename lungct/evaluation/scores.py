@@ -30,7 +30,7 @@ class ScanScore:
     litres to mass_g: as `Measures` of evaluation/measures.py has them
     worst_slice: name of the slice with the lowest Dice
     unsure:      area where the network was unsure, over that of the mask
-    flags:       why the result needs a look, separated by semicolons
+    flags:       why the result needs a look, of mask and scan, separated by semicolons
     seen_in_training: no, train, val, or unknown
     weights:     first digits of their SHA-256
     version:     of this project
@@ -105,6 +105,7 @@ def score_volume(volume: Volume, mask: LungMask, body: Body | None = None) -> Sc
         numbers["reference"] = mask_checksum(volume.truth)
         numbers["worst_slice"] = rows[numbers["worst_slice"]].slice_name
     slice_mm, row_mm, col_mm = spacing_mm
+    flags = find_flags(volume.ct_hu, mask.lung, spacing_mm, extents_mm, mask.unsure_cm2, body)
     unsure = unsure_share(mask.lung, mask.unsure_cm2, spacing_mm)
     return ScanScore(
         scan=rows[0].scan,
@@ -115,10 +116,16 @@ def score_volume(volume: Volume, mask: LungMask, body: Body | None = None) -> Sc
         row_mm=row_mm,
         col_mm=col_mm,
         unsure=None if unsure is None else round(unsure, 4),
-        flags="; ".join(find_flags(volume.ct_hu, mask.lung, spacing_mm, extents_mm, mask.unsure_cm2, body)),
+        flags="; ".join(with_warnings(flags, volume.warnings)),
         mask=mask_checksum(mask.lung),
         ct=array_checksum(volume.ct_hu),
     )
+
+
+def with_warnings(flags: list[str], warnings: tuple[str, ...]) -> list[str]:
+    """The flags of a mask, and what was said of its scan, unless a flag says so; semicolons part flags."""
+    said = [warning.replace("; ", ", ") for warning in warnings]
+    return flags + [text for text in dict.fromkeys(said) if not any(text.startswith(flag) for flag in flags)]
 
 
 def scores_bytes(scores: list[ScanScore]) -> bytes:

@@ -35,7 +35,7 @@ def as_volume(labels: np.ndarray, frame: Frame, segments: tuple[Segment, ...]) -
     affine = np.eye(4)
     sides = frame.axes[0] * frame.spacing_mm[2], frame.axes[1] * frame.spacing_mm[1]
     affine[:3] = np.column_stack([*sides, step_mm, frame.corners_mm[0]])
-    turn = orientations.ornt_transform(*[orientations.axcodes2ornt(codes) for codes in ("LPS", frame.source_axes)])
+    turn = orientations.ornt_transform(*[orientations.axcodes2ornt(codes) for codes in ("LPS", frame.source_axes[:3])])
     affine = affine @ orientations.inv_ornt_aff(turn, volume.shape)
     return orientations.apply_orientation(volume, turn), affine
 

@@ -8,7 +8,6 @@ Z slices, H rows, W columns.
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +25,8 @@ from lungct.scans.geometry import (
     axis_codes,
     check_size,
     check_spacing,
-    contiguous_runs,
     frame_to_lps,
+    frame_warnings,
     lps_flips,
     to_lps,
 )
@@ -47,7 +46,6 @@ from lungct.scans.series import (
     z_of,
 )
 
-UNEQUAL = 0.1  # of the usual step; less is rounding
 REFERS = "a DICOM segmentation refers to the DICOM files of its scan"  # and so does a structure set
 SINGLE_SLICE_MM = 5.0  # of a slice that does not say how thick it is
 
@@ -95,12 +93,19 @@ def as_dicom(scan: Scan) -> DicomScan:
 def find_series(
     folder: Path, progress: tqdm | None = None, unreadable: list[LungError] | None = None
 ) -> dict[SeriesKey, Slices]:
-    """The CT series below `folder` by patient, study and series UID, each a list of (path, header).
+    """The CT series below `folder`, as `sort_by_series` gives them. What cannot be read counts as a damaged header."""
+    return sort_by_series(files_below(folder, unreadable), progress, unreadable)
+
+
+def sort_by_series(
+    paths: Iterable[Path], progress: tqdm | None = None, unreadable: list[LungError] | None = None
+) -> dict[SeriesKey, Slices]:
+    """The CT series that some files hold, by patient, study and series UID, each a list of (path, header).
 
     What is not DICOM is passed over. A damaged header raises LungError, or is noted in `unreadable` where given.
     """
     series: dict[SeriesKey, Slices] = {}
-    for path in files_below(folder):
+    for path in paths:
         try:
             headers = read_slices(path)
         except LungError as error:
@@ -133,21 +138,22 @@ def read_slices(path: Path) -> list[Header]:
         raise LungError(f"{path}: cannot read the places of its frames ({first_line(error)})") from error
 
 
-def find_series_folder(patient_folder: Path, study_uid: str, series_uid: str) -> Path | None:
-    """The folder of one series: the old LIDC layout by name, any other by the first header, or else any, of a folder.
+def find_series_folders(patient_folder: Path, series_uid: str) -> tuple[Path, ...]:
+    """The folders that hold files of one series, sorted; of most, one header is read.
 
-    None where no file is of that series, such as after an interrupted download.
+    Empty where no file is of that series, such as after an interrupted download. Raises LungError where a folder cannot
+    be looked into.
     """
-    by_name = patient_folder / study_uid / series_uid
     by_folder: dict[Path, list[Path]] = {}
     for path in files_below(patient_folder):
         by_folder.setdefault(path.parent, []).append(path)
-    folders = sorted(by_folder, key=lambda folder: (folder != by_name, folder))
-    for headers_of in (_first_header, _headers):
-        for folder in folders:
-            if any(header.text("SeriesInstanceUID").strip() == series_uid for header in headers_of(by_folder[folder])):
-                return folder
-    return None
+    return tuple(
+        folder for folder, paths in sorted(by_folder.items()) if series_uid in map(series_uid_of, _headers(paths))
+    )
+
+
+def series_uid_of(header: Header) -> str:
+    return header.text("SeriesInstanceUID").strip()
 
 
 def _headers(paths: list[Path]) -> Iterator[Header]:
@@ -159,10 +165,6 @@ def _headers(paths: list[Path]) -> Iterator[Header]:
             continue
         if header is not None:
             yield header
-
-
-def _first_header(paths: list[Path]) -> Iterator[Header]:
-    return islice(_headers(paths), 1)
 
 
 def open_series(files: Slices) -> DicomScan:
@@ -225,12 +227,13 @@ def _open_part(files: Slices, warnings: list[str], part: str) -> DicomScan:
     if lps_flips(orientation)[0]:
         row_mm, col_mm, shape = col_mm, row_mm, shape[::-1]
     key = key_of(first)
+    frame = Frame(corners_mm + shift, axes, (slice_mm, row_mm, col_mm), shape, axis_codes(orientation))
     return DicomScan(
         patient_id=key.patient_id,
         series_uid=key.series_uid,
         files=tuple(path for path, _ in files),
-        frame=Frame(corners_mm + shift, axes, (slice_mm, row_mm, col_mm), shape, axis_codes(orientation)),
-        warnings=tuple(warnings),
+        frame=frame,
+        warnings=(*warnings, *frame_warnings(frame)),
         study_uid=key.study_uid,
         part=part,
         frames=tuple(header.integer(FRAME) for _, header in files) if first.text(FRAME) else (),
@@ -240,14 +243,7 @@ def _open_part(files: Slices, warnings: list[str], part: str) -> DicomScan:
 def _slice_step(z_mm: np.ndarray, thickness: str, warnings: list[str]) -> float:
     """The distance of slices, by their positions; of a single one its thickness, or what is usual."""
     if len(z_mm) > 1:
-        steps = np.diff(z_mm)
-        slice_mm = float(np.median(steps))
-        gaps = len(contiguous_runs(z_mm)) - 1
-        if gaps:
-            warnings.append(f"slices missing in {count(gaps, 'place')}")
-        elif np.ptp(steps) > UNEQUAL * slice_mm:
-            warnings.append(f"unequal steps between slices, {steps.min():.2f} to {steps.max():.2f} mm")
-        return slice_mm
+        return float(np.median(np.diff(z_mm)))
     try:
         slice_mm = float(thickness)
     except ValueError:

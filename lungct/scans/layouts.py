@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lungct import LungError
-from lungct.files import is_dir_path
+from lungct.files import is_dir_path, unreadable_error
 from lungct.scans.nifti import VOLUME_ENDINGS, has_ending, stem
 
 CT_NAMES = ("ct", "image", "imaging", "img", "volume")  # of files that their folder tells apart
@@ -14,16 +14,16 @@ MASK_FOLDERS = ("label", "mask", "prediction", "segmentation")  # how the names 
 FIRST_CHANNEL = re.compile(r"(.+)_0000")  # nnU-Net's way to name a CT
 
 
-def find_volumes(path: Path) -> list[tuple[str, Path]]:
+def find_volumes(path: Path, unreadable: list[LungError] | None = None) -> list[tuple[str, Path]]:
     """The volume that `path` is, or each below it once, sorted; with the name of its patient, which no two share.
 
-    Raises LungError where there is none.
+    Raises LungError where there is none, and for a folder that cannot be looked into, unless `unreadable` takes it.
     """
     if path.is_file():
         files, root = [path] if has_ending(path) else [], path.parent
     else:
-        files, root = walk(is_dir_path(path), set()), path
-    if not files:
+        files, root = walk(is_dir_path(path), set(), unreadable), path
+    if not files and not unreadable:
         raise LungError(f"{path} holds no {', '.join(VOLUME_ENDINGS)} file; DICOM goes with --dicom")
     by_target: dict[Path, Path] = {}
     for file in sorted(files, key=lambda file: (file.is_symlink(), file)):
@@ -35,18 +35,24 @@ def find_volumes(path: Path) -> list[tuple[str, Path]]:
     return list(zip(names, files, strict=True))
 
 
-def walk(folder: Path, seen: set[Path]) -> list[Path]:
+def walk(folder: Path, seen: set[Path], unreadable: list[LungError] | None) -> list[Path]:
     """The volume files below a folder, but for hidden ones and masks; each folder once, wherever links lead."""
     if folder.resolve() in seen:
         return []
     seen.add(folder.resolve())
-    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    files = [entry for entry in entries if entry.is_file() and has_ending(entry)]
+    try:
+        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+        files = [entry for entry in entries if entry.is_file() and has_ending(entry)]
+    except OSError as error:
+        if unreadable is None:
+            raise unreadable_error(error) from error
+        unreadable.append(unreadable_error(error))
+        return []
     of_patient = [file for file in files if stem(file).casefold() in CT_NAMES]
     if of_patient:  # what lies beside and below it are its masks
         return of_patient
     folders = sorted(entry for entry in entries if entry.is_dir())
-    below = [walk(entry, seen) for entry in folders if not entry.name.casefold().startswith(MASK_FOLDERS)]
+    below = [walk(entry, seen, unreadable) for entry in folders if not entry.name.casefold().startswith(MASK_FOLDERS)]
     return files + [file for found in below for file in found]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lungct import LungError
-from lungct.scans.geometry import AXIAL_COSINE, Frame, Scan, check_size, check_spacing
+from lungct.scans.geometry import AXIAL_COSINE, GUESSED, Frame, Scan, check_size, check_spacing, frame_warnings
 from lungct.scans.headers import DECODE_ERRORS, first_line
 from lungct.scans.hu import to_hu
 
@@ -48,6 +48,7 @@ def open_nifti(path: Path) -> NiftiScan:
         series_uid=name,
         files=volume_files(path),
         frame=frame,
+        warnings=tuple(frame_warnings(frame)),
         volume=to_hu(volume, 1, 0.0),
     )
 
@@ -60,10 +61,10 @@ def read_volume(path: Path) -> tuple[np.ndarray, Frame]:
     from nibabel import orientations  # here, as SimpleITK below: DICOM users never need them
 
     read = _read_nifti if has_ending(path, NIFTI_ENDINGS) else _read_by_itk
-    volume, affine = read(path)  # (I, J, K), to millimetres to the right, front and head
+    volume, affine, is_placed = read(path)  # (I, J, K), to millimetres to the right, front and head
     check_affine(path, affine)
     as_stored = orientations.io_orientation(affine)
-    source_axes = "".join(orientations.ornt2axcodes(as_stored))
+    source_axes = "".join(orientations.ornt2axcodes(as_stored)) + ("" if is_placed else GUESSED)
     turn = orientations.ornt_transform(as_stored, orientations.axcodes2ornt("LPS"))
     affine = RAS_TO_LPS @ affine @ orientations.inv_ornt_aff(turn, volume.shape)
     volume = orientations.apply_orientation(volume, turn).transpose(2, 1, 0)
@@ -88,8 +89,8 @@ def check_affine(path: Path, affine: np.ndarray) -> None:
         raise LungError(f"{path}: its axes are oblique or sheared by more than 37 degrees; resample it to axial slices")
 
 
-def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """An array (I, J, K) and its affine in millimetres, RAS. Raises LungError."""
+def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
+    """An array (I, J, K), its affine in millimetres, RAS, and whether the file says it. Raises LungError."""
     import nibabel  # SimpleITK would turn NaN into 0
 
     try:
@@ -98,13 +99,14 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
         if image.get_data_dtype().kind not in "iuf":
             raise LungError(f"{path}: not a numeric volume (colours or complex numbers); export it in HU")
         volume = np.asanyarray(image.dataobj).reshape(image.shape[:3])
+        is_placed = bool(image.header["sform_code"] or image.header["qform_code"])  # else nibabel guesses
         mm = UNIT_MM.get(image.header.get_xyzt_units()[0], 1.0)
     except (*DECODE_ERRORS, nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
         raise LungError(f"{path}: no readable volume ({first_line(error)})") from error
-    return volume, np.diag([mm, mm, mm, 1.0]) @ image.affine
+    return volume, np.diag([mm, mm, mm, 1.0]) @ image.affine, is_placed
 
 
-def _read_by_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_by_itk(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     """The same of MetaImage and NRRD. Raises LungError."""
     import SimpleITK
 
@@ -124,7 +126,7 @@ def _read_by_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     affine = np.eye(4)
     affine[:3, :3] = (directions * image.GetSpacing())[:3, :3]
     affine[:3, 3] = image.GetOrigin()[:3]
-    return SimpleITK.GetArrayFromImage(image).T.reshape(shape[:3]), RAS_TO_LPS @ affine
+    return SimpleITK.GetArrayFromImage(image).T.reshape(shape[:3]), RAS_TO_LPS @ affine, True
 
 
 def check_dimensions(path: Path, shape: tuple[int, ...]) -> None:

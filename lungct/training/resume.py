@@ -1,31 +1,53 @@
-"""What a training was made from, and whether a command goes on with it or asks for another one."""
+"""What a training is made from, and whether a command goes on with an earlier one or asks for another."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 
-from lungct import LungError
+from lungct import LungError, __version__
+from lungct.code_hash import TRAINING_CODE
 from lungct.files import fingerprint
 from lungct.parallel import some_of
-from lungct.settings import default_values
+from lungct.settings import BY_ATTRIBUTE, default_values
 from lungct.slices import SliceRow
 from lungct.training.trainer import Progress, Trainer, TrainSettings
-from lungct.weights import read_torch
+from lungct.weights import Model, all_who_took_part, read_torch
 
 FREE = ("epochs", "patience", "device", "run_path", "lung_ct_path", "lung_image_path")  # may change from run to run
 
 
 def training_input(
-    settings: TrainSettings, split: dict[str, list[str]], rows: list[SliceRow], amp: bool, init_sha256: str
+    settings: TrainSettings, split: dict[str, list[str]], rows: list[SliceRow], amp: bool, first_card: dict
 ) -> dict:
     """All that decides how a training goes, as plain values that a checkpoint can hold.
 
     split: patient IDs by part, `train` and `val`; rows: the slices of all patients
-    init_sha256: of the weights that it started from, or empty
+    first_card: of the weights that it started from, empty where there are none
     """
     chosen = {name: value for name, value in asdict(settings).items() if name not in FREE}
     slices = fingerprint(sorted((row.scan, row.z_index, row.fingerprint) for row in rows))
-    return {"settings": {**chosen, "amp": amp}, "split": split, "slices": slices, "init_sha256": init_sha256}
+    return {
+        "settings": {**chosen, "amp": amp},
+        "split": split,
+        "slices": slices,
+        "init_sha256": first_card.get("sha256", ""),
+        "patients": all_who_took_part(split, first_card),
+        "version": __version__,
+        "code": TRAINING_CODE,
+    }
+
+
+def check_first_model(settings: TrainSettings, model: Model, weights: Path) -> None:
+    """Raises LungError where the settings ask for another network than the weights to start from have."""
+    low, high = model.window_hu
+    has = {"width": model.width, "depth": model.depth, "patch": model.patch}
+    has |= {"window_low_hu": low, "window_high_hu": high}
+    other = {name: value for name, value in has.items() if getattr(settings, name) != value}
+    if other:
+        asked = ", ".join(f"{name} = {getattr(settings, name)}" for name in other)
+        flags = " ".join(f"{BY_ATTRIBUTE[name].flag} {value}" for name, value in other.items())
+        raise LungError(f"--init {weights} is of another network than {asked}; give {flags}, or train without --init")
 
 
 def find_differences(before: dict, now: dict) -> list[str]:
@@ -41,6 +63,8 @@ def find_differences(before: dict, now: dict) -> list[str]:
         found.append("it started from other weights (--init)")
     if not found and before["slices"] != now["slices"]:
         found.append("slices or labels were made again with other input, options or code")
+    if before.get("code") != now["code"]:
+        found.append(f"its code was that of version {before.get('version', '0.4.0 or earlier')} and has changed since")
     return found
 
 
@@ -68,7 +92,7 @@ def read_fold(trainer: Trainer, fold: int) -> Progress | LungError:
     try:
         state = read_torch(path, torch.device("cpu"))
         if without_fold(state["made_from"]) != without_fold(trainer.made_from):
-            return LungError("trained with other settings, patients, slices or first weights")
+            return LungError("trained with other settings, patients, slices, first weights or code")
         progress = Progress.from_state(state["progress"])
     except (LungError, KeyError, TypeError) as error:
         return LungError(f"{path}: not readable ({error})")
@@ -77,4 +101,5 @@ def read_fold(trainer: Trainer, fold: int) -> Progress | LungError:
 
 def without_fold(made_from: dict) -> dict:
     """What the trainings of all folds were made from alike."""
-    return {**made_from, "split": None, "settings": {**made_from["settings"], "fold": None}}
+    own = dict.fromkeys(("split", "patients", "version"))
+    return {**made_from, **own, "settings": {**made_from["settings"], "fold": None}}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from conftest import make_row
 
@@ -12,6 +13,7 @@ from lungct import LungError
 from lungct.evaluation.cases import FileCase, StoredCase, file_cases, stored_cases
 from lungct.files import npy_bytes, replace_file, table_bytes
 from lungct.masks.reviews import Review
+from lungct.masks.source import series_below
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.dicom import find_series, open_series
 from lungct.scans.find import dicom_jobs, nifti_jobs
@@ -99,6 +101,36 @@ def test_the_dicom_of_stored_slices_is_found_by_the_manifest(job, tmp_path):
     ):
         with pytest.raises(LungError, match=told):
             case.find_dicom()
+
+
+def change(folder: Path, **tags) -> None:
+    """Change files in place; the UIDs and the places stay."""
+    for path in folder.glob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        for name, value in tags.items():
+            setattr(dataset, name, value)
+        dataset.save_as(path)
+
+
+def test_dicom_files_that_are_of_another_patient_or_hold_other_pixels_by_now_are_refused(job, tmp_path):
+    case = StoredCase(store(tmp_path, "../ct"), tmp_path / "test" / "ct")
+    ct_hu = case.read().ct_hu
+    assert case.find_dicom(ct_hu).series_uid == WHO.series_uid
+    change(tmp_path / "ct", PatientID="P2")
+    series_below.cache_clear()
+    with pytest.raises(LungError, match=r"ct is of P2, the slices of step 4 are of P1; run step 4 again"):
+        case.find_dicom()
+    last = sorted((tmp_path / "ct").glob("*.dcm"))[-1]
+    pixels = bytearray(pydicom.dcmread(last).PixelData)
+    pixels[-2] ^= 1  # one pixel by one HU
+    change(tmp_path / "ct", PatientID="P1")
+    dataset = pydicom.dcmread(last)
+    dataset.PixelData = bytes(pixels)
+    dataset.save_as(last)
+    series_below.cache_clear()
+    with pytest.raises(LungError, match=r"ct: other pixels than when step 4 read them; run step 4 again"):
+        case.find_dicom(ct_hu)
+    assert case.find_dicom().series_uid == WHO.series_uid  # by the headers alone
 
 
 def test_a_reference_is_read_with_the_scan_and_one_that_is_not_there_is_told(job, tmp_path):

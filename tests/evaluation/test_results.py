@@ -117,6 +117,9 @@ def test_flags_of_files_that_stay_are_kept_and_others_not():
     base = ["one lung only"]
     assert flags_of_files(score(flags=flags), base, ("dicom-seg",)) == flags.split("; ")[1:3]
     assert flags_of_files(score(flags=flags), base, ("npy", "nifti")) == flags.split("; ")[2:]
+    assert (
+        flags_of_files(score(flags=flags), [], ("dicom-seg",)) == flags.split("; ")[1:3]
+    )  # said of an earlier reference
     assert flags_of_files(score(), base, ("nifti",)) == []
 
 

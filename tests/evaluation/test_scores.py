@@ -1,6 +1,7 @@
 """scores.csv: what is written is read back; the rows of means confuse neither us nor a resumed run."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from lungct.evaluation.scores import (
     read_scores,
     score_volume,
     scores_bytes,
+    with_warnings,
 )
 from lungct.masks.write import LungMask, mask_checksum
 from lungct.scans.geometry import frame_of
@@ -97,6 +99,15 @@ def test_a_row_holds_the_agreement_with_a_reference():
     found = score_volume(*cube(5))
     assert found.dice == pytest.approx(2 / 3, abs=1e-4)
     assert found.worst_slice == "A_slice001"
+
+
+def test_what_was_said_of_the_scan_is_a_flag_unless_one_says_it_already():
+    hu = "looks like 8-bit grey levels, not HU"
+    warnings = ("2 slices left out: another phase; of 3", f"{hu}: the lungs will be wrong")
+    assert with_warnings([hu, "no lung"], warnings) == [hu, "no lung", "2 slices left out: another phase, of 3"]
+    volume, mask = cube(5)
+    before = score_volume(volume, mask).flags
+    assert score_volume(replace(volume, warnings=("a gap",)), mask).flags == "; ".join(filter(None, [before, "a gap"]))
 
 
 def test_the_table_in_the_terminal_shows_agreement_where_there_is_a_reference_and_measures_otherwise(capsys):

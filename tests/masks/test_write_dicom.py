@@ -8,6 +8,7 @@ from conftest import run, small_patient
 from placed import FRAMES, SPACING_MM, WHO, read_strictly, write_enhanced
 
 from lungct import __version__
+from lungct.evaluation.scores import read_scores
 from lungct.masks.read_dicom import index_folder, read_dicom_label
 from lungct.masks.segments import SIDES, WHOLE
 from lungct.masks.source import DicomMask
@@ -171,6 +172,12 @@ def test_step_5_finds_the_scan_by_itself_and_says_before_it_predicts_where_it_ca
     found, _ = read_dicom_label(tmp_path / "predictions/patient_P1/P1.seg.dcm", open_series(files))
     masks = [np.load(path) for path in sorted((tmp_path / "predictions/patient_P1").glob("*.npy"))]
     np.testing.assert_array_equal(found, np.stack(masks) > 0)
+    write_series(tmp_path / "dicom", WHO, patient.ct_hu[10:40:3] + np.int16(1), spacing_mm)  # the same UIDs and places
+    (tmp_path / "predictions/patient_P1/P1.seg.dcm").unlink()
+    assert "no .seg.dcm: " in run("model_test.py", *flags, cwd=tmp_path)
+    assert not (tmp_path / "predictions/patient_P1/P1.seg.dcm").exists()
+    (score,) = read_scores(tmp_path / "predictions/scores.csv")
+    assert "other pixels than when step 4 read them, run step 4 again" in score.flags
 
 
 @pytest.mark.parametrize("orientation", [(1, 0, 0, 0, 1, 0), (-1, 0, 0, 0, -1, 0), (0, 1, 0, -1, 0, 0)])

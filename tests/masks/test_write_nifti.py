@@ -9,14 +9,14 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
-from conftest import run, small_patient
+from conftest import make_row, run, small_patient
 from placed import FRAMES, NOISE, SPACING_MM, WHO, frame_at, itk_points, rotation, save_nifti, write_scan
 
 from lungct.masks.segments import SIDES, WHOLE
 from lungct.masks.write_nifti import nifti_bytes
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.dicom import find_series, open_series
-from lungct.scans.geometry import Frame
+from lungct.scans.geometry import Frame, frame_of, row_fields
 from lungct.scans.nifti import open_nifti
 
 
@@ -46,6 +46,24 @@ def test_a_tilted_gantry_makes_a_sheared_frame_that_lies_on_each_slice(tmp_path)
     down = (image.affine @ [0, 1, 0, 1] - image.affine @ [0, 0, 0, 1])[:3]
     np.testing.assert_allclose(down, [0, -0.7 * 0.984808, -0.7 * 0.173648], atol=1e-4)
     assert image.get_qform(coded=True)[1] == 0  # a rotation cannot say it
+
+
+def test_a_mask_of_a_file_that_says_nothing_of_its_orientation_says_nothing_either(tmp_path):
+    image = nibabel.Nifti1Image(NOISE.T, None)
+    image.header.set_zooms((0.9, 0.7, 2.5))
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, tmp_path / "ct.nii.gz")
+    scan = open_nifti(tmp_path / "ct.nii.gz")
+    rows = [make_row("ct", z, **row_fields(scan.frame, z)) for z in range(len(scan))]  # as steps 4 and 5 pass it on
+    for frame in (scan.frame, frame_of(rows)):
+        (tmp_path / "mask.nii.gz").write_bytes(nifti_bytes(scan.read() > 0, frame))
+        mask = nibabel.load(tmp_path / "mask.nii.gz")
+        assert (int(mask.header["sform_code"]), int(mask.header["qform_code"])) == (0, 0)
+        np.testing.assert_array_equal(np.asanyarray(mask.dataobj), NOISE.T > 0)
+        np.testing.assert_allclose(mask.affine, nibabel.load(tmp_path / "ct.nii.gz").affine, atol=1e-4)
+        itk, ct = (SimpleITK.ReadImage(str(tmp_path / f"{name}.nii.gz")) for name in ("mask", "ct"))
+        np.testing.assert_allclose(itk.GetOrigin(), ct.GetOrigin(), atol=1e-4)
+        assert itk.GetDirection() == ct.GetDirection()
 
 
 def test_what_is_written_is_read_back_in_the_same_frame(tmp_path):

@@ -1,12 +1,14 @@
 """Scans from DICOM: order, HU, orientation, and what is odd about them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pydicom
 import pytest
 
 from lungct import LungError
 from lungct.phantom.lidc_tree import write_series, write_xray
-from lungct.scans.dicom import find_parts, find_series, find_series_folder, open_series
+from lungct.scans.dicom import find_parts, find_series, find_series_folders, open_series
 from lungct.scans.lidc import LidcScan
 
 WHO = LidcScan("LIDC-IDRI-0001", "1.2.3", "1.2.3.4")
@@ -55,7 +57,7 @@ def test_duplicate_and_missing_slices_are_told(tmp_path, ct_hu):
     scan = open_folder(tmp_path)
     np.testing.assert_array_equal(scan.read(), ct_hu[[0, 1, 3, 4]])
     assert "1 slice at a place already taken left out" in scan.warnings
-    assert "slices missing in 1 place" in scan.warnings
+    assert "slices missing in 1 place: gap of 5 mm after slice 1" in scan.warnings
 
 
 @pytest.mark.parametrize("numbers", [(2, 7), (7, 2), (9, 10)])
@@ -99,7 +101,7 @@ def move(folder, z_mm: list[float]) -> None:
         ([0, 2.5, 5, 7.5, 10.24], ()),
         ([0, 2.5, 5, 7.5, 10.26], ("unequal steps between slices, 2.50 to 2.76 mm",)),
         ([0, 2.5, 5, 7.5, 11.24], ("unequal steps between slices, 2.50 to 3.74 mm",)),
-        ([0, 2.5, 5, 7.5, 11.26], ("slices missing in 1 place",)),
+        ([0, 2.5, 5, 7.5, 11.26], ("slices missing in 1 place: gap of 3.76 mm after slice 3",)),
     ],
 )
 def test_steps_that_differ_by_a_tenth_are_told(tmp_path, ct_hu, z_mm, warnings):
@@ -226,14 +228,16 @@ def test_xray_and_other_files_are_left_alone(tmp_path, ct_hu):
 def test_series_folder_is_found_in_both_layouts(tmp_path, ct_hu, layout):
     write_xray(tmp_path / "01-01-2000-NA" / "1000000-NA", WHO)
     write_series(tmp_path / layout, WHO, ct_hu, SPACING_MM)
-    assert find_series_folder(tmp_path, "1.2.3", "1.2.3.4") == tmp_path / layout
-    assert find_series_folder(tmp_path, "1.2.3", "9.9") is None
+    assert find_series_folders(tmp_path, "1.2.3.4") == (tmp_path / layout,)
+    assert find_series_folders(tmp_path, "9.9") == ()
 
 
-def test_of_two_folders_of_a_series_the_one_named_after_it_comes_first(tmp_path, ct_hu):
+def test_all_folders_of_a_series_are_found(tmp_path, ct_hu):
     for folder in ("0/0", "1.2.3/1.2.3.4", "9/9"):
         write_series(tmp_path / folder, WHO, ct_hu, SPACING_MM)
-    assert find_series_folder(tmp_path, "1.2.3", "1.2.3.4") == tmp_path / "1.2.3" / "1.2.3.4"
+    write_series(tmp_path / "9/9", replace(WHO, series_uid="9.9"), ct_hu[:1], SPACING_MM)  # in the place of its first
+    found = find_series_folders(tmp_path, "1.2.3.4")
+    assert found == (tmp_path / "0/0", tmp_path / "1.2.3/1.2.3.4", tmp_path / "9/9")
 
 
 def test_sagittal_slices_are_refused(tmp_path, ct_hu):

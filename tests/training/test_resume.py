@@ -13,12 +13,13 @@ from lungct.files import npy_bytes, replace_folder
 from lungct.settings import default_values, write_conf
 from lungct.slices import lung_image, write_manifest
 from lungct.training.resume import find_differences, split_differences
+from lungct.weights import seen_in_training
 
 
 def made_from(**changes) -> dict:
     settings = {"learning_rate": 0.003, "amp": False, **changes.pop("settings", {})}
     split = {"train": ["A", "B", "C"], "val": ["D"]}
-    return {"settings": settings, "split": split, "slices": "1", "init_sha256": "", **changes}
+    return {"settings": settings, "split": split, "slices": "1", "init_sha256": "", "code": "1", **changes}
 
 
 def test_the_same_input_has_no_differences():
@@ -32,6 +33,16 @@ def test_each_difference_is_named():
     assert find_differences(made_from(), made_from(init_sha256="ab")) == ["it started from other weights (--init)"]
     (phrase,) = find_differences(made_from(), made_from(slices="2"))
     assert "made again" in phrase
+    assert find_differences(made_from(version="0.3.9"), made_from(code="2")) == [
+        "its code was that of version 0.3.9 and has changed since"
+    ]
+
+
+def test_a_checkpoint_that_does_not_say_its_code_was_made_by_other_code():
+    before = made_from()
+    del before["code"]
+    (phrase,) = find_differences(before, made_from())
+    assert phrase == "its code was that of version 0.4.0 or earlier and has changed since"
 
 
 def test_a_setting_that_the_checkpoint_does_not_know_was_at_its_default():
@@ -49,12 +60,15 @@ def test_a_patient_who_would_move_into_validation_is_named():
     ]
 
 
-def write_slices(root: Path, patients: int) -> None:
-    """A manifest of patients with two slices each, a bright body and a dark square as their lung."""
+def write_slices(root: Path, patients: int, first: str = "P") -> None:
+    """A manifest of patients with two slices each, a bright body and a dark square as their lung.
+
+    first: the letter that their IDs begin with
+    """
     rows = []
     lung = np.zeros((32, 32), bool)
     lung[10:20, 8:24] = True
-    for patient in (f"P{n}" for n in range(patients)):
+    for patient in (f"{first}{n}" for n in range(patients)):
         ct_hu = np.where(lung, -800, 40).astype(np.int16)
         names = [f"{patient}_slice{z:03d}" for z in range(2)]
         replace_folder(root / "ct" / patient, {f"{name}.npy": npy_bytes(ct_hu) for name in names})
@@ -129,6 +143,25 @@ def test_labels_that_were_made_again_are_refused(trained, tmp_path):
         step.main([*trained, "--epochs", "2"])
 
 
+def test_a_training_does_not_go_on_with_other_code(trained, monkeypatch):
+    monkeypatch.setattr("lungct.training.resume.TRAINING_CODE", "other code")
+    with pytest.raises(LungError, match=r"another training: its code was that of version .*--fresh"):
+        step.main([*trained, "--epochs", "2"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--width", "8"], r"is of another network than width = 8; give --width 4, or train without --init"),
+        (["--window-low-hu", "-900"], r"than window_low_hu = -900; give --window-low-hu -1024, or"),
+    ],
+)
+def test_settings_that_the_first_weights_do_not_have_are_refused(trained, tmp_path, flags, message):
+    with pytest.raises(LungError, match=message):
+        step.main([*trained, *flags, "--run-path", str(tmp_path / "b"), "--init", str(tmp_path / "run/unet_model.pth")])
+    assert not (tmp_path / "b").exists()
+
+
 def card(folder: Path) -> dict:
     """What stands beside the weights of a run."""
     return json.loads((folder / "unet_model.json").read_text())
@@ -165,7 +198,7 @@ def test_folds_of_another_number_or_other_settings_are_refused_and_not_summed_up
     capsys.readouterr()
     step.main([*trained, *fold_flags(1), "--learning-rate", "0.001"])
     text = capsys.readouterr().out
-    assert "   0              -      -  trained with other settings, patients, slices or first weights\n" in text
+    assert "   0              -      -  trained with other settings, patients, slices, first weights or code\n" in text
     assert "over 1 of 2 folds" in text
 
 
@@ -188,3 +221,22 @@ def test_fewer_patients_are_another_training_with_the_same_validation(trained, t
     assert both["patients"]["val"] == all_of_them["patients"]["val"]
     assert set(both["patients"]["train"]) < set(all_of_them["patients"]["train"])
     assert both["settings"]["train_patients"] == 2
+
+
+def test_the_card_names_the_patients_of_all_trainings_that_the_weights_went_through(trained, tmp_path):
+    first = card(tmp_path / "run")["patients"]
+    weights = tmp_path / "run/unet_model.pth"
+    for letter in "QR":  # each training begins with the weights of the one before
+        write_slices(tmp_path, 3, letter)
+        step.main([*trained, "--run-path", str(tmp_path / letter), "--init", str(weights)])
+        weights = tmp_path / letter / "unet_model.pth"
+    last = card(tmp_path / "R")
+    assert {*last["patients"]["train"], *last["patients"]["val"]} == {
+        *(f"P{n}" for n in range(4)),
+        *(f"{letter}{n}" for letter in "QR" for n in range(3)),
+    }
+    assert set(first["train"]) < set(last["patients"]["train"])
+    assert set(first["val"]) < set(last["patients"]["val"])
+    assert seen_in_training(last, first["train"][0], "1.2") == "train"
+    assert seen_in_training(last, first["val"][0], "1.2") == "val"
+    assert last["init_sha256"] == card(tmp_path / "Q")["sha256"]
