@@ -8,7 +8,7 @@ from lungct import LungError
 from lungct.files import fingerprint
 from lungct.parallel import some_of
 from lungct.settings import default_values
-from lungct.slices import SliceRow
+from lungct.slices import StoredSlice
 from lungct.training.trainer import Progress, Trainer, TrainSettings
 from lungct.weights import read_torch
 
@@ -16,7 +16,7 @@ FREE = ("epochs", "patience", "device", "run_path", "lung_ct_path", "lung_image_
 
 
 def training_input(
-    settings: TrainSettings, split: dict[str, list[str]], rows: list[SliceRow], amp: bool, init_sha256: str
+    settings: TrainSettings, split: dict[str, list[str]], rows: list[StoredSlice], amp: bool, init_sha256: str
 ) -> dict:
     """All that decides how a training goes, as plain values that a checkpoint can hold.
 
@@ -24,7 +24,9 @@ def training_input(
     init_sha256: of the weights that it started from, or empty
     """
     chosen = {name: value for name, value in asdict(settings).items() if name not in FREE}
-    slices = fingerprint(sorted((row.scan, row.z_index, row.fingerprint) for row in rows))
+    slices = fingerprint(
+        sorted((row.scan, row.z_index, row.fingerprint, row.ct_checksum, row.lung_checksum) for row in rows)
+    )
     return {"settings": {**chosen, "amp": amp}, "split": split, "slices": slices, "init_sha256": init_sha256}
 
 
