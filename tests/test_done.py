@@ -2,6 +2,7 @@
 
 import functools
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -15,7 +16,7 @@ from lungct import LungError, slice_files
 from lungct.evaluation.scores import ScanScore
 from lungct.files import read_table
 from lungct.phantom.render import make_patient
-from lungct.slices import read_manifest
+from lungct.slices import read_manifest, write_manifest
 
 TEST = Path("mydata/Image_test")
 CT_HU, SPACING_MM = phantom()
@@ -111,6 +112,17 @@ def test_a_scan_whose_row_was_changed_is_made_again(capsys):
     text = capsys.readouterr().out
     assert "rows of a were changed afterwards; not used" in text
     assert "1 of 2 scans done already" in text
+    assert path.read_text() == before
+
+
+def test_slices_that_a_worker_made_by_older_code_are_made_again(capsys):
+    write_nifti("a/scan.nii.gz", CT_HU)
+    prepare("--nifti", "a")
+    path = TEST / "manifest.csv"
+    before = path.read_text()
+    write_manifest(path, [replace(row, code="older") for row in read_manifest(path)])
+    prepare("--nifti", "a")
+    assert "options or code; prepared again" in capsys.readouterr().out
     assert path.read_text() == before
 
 
