@@ -46,11 +46,13 @@ def test_slices_that_are_not_int16_are_told(tmp_path):
 @pytest.mark.parametrize("kind", ["ct", "lung"])
 def test_a_slice_that_changes_in_the_middle_of_a_training_is_refused(tmp_path, kind):
     ct_hu = np.arange(240, dtype=np.int16).reshape(2, 10, 12)
-    rows = save_patients(tmp_path, {"A": (ct_hu, ct_hu > 100)})
-    data = SliceSet(rows, tmp_path / "ct", tmp_path / "lung")
+    lung = np.zeros(ct_hu.shape, bool)
+    lung[:, 3:6] = True
+    data = SliceSet(save_patients(tmp_path, {"A": (ct_hu, lung)}), tmp_path / "ct", tmp_path / "lung")
     np.testing.assert_array_equal(data.read([0, 1])[0], ct_hu)
-    save_patients(tmp_path, {"A": (ct_hu + (kind == "ct"), ct_hu > 50)})  # step 2 again, with another scan or labels
-    with pytest.raises(LungError, match=r"A_slice00[01]\.npy: int16 \(10, 12\) is not the slice that manifest"):
+    (ct_hu if kind == "ct" else lung)[:, 0] += True  # step 2 again, with another scan or other labels
+    save_patients(tmp_path, {"A": (ct_hu, lung)})
+    with pytest.raises(LungError, match=rf"{kind}.A.A_slice000\.npy: int16 \(10, 12\) is not the slice that manifest"):
         data.read([0, 1])
 
 
