@@ -28,7 +28,7 @@ from lungct.code_hash import SLICE_CODE
 from lungct.commands import with_conf
 from lungct.evaluation.figures import draw_overview, save_png
 from lungct.evaluation.nodules import save_audit
-from lungct.files import exclusive_lock, fingerprint, is_dir_path, periodic_save
+from lungct.files import exclusive_lock, fingerprint, is_dir_path, periodic_save, replace_file
 from lungct.masks.predicted import without_label
 from lungct.masks.read import find_labels, label_stamps, parse_values, read_slices
 from lungct.parallel import Skipped, Warned, add_scheduler_flag, count, print_notes, run_parallel, some_of
@@ -57,6 +57,7 @@ from lungct.slices import (
     middle_indices,
     read_done,
     slice_pixels,
+    unfinished_path,
     write_manifest,
 )
 
@@ -215,6 +216,7 @@ def prepare_all(
         write_manifest(path, itertools.chain(*done.values()))
 
     if dropped or todo:
+        replace_file(unfinished_path(path), b"")
         if path.is_file():
             save()  # first of all: a run that is killed from here on leaves no rows of slices that it was replacing
         for name in OF_ALL_SLICES:
@@ -232,6 +234,7 @@ def prepare_all(
             done[name], warnings = result
             warned += [Warned(name, warning) for warning in warnings]
             save_if_due()
+    unfinished_path(path).unlink(missing_ok=True)
     names = {task.job.scan for task in tasks}
     return [row for scan, rows in done.items() if scan in names for row in rows], skipped, warned
 

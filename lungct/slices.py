@@ -155,6 +155,11 @@ def manifest_path(ct_root: Path) -> Path:
     return ct_root.parent / "manifest.csv"
 
 
+def unfinished_path(manifest: Path) -> Path:
+    """A file that is there from before steps 2 and 4 change slices until the manifest lists all of them."""
+    return manifest.with_name(".unfinished")
+
+
 def lung_root(ct_root: Path) -> Path:
     """The folder of lung slices beside a folder of test CT slices."""
     return ct_root.parent / "lung"
@@ -209,16 +214,21 @@ def read_done(path: Path) -> dict[str, list[StoredSlice]]:
 def read_manifest(path: Path, next_step: str = STEP_2) -> list[StoredSlice]:
     """The rows of a manifest, sorted by scan and slice.
 
-    Raises LungError where it is missing, damaged, of another version, or was changed since it was written.
+    Raises LungError where it is missing, damaged, of another version, was changed since it was written, or does not
+    list all scans, since the step that writes it was stopped, or is at work.
     """
     if not path.is_file():
         raise LungError(f"no {path}; run first: {next_step}")
+    if unfinished_path(path).exists():
+        raise LungError(f"{path} lacks scans: prepare_lung_image.py was stopped, or is at work; run again: {next_step}")
     try:
         scans, changed = read_scans(path)
     except LungError as error:
         raise LungError(f"{error}; make it again: {next_step}") from error
     if changed:
         raise LungError(f"{path}: rows of {some_of(changed)} were changed afterwards; make it again: {next_step}")
+    if not scans:
+        raise LungError(f"{path} lists no slices; make it again: {next_step}")
     return [row for rows in scans.values() for row in rows]
 
 

@@ -158,6 +158,30 @@ def test_the_manifest_never_lists_a_scan_whose_slices_are_being_replaced(monkeyp
     np.testing.assert_array_equal(stored("lung")["scan"] != -2048, whole)
 
 
+def test_what_a_stopped_run_left_is_not_predicted_until_it_is_complete(monkeypatch, capsys):
+    """Fewer scans than were asked for would give other means."""
+    for name in "abc":
+        write_nifti(f"scans/{name}.nii.gz", CT_HU)
+    calls, write_scan = [], step.write_scan
+
+    def stop_at_the_second(rows, *more):
+        calls.append(rows)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return write_scan(rows, *more)
+
+    monkeypatch.setattr(step, "write_scan", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        prepare("--nifti", "scans")
+    with pytest.raises(LungError, match=r"csv lacks scans: .* run again: python prepare_lung_image.py --test$"):
+        model_test.main(["--png", "none"])
+    prepare("--nifti", "scans")
+    assert "1 of 3 scans done already" in capsys.readouterr().out
+    assert [row.scan for row in read_manifest(TEST / "manifest.csv") if row.z_index == 0] == ["a", "b", "c"]
+    prepare("--nifti", "scans")
+    assert "3 of 3 scans done already" in capsys.readouterr().out
+
+
 def test_tables_and_pictures_of_earlier_slices_go_with_them(monkeypatch):
     monkeypatch.setattr("lungct.evaluation.nodules.find_nodules", lambda *_: [])
     for name in "ab":

@@ -117,6 +117,12 @@ def test_changed_rows_are_refused_and_not_taken_as_done(tmp_path, capsys, old, n
     assert "rows of A were changed afterwards; not used" in capsys.readouterr().out
 
 
+def test_a_manifest_without_slices_is_refused(tmp_path):
+    write_manifest(tmp_path / "manifest.csv", [])
+    with pytest.raises(LungError, match="lists no slices; make it again: python"):
+        read_manifest(tmp_path / "manifest.csv")
+
+
 @pytest.mark.parametrize("change", ["left out", "twice"])
 def test_a_row_that_was_left_out_or_put_in_is_noticed(tmp_path, change):
     path = tmp_path / "manifest.csv"
