@@ -16,13 +16,7 @@ import numpy as np
 
 from lungct import LungError
 from lungct.code_hash import SLICE_CODE
-from lungct.files import (
-    fingerprint,
-    read_table,
-    replace_file,
-    short_hash,
-    table_bytes,
-)
+from lungct.files import fingerprint, read_table, replace_file, short_hash, table_bytes
 from lungct.parallel import count, some_of
 
 CT_RANGE_HU = (-1024, 3071)  # as most scanners store it; padding below becomes air
