@@ -40,7 +40,7 @@ from lungct.files import exclusive_lock, replace_file, table_bytes
 from lungct.parallel import count
 from lungct.predict import predict_slices
 from lungct.settings import parse_step, run_step
-from lungct.slices import manifest_path, pixel_mm, read_manifest
+from lungct.slices import manifest_path, pixel_mm, print_other_code, read_manifest
 from lungct.training.data import SliceSet, batches
 from lungct.training.distributed import join_processes
 from lungct.training.history import EpochRow, save_curves
@@ -182,6 +182,8 @@ def make_trainer(settings: TrainSettings, flags: argparse.Namespace) -> tuple[Tr
     train_rows, val_rows = ([row for row in rows if row.patient_id in set(split[part])] for part in ("train", "val"))
     for note in split_notes(patients, options, split) if processes.is_main else ():
         print(note)
+    if processes.is_main:
+        print_other_code(rows, ct_root)
     train, val = (SliceSet(part, ct_root, lung_root, processes.is_main) for part in (train_rows, val_rows))
     window_hu = (settings.window_low_hu, settings.window_high_hu)
     usual_mm = round(float(np.median([pixel_mm(row.spacing_mm) for row in train_rows])), 4)

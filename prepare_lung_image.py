@@ -14,7 +14,9 @@ from lungct import LungError  # first: it says which package is missing
 
 # isort: split
 import argparse
+import itertools
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +28,7 @@ from lungct.code_hash import SLICE_CODE
 from lungct.commands import with_conf
 from lungct.evaluation.figures import draw_overview, save_png
 from lungct.evaluation.nodules import save_audit
-from lungct.files import exclusive_lock, fingerprint, is_dir_path, npy_bytes, periodic_save, replace_folder
+from lungct.files import exclusive_lock, fingerprint, is_dir_path, periodic_save, replace_file
 from lungct.masks.predicted import without_label
 from lungct.masks.read import find_labels, label_stamps, parse_values, read_slices
 from lungct.parallel import Skipped, Warned, add_scheduler_flag, count, print_notes, run_parallel, some_of
@@ -45,24 +47,23 @@ from lungct.scans.find import (
 from lungct.scans.geometry import contiguous_runs
 from lungct.scans.hold_out import choose_part
 from lungct.settings import make_absolute, parse_step, run_step
+from lungct.slice_files import is_intact, remove_scans, write_scan
 from lungct.slices import (
-    SliceRow,
+    StoredSlice,
     by_scan,
     check_folders,
-    clip_ct,
-    is_complete,
-    lung_image,
     lung_root,
     manifest_path,
     middle_indices,
-    read_manifest,
-    remove_scans,
-    slice_name,
+    read_done,
     slice_pixels,
+    unfinished_path,
     write_manifest,
 )
 
+OF_ALL_SLICES = ("overview.png", "nodules.csv", "nodules.png")  # beside the manifest; untrue once a slice has changed
 LABEL_MAKER, NO_LABEL = "segment_lung", "none"
+Done = dict[str, list[StoredSlice]]  # the rows of each scan
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def make_tasks(jobs: list[Job], options: PrepareOptions) -> tuple[list[Task], li
     return tasks, skipped
 
 
-def prepare_scan(task: Task, options: PrepareOptions) -> tuple[list[SliceRow], tuple[str, ...]]:
+def prepare_scan(task: Task, options: PrepareOptions) -> tuple[list[StoredSlice], tuple[str, ...]]:
     """Cut one scan and write its folders; returns its rows of the manifest and its warnings. Raises LungError."""
     job, scan = task.job, open_job(task.job)
     wanted = middle_indices(len(scan), options.slices or len(scan))
@@ -150,80 +151,78 @@ def prepare_scan(task: Task, options: PrepareOptions) -> tuple[list[SliceRow], t
         lung, more = read_slices(task.label, scan, wanted, None if options.any_values else ct_hu, options.label_values)
         warnings, source = (*warnings, *more), task.label.name
     elif options.lung_root:
-        from lungct.segmentation.threshold import (
-            segment_runs,  # a third of a second to import, and step 4 has no labels
-        )
+        from lungct.segmentation.threshold import segment_runs  # slow to import, and step 4 has no labels
 
         source, runs = LABEL_MAKER, contiguous_runs(scan.frame.z_mm[wanted.start : wanted.stop])
         lung = segment_runs(ct_hu, runs, scan.frame.spacing_mm)
         if not lung.any():
             warnings = (*warnings, "no lung found in these slices: look at it, or give a mask with --labels")
-    names = [slice_name(job.scan, z) for z in wanted]
-    if lung is not None:
-        images = {f"{n}.npy": npy_bytes(lung_image(ct, mask)) for n, ct, mask in zip(names, ct_hu, lung, strict=True)}
-        replace_folder(options.lung_root / job.scan, images)
-    images = {f"{n}.npy": npy_bytes(clip_ct(ct)) for n, ct in zip(names, ct_hu, strict=True)}
-    replace_folder(options.ct_root / job.scan, images)
-    rows = slice_rows(
-        job,
-        scan,
-        wanted,
-        None if lung is None else slice_pixels(lung).tolist(),
-        label_source=source,
-        selection=options.selection,
-        source=source_of(job, options.ct_root.parent),
-        fingerprint=task.fingerprint,
-    )
-    return rows, warnings
+    lung_px = None if lung is None else slice_pixels(lung).tolist()
+    place = source_of(job, options.ct_root.parent)
+    same = {"label_source": source, "selection": options.selection, "source": place, "fingerprint": task.fingerprint}
+    rows = slice_rows(job, scan, wanted, lung_px, **same)
+    return write_scan(rows, ct_hu, lung, options.ct_root, options.lung_root, SLICE_CODE), warnings
 
 
-def is_done(rows: list[SliceRow], task: Task, options: PrepareOptions) -> bool:
-    """Whether a scan's rows were made from this input with these options, and its folders hold just their slices."""
-    return all(is_complete(root, rows) for root in options.roots) and all(
-        row.fingerprint == task.fingerprint for row in rows
-    )
+def is_done(rows: list[StoredSlice], task: Task, options: PrepareOptions) -> bool:
+    """Whether a scan was made from this input with these options by this code, and its slices are as written then."""
+    of_it = bool(rows) and all(row.fingerprint == task.fingerprint and row.code == SLICE_CODE for row in rows)
+    return of_it and is_intact(rows, *options.roots)
 
 
-def read_done(path: Path) -> dict[str, list[SliceRow]]:
-    """The scans of an earlier run's manifest; none where it is damaged or of another version."""
-    try:
-        return by_scan(read_manifest(path)) if path.is_file() else {}
-    except LungError as error:
-        print(f"{error}; every scan is prepared again")
-        return {}
-
-
-def settle_selection(done: dict[str, list[SliceRow]], tasks: list[Task], options: PrepareOptions, add: bool) -> None:
-    """Drop or keep the scans of earlier commands, and say what lies there besides."""
+def settle_selection(done: Done, tasks: list[Task], options: PrepareOptions, add: bool) -> list[str]:
+    """Take the scans of earlier commands out of `done` but with --add; returns them; says what lies there besides."""
     names = {task.job.scan for task in tasks}
     others = [name for name in done if name not in names]
     if others and add:
         print(f"kept {count(len(others), 'scan')} of earlier commands (--add): {some_of(others)}")
+        others = []
     elif others:
-        remove_scans(others, options.roots_of_all)
-        for name in others:
-            done.pop(name)
         print(f"dropped {count(len(others), 'scan')} of earlier commands: {some_of(others)}; --add keeps them")
-    strays = [path.name for path in options.ct_root.glob("[!.]*") if path.name not in names and path.name not in done]
+    strays = [path.name for path in options.ct_root.glob("[!.]*") if path.name not in names | done.keys()]
     if strays:
         print(f"{options.ct_root}: {some_of(sorted(strays))} not made by these commands; not used")
+    for name in others:
+        done.pop(name)
+    return others
+
+
+def find_todo(done: Done, tasks: list[Task], options: PrepareOptions, workers: int) -> list[Task]:
+    """The scans that are to be prepared; takes their rows out of `done`, and says why."""
+    with ThreadPoolExecutor(workers) as pool:
+        results = pool.map(lambda task: is_done(done.get(task.job.scan, []), task, options), tasks)
+        right = list(tqdm(results, total=len(tasks), desc="checking", unit=" scan", leave=False))
+    todo = [task for task, is_right in zip(tasks, right, strict=True) if not is_right]
+    again = [done.pop(task.job.scan) for task in todo if task.job.scan in done]
+    if again:
+        scans = count(len(again), "scan")
+        print(f"{scans} of earlier commands: changed since, or other files, labels, options or code; prepared again")
+    if len(todo) < len(tasks):
+        print(f"{len(tasks) - len(todo)} of {count(len(tasks), 'scan')} done already")
+    return todo
 
 
 def prepare_all(
     tasks: list[Task], options: PrepareOptions, workers: int, scheduler: str = "", add: bool = False
-) -> tuple[list[SliceRow], list[Skipped], list[Warned]]:
+) -> tuple[list[StoredSlice], list[Skipped], list[Warned]]:
     """Prepare what is not done yet and keep the manifest: (rows of these tasks, skipped, warnings)."""
     path = manifest_path(options.ct_root)
     done = read_done(path)
-    settle_selection(done, tasks, options, add)
-    todo = [task for task in tasks if task.job.scan not in done or not is_done(done[task.job.scan], task, options)]
-    again = [done.pop(task.job.scan) for task in todo if task.job.scan in done]
-    if again:
-        print(f"{count(len(again), 'scan')} of earlier commands: other files, labels, options or code; prepared again")
-    if len(todo) < len(tasks):
-        print(f"{len(tasks) - len(todo)} of {count(len(tasks), 'scan')} done already")
+    dropped = settle_selection(done, tasks, options, add)
+    todo = find_todo(done, tasks, options, workers)
     skipped, warned = [], []
-    with periodic_save(lambda: write_manifest(path, [row for scan in done.values() for row in scan])) as save_if_due:
+
+    def save() -> None:
+        write_manifest(path, itertools.chain(*done.values()))
+
+    if dropped or todo:
+        replace_file(unfinished_path(path), b"")
+        if path.is_file():
+            save()  # first of all: a run that is killed from here on leaves no rows of slices that it was replacing
+        for name in OF_ALL_SLICES:
+            path.with_name(name).unlink(missing_ok=True)
+        remove_scans(dropped, options.roots_of_all)
+    with periodic_save(save) as save_if_due:
         log = options.ct_root.parent / "errors.log"
         results = run_parallel(partial(prepare_scan, options=options), todo, workers, log, scheduler)
         for task, result in tqdm(results, total=len(todo), desc="scans", unit=" scan", disable=not todo):
@@ -235,12 +234,13 @@ def prepare_all(
             done[name], warnings = result
             warned += [Warned(name, warning) for warning in warnings]
             save_if_due()
+    unfinished_path(path).unlink(missing_ok=True)
     names = {task.job.scan for task in tasks}
     return [row for scan, rows in done.items() if scan in names for row in rows], skipped, warned
 
 
 def print_report(
-    rows: list[SliceRow], skipped: list[Skipped], warned: list[Warned], options: PrepareOptions, following: str
+    rows: list[StoredSlice], skipped: list[Skipped], warned: list[Warned], options: PrepareOptions, following: str
 ) -> None:
     """Say what was done, what was not and why, where it is, what comes next. Raises LungError where nothing was."""
     print_notes(skipped, warned)

@@ -124,10 +124,10 @@ def npy_bytes(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def read_npy(path: Path, on_disk: bool = False) -> np.ndarray:
-    """An array from a .npy file, never a pickle; with `on_disk` its pixels stay there. Raises LungError."""
+def read_npy(path: Path) -> np.ndarray:
+    """An array from a .npy file, never a pickle. Raises LungError."""
     try:
-        return np.load(path, mmap_mode="r" if on_disk else None, allow_pickle=False)
+        return np.load(path, allow_pickle=False)
     except NPY_ERRORS as error:
         raise LungError(f"{path}: no readable .npy file ({error})") from error
 

@@ -1,26 +1,29 @@
-"""The folders between the steps: names, the manifest, HU as stored, and reading them back.
+"""The folders between the steps: names, the manifest, HU as stored.
 
 `<root>/ct/<scan>/<slice>.npy` and `<root>/lung/<scan>/<slice>.npy` are a pair when scan and slice are the
-same; `<root>/manifest.csv` has a row for each. Steps read the manifest, never a directory listing.
+same; `<root>/manifest.csv` has a row for each. Steps read the manifest, never a directory listing. Its checksums tell
+whether rows and slices (`slice_files.py`) are still as steps 2 and 4 wrote them.
 """
 
-import itertools
 import math
 import re
-import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from lungct import LungError
-from lungct.files import read_npy, read_table, replace_file, short_hash, table_bytes
+from lungct.code_hash import SLICE_CODE
+from lungct.files import fingerprint, read_table, replace_file, short_hash, table_bytes
+from lungct.parallel import count, some_of
 
 CT_RANGE_HU = (-1024, 3071)  # as most scanners store it; padding below becomes air
 HU_WINDOW = (-1024, 600)  # air to dense contrast: what a network sees by default, and the "wide" display window
 OUTSIDE_LUNG_HU = -2048  # in lung slices; no CT value is so low, so lung is `!= OUTSIDE_LUNG_HU`, exactly
 RIGHT, LEFT = 1, 2  # values of a mask that tells the patient's right lung from the left one
+STEP_2, STEP_4 = "python prepare_lung_image.py", "python prepare_lung_image.py --test"  # that write the slices
 SCAN_NAME = 60  # longest name of a scan: its slices' names are longer, and must fit, too
 DICOM_UID = re.compile(r"\d+(\.\d+)+")  # of a series; a volume without one is named after its file
 RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # no file names on Windows
@@ -28,7 +31,7 @@ RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # no file na
 
 @dataclass(frozen=True)
 class SliceRow:
-    """A row of manifest.csv: one slice.
+    """One slice of a scan: a row of slices.csv beside a prediction, and the first columns of manifest.csv.
 
     x_mm, y_mm, z_mm: where its first pixel lies (LPS)
     axes:             directions along a row and down a column, six numbers
@@ -69,6 +72,25 @@ class SliceRow:
     def has_label(self) -> bool:
         """Whether there is a lung slice beside the CT slice."""
         return self.lung_px >= 0
+
+
+@dataclass(frozen=True)
+class StoredSlice(SliceRow):
+    """A row of manifest.csv: a slice in the folders between the steps, and what tells whether it was changed since.
+
+    code:          the `SLICE_CODE` that it was made by
+    ct_checksum:   of the CT slice, by `array_checksum`
+    lung_checksum: of the lung slice; empty where there is none
+    scan_checksum: of all rows of its scan, without this column; `write_manifest` fills it in
+    """
+
+    code: str
+    ct_checksum: str
+    lung_checksum: str
+    scan_checksum: str = ""
+
+
+Row = TypeVar("Row", bound=SliceRow)
 
 
 def safe_name(text: str, most: int = 80) -> str:
@@ -127,6 +149,11 @@ def manifest_path(ct_root: Path) -> Path:
     return ct_root.parent / "manifest.csv"
 
 
+def unfinished_path(manifest: Path) -> Path:
+    """A file that is there from before steps 2 and 4 change slices until the manifest lists all of them."""
+    return manifest.with_name(".unfinished")
+
+
 def lung_root(ct_root: Path) -> Path:
     """The folder of lung slices beside a folder of test CT slices."""
     return ct_root.parent / "lung"
@@ -143,19 +170,70 @@ def check_folders(ct_root: Path, lung_folder: Path, test_ct_root: Path) -> None:
         raise LungError(f"Lung_CT_PATH and Lung_IMAGE_PATH are both {ct_root}; put them in two folders")
 
 
-def write_manifest(path: Path, rows: Iterable[SliceRow]) -> None:
+def rows_checksum(rows: list[StoredSlice]) -> str:
+    """Of all that the rows of one scan say, as text: numbers are read back with all their digits."""
+    names = [field.name for field in fields(StoredSlice) if field.name != "scan_checksum"]
+    return fingerprint([[str(getattr(row, name)) for name in names] for row in rows])
+
+
+def write_manifest(path: Path, rows: Iterable[StoredSlice]) -> None:
     """All rows, sorted by scan and slice, so that the file does not depend on which scan was ready first."""
-    replace_file(path, table_bytes(sorted(rows, key=scan_order), SliceRow))
+    scans = [(scan, rows_checksum(scan)) for scan in by_scan(rows).values()]
+    sealed = (replace(row, scan_checksum=checksum) for scan, checksum in scans for row in scan)
+    replace_file(path, table_bytes(sealed, StoredSlice))
 
 
-def read_manifest(path: Path, next_step: str = "python prepare_lung_image.py") -> list[SliceRow]:
-    """The rows of a manifest. Raises LungError where it is missing, damaged or of another version."""
+def read_scans(path: Path) -> tuple[dict[str, list[StoredSlice]], list[str]]:
+    """(The rows of each scan of a manifest as they were written, the scans whose rows were changed since).
+
+    Raises LungError where the file is damaged or of another version.
+    """
+    scans = by_scan(read_table(path, StoredSlice))
+    changed = [name for name, rows in scans.items() if {row.scan_checksum for row in rows} != {rows_checksum(rows)}]
+    return {name: rows for name, rows in scans.items() if name not in changed}, changed
+
+
+def read_done(path: Path) -> dict[str, list[StoredSlice]]:
+    """The rows of each scan that an earlier command left; says so where some cannot be used."""
+    try:
+        scans, changed = read_scans(path) if path.is_file() else ({}, [])
+    except LungError as error:
+        print(f"{error}; every scan is prepared again")
+        return {}
+    if changed:
+        print(f"{path}: rows of {some_of(changed)} were changed afterwards; not used")
+    return scans
+
+
+def read_manifest(path: Path, next_step: str = STEP_2) -> list[StoredSlice]:
+    """The rows of a manifest, sorted by scan and slice.
+
+    Raises LungError where it is missing, damaged, of another version, was changed since it was written, or does not
+    list all scans, since the step that writes it was stopped, or is at work.
+    """
     if not path.is_file():
         raise LungError(f"no {path}; run first: {next_step}")
+    if unfinished_path(path).exists():
+        raise LungError(f"{path} lacks scans: prepare_lung_image.py was stopped, or is at work; run again: {next_step}")
     try:
-        return read_table(path, SliceRow)
+        scans, changed = read_scans(path)
     except LungError as error:
         raise LungError(f"{error}; make it again: {next_step}") from error
+    if changed:
+        raise LungError(f"{path}: rows of {some_of(changed)} were changed afterwards; make it again: {next_step}")
+    if not scans:
+        raise LungError(f"{path} lists no slices; make it again: {next_step}")
+    return [row for rows in scans.values() for row in rows]
+
+
+def print_other_code(rows: Iterable[StoredSlice], ct_root: Path, next_step: str = STEP_2) -> None:
+    """A warning where slices were made by other code than this: their HU or labels may be others today."""
+    others = sorted({row.scan for row in rows if row.code != SLICE_CODE})
+    if others:
+        print(
+            f"warning: {ct_root}: slices of {count(len(others), 'scan')} were prepared by other code than this: "
+            f"{some_of(others)}; to make them again: {next_step}"
+        )
 
 
 def scan_order(row: SliceRow) -> tuple[str, int]:
@@ -163,9 +241,9 @@ def scan_order(row: SliceRow) -> tuple[str, int]:
     return row.scan, row.z_index
 
 
-def by_scan(rows: Iterable[SliceRow]) -> dict[str, list[SliceRow]]:
+def by_scan(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """The rows of each scan in ascending z."""
-    scans: dict[str, list[SliceRow]] = {}
+    scans: dict[str, list[Row]] = {}
     for row in sorted(rows, key=scan_order):
         scans.setdefault(row.scan, []).append(row)
     return scans
@@ -174,32 +252,6 @@ def by_scan(rows: Iterable[SliceRow]) -> dict[str, list[SliceRow]]:
 def slice_path(root: Path, row: SliceRow) -> Path:
     """Where a slice lies below a `ct` or `lung` folder."""
     return root / safe_name(row.scan) / f"{safe_name(row.slice_name)}.npy"
-
-
-def is_complete(root: Path, rows: list[SliceRow]) -> bool:
-    """Whether the folder of one scan holds the slices of its rows and nothing else."""
-    paths = {slice_path(root, row) for row in rows}
-    return set(next(iter(paths)).parent.glob("*")) == paths
-
-
-def remove_scans(names: Iterable[str], roots: Iterable[Path]) -> None:
-    """Remove the slices of some scans from `ct` and `lung` folders."""
-    for root, name in itertools.product(roots, names):
-        shutil.rmtree(root / safe_name(name), ignore_errors=True)
-
-
-def read_stack(root: Path, rows: list[SliceRow]) -> np.ndarray:
-    """The slices of some rows of one scan: (Z, H, W). Raises LungError where they do not go together."""
-    first = read_npy(slice_path(root, rows[0]))
-    stack = np.empty((len(rows), *first.shape), first.dtype)
-    for place, row in zip(stack, rows, strict=True):
-        image = read_npy(slice_path(root, row))
-        if image.ndim != 2 or image.shape != first.shape or image.dtype != first.dtype:
-            raise LungError(
-                f"{slice_path(root, row)}: {image.dtype} {image.shape}, its neighbours {first.dtype} {first.shape}"
-            )
-        place[:] = image
-    return stack
 
 
 def pixel_mm(spacing: tuple[float, ...]) -> float:

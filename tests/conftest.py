@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lungct.code_hash import SLICE_CODE
 from lungct.files import fingerprint
 from lungct.phantom.anatomy import draw_build
 from lungct.phantom.lidc_tree import write_series, write_xray
@@ -21,7 +22,7 @@ from lungct.phantom.render import Patient, make_patient
 from lungct.scans import lidc
 from lungct.segmentation.threshold import segment_lung
 from lungct.settings import run_step
-from lungct.slices import CT_RANGE_HU, SliceRow
+from lungct.slices import CT_RANGE_HU, StoredSlice
 
 ROOT = Path(__file__).parent.parent
 REAL = ROOT.parent / "shared" / "data"
@@ -77,9 +78,9 @@ def lidc_tree(tmp_path_factory) -> Path:
     return root
 
 
-def make_row(scan: str, z_index: int, **changes) -> SliceRow:
+def make_row(scan: str, z_index: int, **changes) -> StoredSlice:
     """A row of a manifest, of a slice of 4 x 5 pixels unless `changes` say otherwise."""
-    row = SliceRow(
+    row = StoredSlice(
         patient_id=scan,
         scan=scan,
         series_uid="1.2",
@@ -100,6 +101,9 @@ def make_row(scan: str, z_index: int, **changes) -> SliceRow:
         selection="all",
         source="/scans/" + scan,
         fingerprint="0",
+        code=SLICE_CODE,
+        ct_checksum="",
+        lung_checksum="",
     )
     return replace(row, **changes)
 
@@ -183,7 +187,7 @@ def ready_home(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def phantom_rows(tmp_path_factory) -> tuple[Path, list[SliceRow]]:
+def phantom_rows(tmp_path_factory) -> tuple[Path, list[StoredSlice]]:
     """A folder with six slices each of four patients as step 2 leaves them, labelled by ours, and their rows."""
     from training_runs import save_patients  # which needs what is above
 

@@ -75,7 +75,8 @@ def snapshot(folder: Path) -> dict[str, str]:
         name = str(path.relative_to(folder))
         if path.name in ("history.csv", "manifest.csv", "scores.csv"):
             with path.open(newline="") as file:
-                found[name] = str([{**row, "seconds": "", "fingerprint": ""} for row in csv.DictReader(file)])
+                times = {"seconds": "", "fingerprint": "", "scan_checksum": ""}
+                found[name] = str([{**row, **times} for row in csv.DictReader(file)])
         elif path.name == "checkpoint.pth":
             state = torch.load(path, weights_only=True)
             found[name] = str({key: tensor.sum().item() for key, tensor in state["network"].items()})

@@ -15,7 +15,10 @@ STEPS = {"config_file_create", "prepare_lung_image", "Lung_segmentation", "model
 NOUNS = {"UNet_nn", "utils"}
 GROUND = {
     "lungct",
-    *(f"lungct.{name}" for name in ("settings", "slices", "files", "parallel", "device", "commands", "code_hash")),
+    *(
+        f"lungct.{name}"
+        for name in ("settings", "slices", "slice_files", "files", "parallel", "device", "commands", "code_hash")
+    ),
 }
 ON_WINGS = {"lungct.predict", "lungct.preflight"}
 WING_ORDER = (("scans", "segmentation"), ("masks",), ("phantom", "training", "evaluation"))  # each on those before it

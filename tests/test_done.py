@@ -1,7 +1,9 @@
 """Done means made from this input with these options; a folder holds the scans of the last command."""
 
+import functools
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -11,15 +13,16 @@ from corpus import MATRIX, phantom
 
 import model_test
 import prepare_lung_image as step
-from lungct import LungError
+from lungct import LungError, slice_files
 from lungct.evaluation.scores import ScanScore
 from lungct.files import read_table
 from lungct.phantom.render import make_patient
-from lungct.slices import read_manifest
+from lungct.slices import read_manifest, write_manifest
 from lungct.weights import SHIPPED
 
 TEST = Path("mydata/Image_test")
 CT_HU, SPACING_MM = phantom()
+OTHER = {"other scan": [], "other labels": ["--labels", "halves"], "dropped": []}  # flags
 AFFINE = np.diag([-SPACING_MM[2], -SPACING_MM[1], SPACING_MM[0], 1.0])
 
 
@@ -31,6 +34,12 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
 def write_nifti(path: str, volume: np.ndarray) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     nibabel.save(nibabel.Nifti1Image(volume.T, AFFINE), path)
+
+
+@functools.cache
+def exact_lung() -> np.ndarray:
+    """The lungs of CT_HU, (Z, H, W) bool."""
+    return make_patient(2, MATRIX, slice_mm=20.0).lung
 
 
 def prepare(*flags: str) -> None:
@@ -77,9 +86,122 @@ def test_a_slice_removed_or_put_in_by_hand_is_noticed(change):
     assert sorted(TEST.rglob("ct/*/*.npy")) == slices
 
 
+@pytest.mark.parametrize("kind", ["ct", "lung"])
+@pytest.mark.parametrize("change", ["another patient's", "one pixel"])
+def test_a_slice_that_was_changed_is_made_again(capsys, kind, change):
+    write_nifti("a/scan.nii.gz", CT_HU)
+    write_nifti("masks/scan.nii.gz", exact_lung().astype(np.uint8))
+    prepare("--nifti", "a", "--labels", "masks")
+    before = stored(kind)["scan"]
+    path = sorted(TEST.rglob(f"{kind}/*/*.npy"))[3]
+    image = np.load(path)
+    image[0, 0] += 1
+    np.save(path, image[::-1] if change == "another patient's" else image)
+    capsys.readouterr()
+    prepare("--nifti", "a", "--labels", "masks")
+    assert "1 scan of earlier commands: changed since" in capsys.readouterr().out
+    np.testing.assert_array_equal(stored(kind)["scan"], before)
+
+
+def test_a_scan_whose_row_was_changed_is_made_again(capsys):
+    for name in "ab":
+        write_nifti(f"scans/{name}.nii.gz", CT_HU)
+    prepare("--nifti", "scans")
+    path = TEST / "manifest.csv"
+    before = path.read_text()
+    path.write_text(before.replace("\na,a,", "\nc,a,", 1))
+    prepare("--nifti", "scans")
+    text = capsys.readouterr().out
+    assert "rows of a were changed afterwards; not used" in text
+    assert "1 of 2 scans done already" in text
+    assert path.read_text() == before
+
+
+def test_slices_that_a_worker_made_by_older_code_are_made_again(capsys):
+    write_nifti("a/scan.nii.gz", CT_HU)
+    prepare("--nifti", "a")
+    path = TEST / "manifest.csv"
+    before = path.read_text()
+    write_manifest(path, [replace(row, code="older") for row in read_manifest(path)])
+    prepare("--nifti", "a")
+    assert "options or code; prepared again" in capsys.readouterr().out
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize("change", ["other scan", "other labels", "dropped"])
+def test_the_manifest_never_lists_a_scan_whose_slices_are_being_replaced(monkeypatch, capsys, change):
+    """A run that is killed there leaves the manifest of that moment; the earlier command then makes the scan again."""
+    whole = exact_lung().astype(np.uint8)
+    write_nifti("a/scan.nii.gz", CT_HU)
+    write_nifti("b/scan.nii.gz", CT_HU + 50)
+    write_nifti("b/dropped.nii.gz", CT_HU)
+    write_nifti("masks/scan.nii.gz", whole)
+    write_nifti("halves/scan.nii.gz", whole * (np.arange(len(whole)) < 5)[:, None, None].astype(np.uint8))
+    first = ["--nifti", "a/scan.nii.gz", "--labels", "masks"]
+    prepare(*(["--nifti", "b/dropped.nii.gz"] if change == "dropped" else first))
+    listed = []
+
+    def spy(function):
+        def wrapped(*args):
+            listed.append((TEST / "manifest.csv").read_text())
+            return function(*args)
+
+        return wrapped
+
+    monkeypatch.setattr(step, "remove_scans", spy(step.remove_scans))
+    monkeypatch.setattr(slice_files, "replace_folder", spy(slice_files.replace_folder))
+    prepare(*(first if change != "other scan" else ["--nifti", "b/scan.nii.gz", "--labels", "masks"]), *OTHER[change])
+    assert len(listed) == 3  # dropped scans removed, lung and CT written
+    assert [text.count("\n") for text in listed] == [1, 1, 1]  # the line of the columns alone
+    (TEST / "manifest.csv").write_text(listed[-1])
+    prepare(*first)
+    assert "done already" not in capsys.readouterr().out
+    np.testing.assert_array_equal(stored()["scan"], np.clip(CT_HU, -1024, 3071))
+    np.testing.assert_array_equal(stored("lung")["scan"] != -2048, whole)
+
+
+def test_what_a_stopped_run_left_is_not_predicted_until_it_is_complete(monkeypatch, capsys):
+    """Fewer scans than were asked for would give other means."""
+    for name in "abc":
+        write_nifti(f"scans/{name}.nii.gz", CT_HU)
+    calls, write_scan = [], step.write_scan
+
+    def stop_at_the_second(rows, *more):
+        calls.append(rows)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return write_scan(rows, *more)
+
+    monkeypatch.setattr(step, "write_scan", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        prepare("--nifti", "scans")
+    with pytest.raises(LungError, match=r"csv lacks scans: .* run again: python prepare_lung_image.py --test$"):
+        model_test.main(["--png", "none"])
+    prepare("--nifti", "scans")
+    assert "1 of 3 scans done already" in capsys.readouterr().out
+    assert [row.scan for row in read_manifest(TEST / "manifest.csv") if row.z_index == 0] == ["a", "b", "c"]
+    prepare("--nifti", "scans")
+    assert "3 of 3 scans done already" in capsys.readouterr().out
+
+
+def test_tables_and_pictures_of_earlier_slices_go_with_them(monkeypatch):
+    monkeypatch.setattr("lungct.evaluation.nodules.find_nodules", lambda *_: [])
+    for name in "ab":
+        write_nifti(f"{name}/{name}.nii.gz", CT_HU)
+        write_nifti(f"own/{name}.nii.gz", exact_lung().astype(np.uint8))
+    prepare("--nifti", "a", "--labels", "own", "--nodules")
+    (TEST / "nodules.png").touch()
+    prepare("--nifti", "a", "--labels", "own")
+    assert (TEST / "nodules.csv").is_file()  # the slices are the same
+    prepare("--nifti", "b", "--labels", "own")
+    assert not (TEST / "nodules.csv").exists()
+    assert not (TEST / "nodules.png").exists()
+    assert (TEST / "overview.png").is_file()
+
+
 def test_a_corrected_label_is_taken_and_scored():
     write_nifti("a/scan.nii.gz", CT_HU)
-    whole = make_patient(2, MATRIX, slice_mm=20.0).lung
+    whole = exact_lung()
     upper_half = whole.copy()
     upper_half[: len(whole) // 2] = False
     for lung in (upper_half, whole):
@@ -151,7 +273,9 @@ def test_slices_and_masks_of_other_code_are_made_again(monkeypatch, capsys):
     prepare("--nifti", "scans")
     assert "other files, labels, options or code; prepared again" in capsys.readouterr().out
     model_test.main(predict)
-    assert "0 done already" in capsys.readouterr().out  # the slices are others
+    text = capsys.readouterr().out
+    assert "0 done already" in text  # the slices are others
+    assert "slices of 1 scan were prepared by other code than this: a; to make them again: python prepare_lung" in text
     monkeypatch.setattr(model_test, "SCORE_CODE", "other code")
     model_test.main(predict)
     text = capsys.readouterr().out

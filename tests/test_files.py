@@ -143,12 +143,9 @@ def test_bytes_of_an_array_are_those_of_numpy(array):
     assert npy_bytes(array) == expected.getvalue()
 
 
-def test_an_array_is_read_from_memory_or_left_on_disk(tmp_path):
+def test_an_array_is_read_back(tmp_path):
     replace_file(tmp_path / "a.npy", npy_bytes(np.arange(4)))
     assert read_npy(tmp_path / "a.npy").tolist() == [0, 1, 2, 3]
-    on_disk = read_npy(tmp_path / "a.npy", on_disk=True)
-    assert isinstance(on_disk, np.memmap)
-    assert on_disk.tolist() == [0, 1, 2, 3]
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,22 @@
 """Names, the manifest, and HU as stored."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import make_row
 
 from lungct import LungError
-from lungct.files import npy_bytes, replace_folder, table_bytes
+from lungct.files import table_bytes
 from lungct.slices import (
     SliceRow,
+    StoredSlice,
     clip_ct,
     is_lung,
     lung_image,
     middle_indices,
+    read_done,
     read_manifest,
-    read_stack,
     safe_name,
     slice_name,
     slice_pixels,
@@ -21,7 +24,7 @@ from lungct.slices import (
 )
 
 
-def row(scan: str = "A", z: int = 0) -> SliceRow:
+def row(scan: str = "A", z: int = 0) -> StoredSlice:
     return make_row(scan, z, x_mm=-3.5, y_mm=4.5, z_mm=2.5 * z, slice_mm=2.5, row_mm=0.7, col_mm=0.9)
 
 
@@ -76,7 +79,7 @@ def test_manifest_is_typed_and_sorted(tmp_path):
     write_manifest(tmp_path / "manifest.csv", [row("B", 1), row("A", 10), row("A", 9), row("B", 0)])
     rows = read_manifest(tmp_path / "manifest.csv")
     assert [(r.scan, r.z_index) for r in rows] == [("A", 9), ("A", 10), ("B", 0), ("B", 1)]
-    assert rows[0] == row("A", 9)
+    assert replace(rows[0], scan_checksum="") == row("A", 9)
 
 
 def test_missing_and_damaged_manifests_say_what_to_run(tmp_path):
@@ -86,16 +89,65 @@ def test_missing_and_damaged_manifests_say_what_to_run(tmp_path):
     path.write_text("scan,what\n1,2\n")
     with pytest.raises(LungError, match="not those of this version"):
         read_manifest(path)
-    path.write_text(table_bytes([row()], SliceRow).decode().replace("A_slice000,0", "A_slice000,zero"))
+    path.write_text(table_bytes([row()], StoredSlice).decode().replace("A_slice000,0", "A_slice000,zero"))
     with pytest.raises(LungError, match="damaged"):
         read_manifest(path)
 
 
-def test_stack_of_unequal_slices_is_told(tmp_path):
-    files = {"A_slice000.npy": npy_bytes(np.zeros((4, 5))), "A_slice001.npy": npy_bytes(np.zeros((5, 4)))}
-    replace_folder(tmp_path / "A", files)
-    with pytest.raises(LungError, match=r"A_slice001\.npy: float64 \(5, 4\), its neighbours float64 \(4, 5\)"):
-        read_stack(tmp_path, [row("A", 0), row("A", 1)])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("\nA,A,1.2,A_slice001,", "\nP9,A,1.2,A_slice001,"),
+        (",0.7,0.9,", ",0.07,0.9,"),
+        (",2.5,1 0 0 0 1 0,", ",3.5,1 0 0 0 1 0,"),
+        (",all,", ",middle 10,"),
+        (",12,segment_lung", ",13,segment_lung"),
+    ],
+    ids=["patient", "spacing", "z", "selection", "lung pixels"],
+)
+def test_changed_rows_are_refused_and_not_taken_as_done(tmp_path, capsys, old, new):
+    path = tmp_path / "manifest.csv"
+    write_manifest(path, [row("A", 0), row("A", 1), row("B", 0)])
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(LungError, match=r"rows of A were changed afterwards; make it again: python prep.* --test$"):
+        read_manifest(path, "python prepare_lung_image.py --test")
+    assert list(read_done(path)) == ["B"]
+    assert "rows of A were changed afterwards; not used" in capsys.readouterr().out
+
+
+def test_a_manifest_without_slices_is_refused(tmp_path):
+    write_manifest(tmp_path / "manifest.csv", [])
+    with pytest.raises(LungError, match="lists no slices; make it again: python"):
+        read_manifest(tmp_path / "manifest.csv")
+
+
+@pytest.mark.parametrize("change", ["left out", "twice"])
+def test_a_row_that_was_left_out_or_put_in_is_noticed(tmp_path, change):
+    path = tmp_path / "manifest.csv"
+    write_manifest(path, [row("A", 0), row("A", 1), row("B", 0)])
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:2], *lines[3:]] if change == "left out" else [*lines[:3], *lines[2:]]))
+    with pytest.raises(LungError, match="rows of A were changed"):
+        read_manifest(path)
+
+
+def test_rows_are_read_back_with_all_their_digits(tmp_path):
+    """Also numbers of NumPy, as a scan's geometry may have them."""
+    odd = make_row("A", 0, x_mm=np.float64(0.1) + 0.2, z_mm=-1e-17, row_mm=1 / 3, rows=np.int64(4), lung_px=np.int64(3))
+    write_manifest(tmp_path / "manifest.csv", [odd])
+    (found,) = read_manifest(tmp_path / "manifest.csv")
+    assert replace(found, scan_checksum="") == odd
+
+
+def test_a_manifest_of_an_earlier_version_is_refused_or_all_is_made_again(tmp_path, capsys):
+    path = tmp_path / "manifest.csv"
+    path.write_bytes(table_bytes([row()], SliceRow))
+    with pytest.raises(LungError, match=r"not those of this version; make it again: python prepare_lung_image\.py"):
+        read_manifest(path)
+    assert read_done(path) == {}
+    assert "every scan is prepared again" in capsys.readouterr().out
 
 
 def test_pixels_of_a_mask_in_each_slice():

@@ -5,23 +5,18 @@ from pathlib import Path
 
 from conftest import make_row
 
-from lungct.files import npy_bytes, replace_folder
+from lungct.code_hash import SLICE_CODE
 from lungct.settings import TABLE, write_conf
-from lungct.slices import SliceRow, clip_ct, lung_image, write_manifest
+from lungct.slice_files import write_scan
+from lungct.slices import StoredSlice, write_manifest
 
 
-def save_patients(root: Path, patients: dict[str, tuple]) -> list[SliceRow]:
+def save_patients(root: Path, patients: dict[str, tuple]) -> list[StoredSlice]:
     """Write (ct_hu, lung) stacks as step 2 does; returns the manifest's rows."""
     rows = []
     for name, (ct_hu, lung) in patients.items():
-        names = [f"{name}_slice{z:03d}" for z in range(len(ct_hu))]
-        replace_folder(
-            root / "ct" / name, {f"{n}.npy": npy_bytes(clip_ct(c)) for n, c in zip(names, ct_hu, strict=True)}
-        )
-        images = {f"{n}.npy": npy_bytes(lung_image(c, m)) for n, c, m in zip(names, ct_hu, lung, strict=True)}
-        replace_folder(root / "lung" / name, images)
-        for z, slice_name in enumerate(names):
-            rows.append(make_row(name, z, slice_name=slice_name, lung_px=int(lung[z].sum())))
+        scan = [make_row(name, z, lung_px=int(lung[z].sum())) for z in range(len(ct_hu))]
+        rows += write_scan(scan, ct_hu, lung, root / "ct", root / "lung", SLICE_CODE)
     write_manifest(root / "manifest.csv", rows)
     return rows
 

@@ -17,15 +17,18 @@ from lungct.scans.dicom import REFERS, DicomScan, as_dicom
 from lungct.scans.find import Job, choose_names, hu_warnings, job_stamps, open_job, read_hu, slice_rows, source_of
 from lungct.scans.geometry import Frame, as_in_rows, frame_of, frame_warnings
 from lungct.scans.hu import check_hu_range
+from lungct.slice_files import read_stack
 from lungct.slices import (
+    STEP_4,
     SliceRow,
+    StoredSlice,
     by_scan,
     clip_ct,
     is_lung,
     lung_root,
     manifest_path,
+    print_other_code,
     read_manifest,
-    read_stack,
     safe_name,
     slice_name,
     slice_path,
@@ -56,7 +59,7 @@ class Volume:
 class StoredCase:
     """A scan whose slices step 4 has left below `ct_root`."""
 
-    rows: list[SliceRow]
+    rows: list[StoredSlice]
     ct_root: Path
 
     @property
@@ -72,20 +75,17 @@ class StoredCase:
         ct = file_stamps(slice_path(self.ct_root, row) for row in self.rows)
         lungs = lung_root(self.ct_root)
         truth = file_stamps(slice_path(lungs, row) for row in self.rows) if self.rows[0].has_label else []
-        return [[row.fingerprint for row in self.rows], ct], truth
+        return [[row.scan_checksum for row in self.rows], ct], truth
 
     def slice_names(self, slices: int) -> list[str]:
         """What the files of the slices are called, feet first."""
         return [safe_name(row.slice_name) for row in self.rows]
 
     def read(self) -> Volume:
-        """Raises LungError where slices are missing, damaged, or of another shape than their reference."""
-        ct_hu, truth = read_stack(self.ct_root, self.rows), None
+        """Raises LungError where slices are missing, damaged, or not as step 4 wrote them for these rows."""
+        ct_hu, truth = read_stack(self.ct_root, self.rows, "ct"), None
         if self.rows[0].has_label:
-            lungs = lung_root(self.ct_root)
-            truth = is_lung(read_stack(lungs, self.rows))
-            if truth.shape != ct_hu.shape:
-                raise LungError(f"{lungs / self.scan}: shape {truth.shape}, but the CT has {ct_hu.shape}")
+            truth = is_lung(read_stack(lung_root(self.ct_root), self.rows, "lung"))
         frame = frame_of(self.rows)
         warnings = (*frame_warnings(frame), *hu_warnings(check_hu_range(ct_hu)))
         return Volume(self.rows, frame, ct_hu, truth, warnings)
@@ -174,12 +174,16 @@ Case = StoredCase | FileCase
 
 
 def stored_cases(ct_root: Path, wanted: str | None) -> list[StoredCase]:
-    """The scans of the manifest of step 4, of all patients or of some. Raises LungError for patients not there."""
-    scans = by_scan(read_manifest(manifest_path(ct_root), "python prepare_lung_image.py --test"))
+    """The scans of the manifest of step 4, of all patients or of some; warns of slices made by other code.
+
+    Raises LungError for patients not there.
+    """
+    scans = by_scan(read_manifest(manifest_path(ct_root), STEP_4))
     if wanted is not None:
         patients = list(dict.fromkeys(scan[0].patient_id for scan in scans.values()))
         chosen = choose_names(patients, wanted, f"--patients: not among the {count(len(patients), 'patient')} prepared")
         scans = {name: scan for name, scan in scans.items() if scan[0].patient_id in chosen}
+    print_other_code((row for scan in scans.values() for row in scan), ct_root, STEP_4)
     return [StoredCase(scan, ct_root) for scan in scans.values()]
 
 

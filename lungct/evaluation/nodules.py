@@ -11,7 +11,8 @@ from lungct.files import replace_file, table_bytes
 from lungct.parallel import count
 from lungct.scans.geometry import Frame, frame_of
 from lungct.scans.lidc import Nodule, find_nodules
-from lungct.slices import SliceRow, is_lung, read_stack
+from lungct.slice_files import read_stack
+from lungct.slices import StoredSlice, is_lung
 
 PICTURE_MARGIN_MM = 40
 
@@ -90,7 +91,7 @@ def draw_nodule(ct_hu: np.ndarray, lung: np.ndarray, frame: Frame, nodule: Nodul
 
 
 def audit_labels(
-    scans: dict[str, list[SliceRow]], ct_root: Path, lung_root: Path
+    scans: dict[str, list[StoredSlice]], ct_root: Path, lung_root: Path
 ) -> tuple[list[NoduleScore], np.ndarray | None]:
     """(scores, contact sheet) of the annotated nodules in the lung slices of a training set; None without a nodule."""
     scores, tiles = [], []
@@ -101,7 +102,8 @@ def audit_labels(
         }
         if not nodules:
             continue
-        frame, ct_hu, lung = frame_of(rows), read_stack(ct_root, rows), is_lung(read_stack(lung_root, rows))
+        frame, ct_hu = frame_of(rows), read_stack(ct_root, rows, "ct")
+        lung = is_lung(read_stack(lung_root, rows, "lung"))
         for score in audit_nodules(name, frame, lung, list(nodules.values())):
             scores.append(score)
             caption = f"{score.scan} nodule {score.nodule}: {score.coverage:.0%} in the label"
@@ -117,7 +119,7 @@ def print_coverage(scores: list[NoduleScore]) -> None:
         print(f"nodule coverage {np.mean(shares):.4f} on average over {nodules}, worst {min(shares):.4f}")
 
 
-def save_audit(scans: dict[str, list[SliceRow]], ct_root: Path, lung_root: Path) -> None:
+def save_audit(scans: dict[str, list[StoredSlice]], ct_root: Path, lung_root: Path) -> None:
     """Write nodules.csv and nodules.png beside the manifest: how much of the annotated nodules the labels hold."""
     scores, sheet = audit_labels(scans, ct_root, lung_root)
     path = ct_root.parent / "nodules.csv"

@@ -7,11 +7,11 @@ added later. In return, the share is met on average only.
 from pathlib import Path
 
 from lungct import LungError
-from lungct.files import read_earlier_table, short_hash
+from lungct.files import short_hash
 from lungct.parallel import some_of
 from lungct.scans.find import Job
 from lungct.scans.nifti import has_ending
-from lungct.slices import SliceRow
+from lungct.slices import STEP_2, STEP_4, read_manifest
 
 HASHES = 16**8  # of `short_hash`
 
@@ -36,14 +36,21 @@ def hold_out(jobs: list[Job], share: float, seed: int) -> tuple[list[Job], list[
 def choose_part(jobs: list[Job], share: float, seed: int, test: bool, other: Path) -> tuple[list[Job], list[str]]:
     """(The scans to test on, or else those to train on; what to say of it, a line each).
 
-    other: manifest of the other part's slices. Raises LungError for patients to test on who are trained on there.
+    other: manifest of the other part's slices. Raises LungError for patients to test on who are trained on there, and
+    where a manifest of training slices is there but does not say whose they are.
     """
     parts = hold_out(jobs, share, seed)
     held_out = patients_of(parts[1])
     found = f"{len(held_out)} of {len(patients_of(jobs))} patients: {some_of(held_out)}"
     later = "" if test else "; step 4 takes them with the same test_share and test_seed"
     notes = [f"held out to test on (test_share = {share:g}, test_seed = {seed}): {found}{later}"]
-    prepared = {row.patient_id for row in read_earlier_table(other, SliceRow)}
+    try:
+        rows = read_manifest(other, STEP_2 if test else STEP_4) if other.is_file() else []
+    except LungError as error:
+        if test:
+            raise
+        return parts[test], [*notes, f"warning: {error}"]  # step 4 refuses what it must, once it is run
+    prepared = {row.patient_id for row in rows}
     shared = some_of([name for name in patients_of(parts[test]) if name in prepared])
     if shared and test:
         raise LungError(

@@ -9,9 +9,9 @@ import numpy as np
 from tqdm import tqdm
 
 from lungct import LungError
-from lungct.files import read_npy
 from lungct.parallel import some_of
-from lungct.slices import SliceRow, is_lung, pixel_mm, slice_path
+from lungct.slice_files import read_slice
+from lungct.slices import StoredSlice, is_lung, pixel_mm
 from lungct.training.augment import PADDING_HU
 from lungct.training.disease import add_disease
 
@@ -22,16 +22,16 @@ class SliceSet:
     """Slices on disk, read when a batch needs them, so that a training may be larger than the memory.
 
     The system keeps in memory what was read last, as far as there is room. Slices that are smaller than others are
-    filled up with air. Raises LungError where CT and labels do not go together.
+    filled up with air. Raises LungError, also when a batch is read, where a slice is not as step 2 wrote it.
     """
 
-    def __init__(self, rows: list[SliceRow], ct_root: Path, lung_root: Path, show_progress: bool = True):
+    def __init__(self, rows: list[StoredSlice], ct_root: Path, lung_root: Path, show_progress: bool = True):
         if not any(row.lung_px > 0 for row in rows):
             patients = some_of(sorted({row.patient_id for row in rows}))
             raise LungError(f"{lung_root}: no lung in any slice of {patients}; look at the labels in overview.png")
         self.rows, self.ct_root, self.lung_root = rows, ct_root, lung_root
         bar = tqdm(rows, desc="checking", unit=" slice", leave=False, disable=not show_progress)
-        shapes = [check_pair(slice_path(ct_root, row), slice_path(lung_root, row)) for row in bar]
+        shapes = [check_pair(row, ct_root, lung_root) for row in bar]
         self.shape = tuple(max(sides) for sides in zip(*shapes, strict=True))
         self.pixel_mm = np.array([pixel_mm(row.spacing_mm) for row in rows])
         z_mm = np.array([row.z_mm for row in rows])
@@ -64,11 +64,11 @@ class SliceSet:
 
     def read_ct(self, number: int) -> np.ndarray:
         """One slice, (H, W) int16 HU."""
-        return self.fill_up(read_npy(slice_path(self.ct_root, self.rows[number])), PADDING_HU)
+        return self.fill_up(read_slice(self.ct_root, self.rows[number], "ct"), PADDING_HU)
 
     def read_lung(self, number: int) -> np.ndarray:
         """Its lung, (H, W) bool."""
-        return self.fill_up(is_lung(read_npy(slice_path(self.lung_root, self.rows[number]))), False)
+        return self.fill_up(is_lung(read_slice(self.lung_root, self.rows[number], "lung")), False)
 
     def fill_up(self, image: np.ndarray, outside: float) -> np.ndarray:
         """A slice in the upper left corner of one as large as the largest."""
@@ -77,18 +77,10 @@ class SliceSet:
         return filled
 
 
-def check_pair(ct: Path, lung: Path) -> tuple[int, int]:
-    """Rows and columns of a slice, whose CT and label are looked at without their pixels. Raises LungError."""
-    images = [read_npy(path, on_disk=True) for path in (ct, lung)]
-    for image, path in zip(images, (ct, lung), strict=True):
-        if image.dtype != np.int16 or image.ndim != 2:
-            found = f"{image.dtype} {image.shape}"
-            raise LungError(f"{path}: {found}, slices are int16 HU (H, W); run: python prepare_lung_image.py")
-    if images[0].shape != images[1].shape:
-        raise LungError(
-            f"{lung}: shape {images[1].shape}, but its CT has {images[0].shape}; run: python prepare_lung_image.py"
-        )
-    return images[0].shape
+def check_pair(row: StoredSlice, ct_root: Path, lung_root: Path) -> tuple[int, int]:
+    """Rows and columns of a slice, whose CT and label are as step 2 wrote them. Raises LungError where they are not."""
+    read_slice(lung_root, row, "lung")
+    return read_slice(ct_root, row, "ct").shape
 
 
 def batches(total: int, size: int, seed: int, epoch: int) -> list[np.ndarray]:

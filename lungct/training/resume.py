@@ -10,7 +10,7 @@ from lungct.code_hash import TRAINING_CODE
 from lungct.files import fingerprint
 from lungct.parallel import some_of
 from lungct.settings import BY_ATTRIBUTE, default_values
-from lungct.slices import SliceRow
+from lungct.slices import StoredSlice
 from lungct.training.trainer import Progress, Trainer, TrainSettings
 from lungct.weights import Model, all_who_took_part, read_torch
 
@@ -18,7 +18,7 @@ FREE = ("epochs", "patience", "device", "run_path", "lung_ct_path", "lung_image_
 
 
 def training_input(
-    settings: TrainSettings, split: dict[str, list[str]], rows: list[SliceRow], amp: bool, first_card: dict
+    settings: TrainSettings, split: dict[str, list[str]], rows: list[StoredSlice], amp: bool, first_card: dict
 ) -> dict:
     """All that decides how a training goes, as plain values that a checkpoint can hold.
 
@@ -26,7 +26,9 @@ def training_input(
     first_card: of the weights that it started from, empty where there are none
     """
     chosen = {name: value for name, value in asdict(settings).items() if name not in FREE}
-    slices = fingerprint(sorted((row.scan, row.z_index, row.fingerprint) for row in rows))
+    slices = fingerprint(
+        sorted((row.scan, row.z_index, row.fingerprint, row.ct_checksum, row.lung_checksum) for row in rows)
+    )
     return {
         "settings": {**chosen, "amp": amp},
         "split": split,

@@ -10,6 +10,7 @@ import pytest
 from conftest import make_row
 
 from lungct import LungError
+from lungct.code_hash import SLICE_CODE
 from lungct.evaluation.cases import FileCase, StoredCase, file_cases, stored_cases
 from lungct.files import npy_bytes, replace_file, table_bytes
 from lungct.masks.reviews import Review
@@ -19,7 +20,8 @@ from lungct.scans.dicom import find_series, open_series
 from lungct.scans.find import dicom_jobs, nifti_jobs
 from lungct.scans.geometry import row_fields
 from lungct.scans.lidc import LidcScan
-from lungct.slices import SliceRow, clip_ct, lung_image, slice_path, write_manifest
+from lungct.slice_files import write_scan
+from lungct.slices import SliceRow, StoredSlice, slice_path, write_manifest
 
 WHO = LidcScan("P1", "1.2.3", "1.2.3.4")
 SPACING_MM = (2.5, 0.7, 0.9)
@@ -39,15 +41,12 @@ def job(tmp_path):
     return job
 
 
-def store(root: Path, source: str) -> list[SliceRow]:
+def store(root: Path, source: str) -> list[StoredSlice]:
     """Slices and rows as step 4 leaves them below root/test."""
     frame = open_series(*find_series(root / "ct").values()).frame
     same = {"series_uid": WHO.series_uid, "source": source}
     rows = [make_row("P1", z, **same, **row_fields(frame, z)) for z in range(len(CT_HU))]
-    for row, ct, lung in zip(rows, CT_HU, LUNG, strict=True):
-        replace_file(slice_path(root / "test" / "ct", row), npy_bytes(clip_ct(ct)))
-        replace_file(slice_path(root / "test" / "lung", row), npy_bytes(lung_image(ct, lung)))
-    return rows
+    return write_scan(rows, CT_HU, LUNG, root / "test" / "ct", root / "test" / "lung", SLICE_CODE)
 
 
 def test_both_ways_read_the_same(job, tmp_path):
@@ -155,8 +154,38 @@ def test_a_reference_of_another_shape_is_told(job, tmp_path):
     rows = store(tmp_path, "../ct")
     for row in rows:
         replace_file(slice_path(tmp_path / "test" / "lung", row), npy_bytes(np.zeros((4, 4), np.int16)))
-    with pytest.raises(LungError, match=r"shape \(6, 4, 4\), but the CT has \(6, 40, 48\)"):
+    with pytest.raises(LungError, match=r"lung.P1.P1_slice000\.npy: int16 \(4, 4\) is not the slice"):
         StoredCase(rows, tmp_path / "test" / "ct").read()
+
+
+def test_slices_made_again_since_the_manifest_was_read_are_refused(job, tmp_path):
+    case = StoredCase(store(tmp_path, "../ct"), tmp_path / "test" / "ct")
+    assert case.read().ct_hu.shape == CT_HU.shape
+    for ct_hu, lung, kind in ((CT_HU[::-1], LUNG, "ct"), (CT_HU, ~LUNG, "lung")):
+        write_scan(case.rows, ct_hu, lung, tmp_path / "test" / "ct", tmp_path / "test" / "lung", SLICE_CODE)
+        with pytest.raises(LungError, match=rf"{kind}.P1.P1_slice000\.npy: .* is not the slice .* with --test"):
+            case.read()
+
+
+def test_changed_rows_change_the_stamps(job, tmp_path):
+    root, rows = tmp_path / "test" / "ct", store(tmp_path, "../ct")
+    seen = []
+    for row_mm in (0.7, 0.8):
+        write_manifest(tmp_path / "test" / "manifest.csv", [replace(row, row_mm=row_mm) for row in rows])
+        (case,) = stored_cases(root, None)
+        seen.append(case.stamps()[0])
+    assert seen[0] != seen[1]
+
+
+def test_slices_of_other_code_are_said_once(tmp_path, capsys):
+    rows = [make_row(name, z, code="older" if name == "B" else SLICE_CODE) for name in ("A", "B") for z in (0, 1)]
+    write_manifest(tmp_path / "manifest.csv", rows)
+    stored_cases(tmp_path / "ct", None)
+    told = capsys.readouterr().out
+    assert told.startswith(f"warning: {tmp_path / 'ct'}: slices of 1 scan were prepared by other code than this: B;")
+    assert told.endswith("python prepare_lung_image.py --test\n")
+    stored_cases(tmp_path / "ct", "A")
+    assert capsys.readouterr().out == ""
 
 
 def test_some_patients_of_a_manifest(job, tmp_path):

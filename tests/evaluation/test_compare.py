@@ -161,10 +161,9 @@ def test_two_networks_on_the_same_slices_are_compared_from_the_terminal(tmp_path
     rows = [table(tmp_path / name / "scores.csv") for name in ("off", "on")]
     differences = [float(b["dice"]) - float(a["dice"]) for a, b in zip(*rows, strict=True) if a["fingerprint"]]
     assert f"mean Dice, B - A: {np.mean(differences):+.4f}" in text
-    for path in (tmp_path / "mydata/Image_test/lung/A").glob("*.npy"):
-        image = np.load(path)
-        image[30, 30] = -2048
-        np.save(path, image)
+    other = lung.copy()
+    other[:, 30, 30] = False
+    save_patients(tmp_path / "mydata/Image_test", {"A": (ct_hu, other), "B": (ct_hu[::-1], lung)})
     run("model_test.py", "--amp", "on", "--predictions-path", "on", cwd=tmp_path)
     text = run("model_test.py", "--compare", "off", "on", cwd=tmp_path, status=1)
     assert "the reference of A and B is not the same: A;" in text

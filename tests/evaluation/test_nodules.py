@@ -12,7 +12,8 @@ from lungct.evaluation.nodules import NoduleScore, as_stored, audit_nodules, dra
 from lungct.files import read_table
 from lungct.scans.geometry import axis_codes, frame_of, to_lps
 from lungct.scans.lidc import Nodule
-from lungct.slices import SliceRow, slice_path
+from lungct.slice_files import write_scan
+from lungct.slices import StoredSlice
 
 FRAME = frame_of([make_row("S", k, z_mm=10 + 2.5 * k, slice_mm=2.5) for k in range(5)])
 
@@ -114,19 +115,15 @@ def test_a_picture_shows_the_slice_with_most_of_the_nodule_outside(missing, voxe
     assert np.count_nonzero(tile.masks[1]) == voxels
 
 
-def write_scan(tmp_path: Path) -> list[SliceRow]:
+def all_lung(tmp_path: Path) -> list[StoredSlice]:
     """Five slices of 10 x 12 pixels, all lung: rows of the manifest."""
     rows = [make_row("S", k, z_mm=10 + 2.5 * k, slice_mm=2.5, rows=10, columns=12) for k in range(5)]
-    for row in rows:
-        for kind in ("ct", "lung"):
-            path = slice_path(tmp_path / kind, row)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, np.full((10, 12), -800, np.int16))
-    return rows
+    ct_hu = np.full((5, 10, 12), -800, np.int16)
+    return write_scan(rows, ct_hu, ct_hu < 0, tmp_path / "ct", tmp_path / "lung", "code")
 
 
 def test_the_audit_of_labels_is_written_with_a_picture(tmp_path, monkeypatch, capsys):
-    rows = write_scan(tmp_path)
+    rows = all_lung(tmp_path)
     monkeypatch.setattr("lungct.evaluation.nodules.find_nodules", lambda *_, **_named: [nodule([12.5, 15.0])])
     save_audit({"S": rows}, tmp_path / "ct", tmp_path / "lung")
     assert read_table(tmp_path / "nodules.csv", NoduleScore) == [NoduleScore("S", 1, 3, 12, 2, 2, 1.0)]
@@ -137,6 +134,6 @@ def test_the_audit_of_labels_is_written_with_a_picture(tmp_path, monkeypatch, ca
 def test_a_picture_of_earlier_nodules_goes_where_there_are_none(tmp_path, monkeypatch):
     (tmp_path / "nodules.png").touch()
     monkeypatch.setattr("lungct.evaluation.nodules.find_nodules", lambda *_, **_named: [])
-    save_audit({"S": write_scan(tmp_path)}, tmp_path / "ct", tmp_path / "lung")
+    save_audit({"S": all_lung(tmp_path)}, tmp_path / "ct", tmp_path / "lung")
     assert not (tmp_path / "nodules.png").exists()
     assert read_table(tmp_path / "nodules.csv", NoduleScore) == []

@@ -86,6 +86,23 @@ def test_of_volumes_it_is_said_how_patients_are_told_apart(tmp_path):
     assert note.startswith("patients are told apart by the names of their files")
 
 
+@pytest.mark.parametrize("damage", ["semicolons", "another patient"])
+def test_a_manifest_that_cannot_be_read_as_written_is_never_taken_as_empty(tmp_path, damage):
+    """As a spreadsheet saves it, or with a row that was given to somebody else."""
+    jobs, manifest = jobs_of(9), tmp_path / "manifest.csv"
+    train, test = hold_out(jobs, 0.3, 1)
+    write_manifest(manifest, [make_row(job.patient_id, 0) for job in (train[0], test[0])])
+    text = manifest.read_text()
+    changed = text.replace(",", ";") if damage == "semicolons" else text.replace(test[0].patient_id, "Somebody", 1)
+    manifest.write_text(changed)
+    with pytest.raises(LungError, match=r"manifest\.csv: .*; make it again: python prepare_lung_image\.py$"):
+        choose_part(jobs, 0.3, 1, True, manifest)
+    part, (_, warning) = choose_part(jobs, 0.3, 1, False, manifest)  # step 2 may go on: step 4 comes after it
+    assert part == train
+    assert warning.startswith(f"warning: {manifest}: ")
+    assert warning.endswith("make it again: python prepare_lung_image.py --test")
+
+
 def prepared(folder: Path, name: str) -> set[str]:
     """The patients of a manifest."""
     with (folder / "mydata" / name / "manifest.csv").open(newline="") as file:

@@ -30,7 +30,7 @@ def test_labels_of_another_shape_are_told(tmp_path):
     rows = save_patients(tmp_path, {"A": (np.zeros((2, 30, 40), np.int16), lung)})
     files = {f"A_slice00{z}.npy": npy_bytes(np.zeros((40, 30), np.int16)) for z in range(2)}
     replace_folder(tmp_path / "lung" / "A", files)
-    with pytest.raises(LungError, match=r"A_slice000\.npy: shape \(40, 30\), but its CT has \(30, 40\)"):
+    with pytest.raises(LungError, match=r"lung.A.A_slice000\.npy: int16 \(40, 30\) is not the slice"):
         SliceSet(rows, tmp_path / "ct", tmp_path / "lung")
 
 
@@ -39,8 +39,31 @@ def test_slices_that_are_not_int16_are_told(tmp_path):
     rows = save_patients(tmp_path, {"A": (ct_hu, ct_hu == 0)})
     files = {f"A_slice00{z}.npy": npy_bytes(np.full((30, 40), np.nan, np.float32)) for z in range(2)}
     replace_folder(tmp_path / "ct" / "A", files)
-    with pytest.raises(LungError, match=r"A_slice000\.npy: float32 \(30, 40\), slices are int16 HU"):
+    with pytest.raises(LungError, match=r"ct.A.A_slice000\.npy: float32 \(30, 40\) is not the slice"):
         SliceSet(rows, tmp_path / "ct", tmp_path / "lung")
+
+
+@pytest.mark.parametrize("kind", ["ct", "lung"])
+def test_a_slice_that_changes_in_the_middle_of_a_training_is_refused(tmp_path, kind):
+    ct_hu = np.arange(240, dtype=np.int16).reshape(2, 10, 12)
+    lung = np.zeros(ct_hu.shape, bool)
+    lung[:, 3:6] = True
+    data = SliceSet(save_patients(tmp_path, {"A": (ct_hu, lung)}), tmp_path / "ct", tmp_path / "lung")
+    np.testing.assert_array_equal(data.read([0, 1])[0], ct_hu)
+    (ct_hu if kind == "ct" else lung)[:, 0] += True  # step 2 again, with another scan or other labels
+    save_patients(tmp_path, {"A": (ct_hu, lung)})
+    with pytest.raises(LungError, match=rf"{kind}.A.A_slice000\.npy: int16 \(10, 12\) is not the slice that manifest"):
+        data.read([0, 1])
+
+
+def test_a_neighbour_that_a_thick_slice_is_made_of_is_checked_too(tmp_path):
+    ct_hu = np.zeros((3, 10, 12), np.int16)
+    rows = [replace(row, z_mm=2.0 * row.z_index) for row in save_patients(tmp_path, {"A": (ct_hu, ct_hu == 0)})]
+    data = SliceSet(rows, tmp_path / "ct", tmp_path / "lung")
+    (tmp_path / "ct/A/A_slice000.npy").write_bytes(npy_bytes(ct_hu[0] + 1))
+    data.read([1])
+    with pytest.raises(LungError, match=r"A_slice000\.npy"):
+        data.read(np.array([1]), np.ones(1, bool))
 
 
 def test_labels_without_any_lung_are_refused(tmp_path):

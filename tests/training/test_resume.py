@@ -1,6 +1,7 @@
 """A command goes on with a training only where it asks for that training."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ from conftest import make_row
 
 import Lung_segmentation as step
 from lungct import LungError
-from lungct.files import npy_bytes, replace_folder
+from lungct.code_hash import SLICE_CODE
+from lungct.files import npy_bytes
 from lungct.settings import default_values, write_conf
-from lungct.slices import lung_image, write_manifest
+from lungct.slice_files import write_scan
+from lungct.slices import read_manifest, write_manifest
 from lungct.training.resume import find_differences, split_differences
 from lungct.weights import seen_in_training
 
@@ -70,10 +73,8 @@ def write_slices(root: Path, patients: int, first: str = "P") -> None:
     lung[10:20, 8:24] = True
     for patient in (f"{first}{n}" for n in range(patients)):
         ct_hu = np.where(lung, -800, 40).astype(np.int16)
-        names = [f"{patient}_slice{z:03d}" for z in range(2)]
-        replace_folder(root / "ct" / patient, {f"{name}.npy": npy_bytes(ct_hu) for name in names})
-        replace_folder(root / "lung" / patient, {f"{name}.npy": npy_bytes(lung_image(ct_hu, lung)) for name in names})
-        rows += [make_row(patient, z, lung_px=160, rows=32, columns=32, fingerprint=patient) for z in range(2)]
+        scan = [make_row(patient, z, lung_px=160, rows=32, columns=32, fingerprint=patient) for z in range(2)]
+        rows += write_scan(scan, [ct_hu] * 2, [lung] * 2, root / "ct", root / "lung", SLICE_CODE)
     write_manifest(root / "manifest.csv", rows)
 
 
@@ -135,9 +136,7 @@ def test_other_first_weights_are_refused_beside_a_checkpoint(trained, tmp_path):
 
 
 def test_labels_that_were_made_again_are_refused(trained, tmp_path):
-    rows = [
-        make_row(f"P{n}", z, lung_px=160, rows=32, columns=32, fingerprint="new") for n in range(4) for z in range(2)
-    ]
+    rows = [replace(row, fingerprint="new") for row in read_manifest(tmp_path / "manifest.csv")]
     write_manifest(tmp_path / "manifest.csv", rows)
     with pytest.raises(LungError, match="made again with other input"):
         step.main([*trained, "--epochs", "2"])
@@ -160,6 +159,44 @@ def test_settings_that_the_first_weights_do_not_have_are_refused(trained, tmp_pa
     with pytest.raises(LungError, match=message):
         step.main([*trained, *flags, "--run-path", str(tmp_path / "b"), "--init", str(tmp_path / "run/unet_model.pth")])
     assert not (tmp_path / "b").exists()
+
+
+def test_labels_that_were_made_again_are_found_by_their_pixels_alone(trained, tmp_path):
+    """As where the file times of other masks are those of the earlier ones."""
+    rows = read_manifest(tmp_path / "manifest.csv")
+    other = np.zeros((32, 32), bool)
+    other[8:18, 8:24] = True
+    ct_hu = np.where(other, -800, 40).astype(np.int16)
+    again = write_scan(rows[:2], [ct_hu] * 2, [other] * 2, tmp_path / "ct", tmp_path / "lung", SLICE_CODE)
+    write_manifest(tmp_path / "manifest.csv", again + rows[2:])
+    with pytest.raises(LungError, match="made again with other input"):
+        step.main(trained)
+
+
+@pytest.mark.parametrize("kind", ["ct", "lung"])
+def test_there_is_something_to_do_where_a_slice_was_changed_by_hand(trained, tmp_path, kind):
+    path = tmp_path / kind / "P2" / "P2_slice001.npy"
+    image = np.load(path)
+    image[15, 15] += 1
+    path.write_bytes(npy_bytes(image))
+    with pytest.raises(LungError, match=r"P2_slice001\.npy: .* is not the slice .* run the same python prepare_lung"):
+        step.main(trained)
+
+
+def test_changed_rows_and_an_earlier_manifest_are_refused_and_other_code_is_said(trained, tmp_path, capsys):
+    path = tmp_path / "manifest.csv"
+    rows, text = read_manifest(path), path.read_text()
+    path.write_text(text.replace("P1,P1,", "P9,P1,", 1))
+    with pytest.raises(LungError, match=r"manifest\.csv: rows of P1 were changed afterwards; make it again: python"):
+        step.main(trained)
+    path.write_text("\n".join(line.rsplit(",", 4)[0] for line in text.splitlines()))  # without the newer columns
+    with pytest.raises(LungError, match=r"not those of this version; make it again: python prepare_lung_image\.py"):
+        step.main(trained)
+    write_manifest(path, [replace(row, code="older") if row.scan == "P3" else row for row in rows])
+    capsys.readouterr()
+    step.main(trained)
+    told = f"warning: {tmp_path / 'ct'}: slices of 1 scan were prepared by other code than this: P3; to make them again"
+    assert capsys.readouterr().out.count(told) == 1
 
 
 def card(folder: Path) -> dict:
