@@ -13,14 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lungct.files import fingerprint
+from lungct.files import fingerprint, replace_file
+from lungct.masks.predicted import slices_table
+from lungct.masks.write import KEPT, keep_bytes
 from lungct.phantom.anatomy import draw_build
 from lungct.phantom.lidc_tree import write_series, write_xray
 from lungct.phantom.render import Patient, make_patient
 from lungct.scans import lidc
 from lungct.segmentation.threshold import segment_lung
 from lungct.settings import run_step
-from lungct.slices import CT_RANGE_HU, SliceRow
+from lungct.slices import CT_RANGE_HU, SliceRow, lung_image, manifest_path, slice_path, write_manifest
 
 ROOT = Path(__file__).parent.parent
 REAL = ROOT.parent / "shared" / "data"
@@ -178,3 +180,23 @@ def phantom_rows(tmp_path_factory) -> tuple[Path, list[SliceRow]]:
         lung = segment_lung(phantom.ct_hu[middle], phantom.spacing_mm)
         patients[f"P{seed}"] = (phantom.ct_hu[middle], lung)
     return root, save_patients(root, patients)
+
+
+@pytest.fixture
+def slices(tmp_path) -> tuple[Path, np.ndarray]:
+    """Folders as steps 2, 4 and 5 leave them: three slices of a scan P, reference and prediction; and the lungs."""
+    lung = np.zeros((3, 24, 30), bool)
+    lung[:, 5:15, 4:20] = True
+    rows = [make_row("P", z, rows=24, columns=30, z_mm=7.5 * z - 20) for z in range(3)]
+    root, predicted = tmp_path / "mydata" / "Image_test" / "ct", tmp_path / "predictions" / "patient_P"
+    volume = np.where(lung, -800, 40).astype(np.int16)
+    replace_file(predicted / KEPT, keep_bytes(np.roll(lung, 2, 2), np.zeros(3), volume))
+    replace_file(predicted / "slices.csv", slices_table(rows, np.roll(lung, 2, 2)))
+    for row, inside, ct_hu in zip(rows, lung, volume, strict=True):
+        images = (slice_path(root, row), ct_hu), (slice_path(root.with_name("lung"), row), lung_image(ct_hu, inside))
+        mask = predicted / f"{row.slice_name}.npy"
+        for path, image in (*images, (mask, np.roll(inside, 2, 1).astype(np.uint8))):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, image)
+    write_manifest(manifest_path(root), rows)
+    return root / "P", lung

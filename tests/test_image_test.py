@@ -30,7 +30,7 @@ from lungct.phantom.lidc_tree import write_series
 from lungct.scans import lidc
 from lungct.scans.find import open_largest
 from lungct.segmentation.left_right import split_left_right
-from lungct.slices import LEFT, RIGHT, lung_image, manifest_path, slice_path, write_manifest
+from lungct.slices import LEFT, RIGHT, manifest_path, write_manifest
 
 CONF = Path("no.conf")
 RIGHT_COLOUR, LEFT_COLOUR = SIDE_COLOURS[RIGHT], SIDE_COLOURS[LEFT]
@@ -59,24 +59,6 @@ def scan(tmp_path_factory) -> tuple[Path, np.ndarray]:
     affine = nibabel.load(folder / "whole.nii.gz").affine
     nibabel.save(nibabel.Nifti1Image(ct_hu.transpose(2, 1, 0), affine), folder / "ct.nii.gz")
     return folder, lung
-
-
-@pytest.fixture
-def slices(tmp_path) -> tuple[Path, np.ndarray]:
-    """Folders as steps 2, 4 and 5 leave them: three slices of a scan P, reference and prediction; and the lungs."""
-    lung = np.zeros((3, 24, 30), bool)
-    lung[:, 5:15, 4:20] = True
-    rows = [make_row("P", z, rows=24, columns=30, z_mm=7.5 * z - 20) for z in range(3)]
-    root = tmp_path / "mydata" / "Image_test" / "ct"
-    for row, inside in zip(rows, lung, strict=True):
-        ct_hu = np.where(inside, -800, 40).astype(np.int16)
-        images = (slice_path(root, row), ct_hu), (slice_path(root.with_name("lung"), row), lung_image(ct_hu, inside))
-        mask = tmp_path / "predictions" / "patient_P" / f"{row.slice_name}.npy"
-        for path, image in (*images, (mask, np.roll(inside, 2, 1).astype(np.uint8))):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, image)
-    write_manifest(manifest_path(root), rows)
-    return root / "P", lung
 
 
 @pytest.mark.parametrize("ct", ["dicom", "ct.nii.gz"])

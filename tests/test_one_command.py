@@ -325,7 +325,7 @@ def test_masks_of_other_input_are_predicted_again(home, change, monkeypatch):
     elif change == "a slice put in by hand":
         np.save(folder / "P1_slice999.npy", np.ones((2, 2)))
     else:
-        (folder / "view/mask.npz").write_bytes(keep_bytes(np.ones(PART.shape, bool), np.zeros(len(PART))))
+        (folder / "view/mask.npz").write_bytes(keep_bytes(np.ones(PART.shape, bool), np.zeros(len(PART)), PART))
     monkeypatch.setattr(
         model_test, "segment_volume", lambda ct_hu, *_: Segmentation(ct_hu < -600, np.zeros(len(ct_hu)))
     )

@@ -153,7 +153,8 @@ def make_files(
         files[f"{VIEW}/{THUMBNAIL}"] = thumbnail(volume.ct_hu, mask.lung)
     saved = [kind for kind in wanted.kinds if kind not in failed]  # those that failed are tried again next time
     if not earlier:
-        files |= {KEPT: keep_bytes(mask.lung, mask.unsure_cm2), SLICES: slices_table(volume.rows, mask.lung)}
+        files |= {KEPT: keep_bytes(mask.lung, mask.unsure_cm2, volume.ct_hu)}
+        files |= {SLICES: slices_table(volume.rows, mask.lung)}
     return replace(score, flags="; ".join(flags), png=wanted.png, save=",".join(saved)), files
 
 

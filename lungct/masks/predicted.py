@@ -17,8 +17,8 @@ from lungct import LungError
 from lungct.files import fingerprint, read_earlier_table, read_npy, read_table, replace_file, table_bytes
 from lungct.masks.check import check_place
 from lungct.masks.reviews import ACCEPT, REVIEWS, Review, earlier_reviews, print_reviews, read_reviews, status_of
-from lungct.masks.write import KEPT, NIFTI, NRRD, SIDES, kept_checksum, read_kept
-from lungct.parallel import Skipped
+from lungct.masks.write import KEPT, NIFTI, NRRD, SIDES, kept_checksum, kept_ct, read_kept, slice_checksums
+from lungct.parallel import Skipped, some_of
 from lungct.scans.geometry import Scan, frame_of
 from lungct.scans.nifti import read_volume
 from lungct.slices import DICOM_UID, SliceRow, safe_name, slice_pixels
@@ -71,6 +71,20 @@ def read_fingerprint(folder: Path) -> str:
     """The fingerprint of the masks in a folder; empty where an earlier version predicted them."""
     rows = read_earlier_table(folder / SLICES, SliceRow)
     return rows[0].fingerprint if rows else ""
+
+
+def check_ct(folder: Path, names: list[str], ct_hu: np.ndarray) -> None:
+    """Raises LungError where the masks in a folder of results were not predicted from these CT slices.
+
+    names: of the slices' files; ct_hu: (Z, H, W) int16, as step 4 stores it
+    """
+    rows, marks = read_earlier_table(folder / SLICES, SliceRow), kept_ct(folder / KEPT)
+    if not rows or len(rows) != len(marks):
+        raise LungError(f"{folder}: does not say of which CT its masks are; {AGAIN}")
+    predicted = {safe_name(row.slice_name): mark for row, mark in zip(rows, marks, strict=True)}
+    now = dict(zip(names, slice_checksums(ct_hu), strict=True))
+    if others := [name for name, mark in now.items() if predicted.get(name) != mark]:
+        raise LungError(f"{folder}: its masks are of another CT than {some_of(others)}; {AGAIN}")
 
 
 def is_predictions(place: Path) -> bool:

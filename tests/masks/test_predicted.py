@@ -27,6 +27,7 @@ from lungct.slices import SliceRow
 
 UID = "1.2.3"
 NAMES = ("P", "a", UID)
+CT_HU = np.arange(120, dtype=np.int16).reshape(6, 4, 5)
 
 
 def lungs() -> np.ndarray:
@@ -46,7 +47,7 @@ def predict(place, scan="a", uid=UID, lung=None, forms=(NPY,)) -> list[SliceRow]
         if NPY in forms:
             replace_file(folder / f"{row.slice_name}.npy", npy_bytes(mask.astype(np.uint8)))
     if KEPT in forms:
-        replace_file(folder / KEPT, keep_bytes(lung, np.zeros(len(lung))))
+        replace_file(folder / KEPT, keep_bytes(lung, np.zeros(len(lung)), CT_HU))
     made = LungMask(lung, frame_of(rows), lambda: None, "0", np.zeros(len(lung)))
     for name, content in encode_masks(made, [form for form in forms if form in FORMATS], scan)[0].items():
         replace_file(folder / name, content)
