@@ -42,6 +42,7 @@ from lungct.evaluation.results import (
     has_mask,
     make_files,
     next_command,
+    read_kept_of,
 )
 from lungct.evaluation.scores import ScanScore, print_scores, read_earlier_scores, score_volume, scores_bytes
 from lungct.files import (
@@ -57,7 +58,7 @@ from lungct.files import (
 from lungct.masks.predicted import take_reviews
 from lungct.masks.read import parse_values
 from lungct.masks.reviews import earlier_reviews
-from lungct.masks.write import KEPT, LungMask, read_kept
+from lungct.masks.write import LungMask
 from lungct.parallel import Skipped, Warned, add_scheduler_flag, count, print_notes, run_parallel, some_of
 from lungct.predict import Predictor, Segmentation, cached_predictor, segment_volume
 from lungct.scans import lidc
@@ -67,6 +68,7 @@ from lungct.settings import BY_ATTRIBUTE, make_absolute, parse_step, resolve_pat
 from lungct.weights import checksum, choose_weights, seen_in_training
 
 AT_ONCE = 2  # scans: reading, clean-up and writing take one processor only
+OTHER_CT = "the mask that was there is damaged, or of another CT: predicted again"
 OF_FILES = ("labels", "label_values", "any_values", "series")  # flags that say how scans are read from their own files
 
 
@@ -128,7 +130,7 @@ def predict_scan(todo: Todo, task: Task) -> tuple[ScanScore, list[NoduleScore], 
     folder = folder_of(settings.predictions_path, case.scan)
     _, made_from = fingerprint_of(case, task)
     volume = case.read()
-    kept = read_kept(folder / KEPT, todo.earlier.mask) if todo.earlier else None
+    kept = read_kept_of(folder, volume, todo.earlier) if todo.earlier else None
     earlier = todo.earlier if kept else None
     spacing_mm = volume.frame.spacing_mm
     found = Segmentation(*kept) if kept else segment_volume(volume.ct_hu, spacing_mm, get_predictor(task))
@@ -149,7 +151,8 @@ def predict_scan(todo: Todo, task: Task) -> tuple[ScanScore, list[NoduleScore], 
     nodules = lidc.find_nodules(
         volume.rows[0].series_uid, settings.confidence_level, settings.padding_size, settings.mask_threshold
     )
-    return score, audit_nodules(case.scan, frame_of(volume.rows), found.lung, nodules), volume.warnings
+    warnings = volume.warnings + ((OTHER_CT,) if todo.earlier and not kept else ())
+    return score, audit_nodules(case.scan, frame_of(volume.rows), found.lung, nodules), warnings
 
 
 def save_report(out: Path, cases: dict, scores: list[ScanScore], nodules: list[NoduleScore], **about: object) -> Path:

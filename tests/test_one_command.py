@@ -1,6 +1,7 @@
 """Step 5 straight from the scans: the masks of steps 4 and 5, refusals in a line, and further files later."""
 
 import csv
+import os
 import re
 import shutil
 import warnings
@@ -16,10 +17,11 @@ from conftest import run, small_patient
 
 import model_test
 from lungct import LungError
+from lungct.evaluation import cases
 from lungct.evaluation.metrics import dice
 from lungct.evaluation.scores import read_scores
 from lungct.masks.read_dicom import read_dicom_label
-from lungct.masks.write import FORMATS, keep_bytes
+from lungct.masks.write import FORMATS, keep_bytes, kept_checksum, read_kept
 from lungct.phantom.lidc_tree import write_series
 from lungct.predict import Segmentation, segment
 from lungct.scans.find import open_largest
@@ -221,14 +223,23 @@ def predicted(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def home(predicted, tmp_path, monkeypatch) -> Path:
-    """A copy of it in which nothing can be predicted."""
+    """A copy of it, done by step 5 as the first one was, in which nothing can be predicted."""
     copy = shutil.copytree(predicted, tmp_path / "home")
+    kept = copy / "predictions/patient_P1/view/mask.npz"
+    found = Segmentation(*read_kept(kept, kept_checksum(kept)))
+    monkeypatch.setattr(model_test, "segment_volume", lambda *_: found)
+    assert "other slices, weights, options or code; predicted again: P1" in again(copy, *QUICK[:2])  # other files
 
     def refuse(*_):
         raise AssertionError("predicted again")
 
     monkeypatch.setattr(model_test, "segment_volume", refuse)
     return copy
+
+
+def by_threshold(ct_hu: np.ndarray, *_) -> Segmentation:
+    """In place of the network."""
+    return Segmentation(ct_hu < -600, np.zeros(len(ct_hu)))
 
 
 def again(home: Path, *flags: str, status: int = 0) -> str:
@@ -326,9 +337,7 @@ def test_masks_of_other_input_are_predicted_again(home, change, monkeypatch):
         np.save(folder / "P1_slice999.npy", np.ones((2, 2)))
     else:
         (folder / "view/mask.npz").write_bytes(keep_bytes(np.ones(PART.shape, bool), np.zeros(len(PART)), PART))
-    monkeypatch.setattr(
-        model_test, "segment_volume", lambda ct_hu, *_: Segmentation(ct_hu < -600, np.zeros(len(ct_hu)))
-    )
+    monkeypatch.setattr(model_test, "segment_volume", by_threshold)
     text = again(home, "--save", "npy", *QUICK[:2])
     assert "other slices, weights, options or code; predicted again: P1" in text
     names = {name for name in files(home) if name.endswith(".npy")}
@@ -336,6 +345,31 @@ def test_masks_of_other_input_are_predicted_again(home, change, monkeypatch):
     assert not (folder / "P1.nii.gz").exists()  # of the other mask
     mask = np.load(folder / "P1_slice004.npy")
     assert mask.sum() == np.count_nonzero((PART[4, :, ::-1] if change == "scan" else PART[4]) < -600)
+
+
+def test_another_ct_of_the_same_size_and_time_takes_no_mask_of_the_one_before(home, monkeypatch):
+    predictions = home / "predictions"
+    monkeypatch.setattr(model_test, "segment_volume", by_threshold)
+    before = {path.name: path.stat() for path in (home / "ct").iterdir()}
+    write_series(home / "ct", WHO, PART[:, :, ::-1], SPACING_MM)
+    for name, stat in before.items():
+        assert (home / "ct" / name).stat().st_size == stat.st_size
+        os.utime(home / "ct" / name, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert "predicted again: P1" in again(home, *QUICK[:2])
+    (score,) = read_scores(predictions / "scores.csv")
+    assert score.litres == pytest.approx(np.count_nonzero(PART < -600) * np.prod(SPACING_MM) / 1e6, abs=1e-3)
+
+
+def test_the_kept_mask_is_taken_for_no_other_ct_even_where_the_files_seem_the_same(home, monkeypatch):
+    monkeypatch.setattr(cases, "job_stamps", lambda *_: [])  # of a disk that notes no change
+    monkeypatch.setattr(model_test, "segment_volume", by_threshold)
+    again(home, *QUICK[:2])
+    write_series(home / "ct", WHO, PART[:, :, ::-1], SPACING_MM)
+    text = again(home, "--save", "npy", *QUICK[:2])
+    assert "the mask that was there is damaged, or of another CT: predicted again" in text
+    mask = np.load(home / "predictions/patient_P1/P1_slice004.npy")
+    np.testing.assert_array_equal(mask, PART[4, :, ::-1] < -600)
+    assert not (home / "predictions/patient_P1/P1.nii.gz").exists()
 
 
 def test_another_reference_scores_the_mask_that_is_there(home):

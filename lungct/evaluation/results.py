@@ -3,13 +3,15 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from lungct import LungError
 from lungct.commands import quoted, with_conf
 from lungct.evaluation.cases import Case, StoredCase, Volume
 from lungct.evaluation.report import PNG_EVERY, THUMBNAIL, VIEW, result_files, thumbnail
 from lungct.evaluation.scores import ScanScore
 from lungct.files import replace_file
-from lungct.masks.predicted import SLICES, slices_table
+from lungct.masks.predicted import SLICES, check_ct, slices_table
 from lungct.masks.write import (
     ANONYMOUS,
     FORMATS,
@@ -20,6 +22,7 @@ from lungct.masks.write import (
     encode_masks,
     keep_bytes,
     kept_checksum,
+    read_kept,
 )
 from lungct.slices import safe_name
 
@@ -130,6 +133,15 @@ def has_mask(folder: Path, score: ScanScore, slice_names: list[str]) -> bool:
     """
     strays = {path.stem for path in folder.glob("*.npy")} - set(slice_names)
     return not strays and (folder / SLICES).is_file() and kept_checksum(folder / KEPT) == score.mask
+
+
+def read_kept_of(folder: Path, volume: Volume, earlier: ScanScore) -> tuple[np.ndarray, np.ndarray] | None:
+    """The kept mask of a row of scores.csv, as `read_kept` gives it; None where it is damaged or of another CT."""
+    try:
+        check_ct(folder, [safe_name(row.slice_name) for row in volume.rows], volume.ct_hu)
+    except LungError:
+        return None
+    return read_kept(folder / KEPT, earlier.mask)
 
 
 def make_files(
