@@ -19,13 +19,14 @@ import model_test
 from lungct import LungError
 from lungct.evaluation import cases
 from lungct.evaluation.metrics import dice
+from lungct.evaluation.results import add_files
 from lungct.evaluation.scores import read_scores
 from lungct.masks.read_dicom import read_dicom_label
 from lungct.masks.write import FORMATS, keep_bytes, kept_checksum, read_kept
 from lungct.phantom.lidc_tree import write_series
 from lungct.predict import Segmentation, segment
 from lungct.scans.find import open_largest
-from lungct.scans.lidc import LidcScan
+from lungct.scans.lidc import LidcScan, Nodule
 from lungct.scans.nifti import open_nifti, read_volume
 
 WHO, OTHER = LidcScan("P1", "1.2.3", "1.2.3.4"), LidcScan("P2", "1.2.4", "1.2.4.4")
@@ -436,3 +437,40 @@ def test_a_setting_of_an_older_lung_conf_means_what_it_meant(home, monkeypatch):
     (home / "lung.conf").write_text("[model_test]\nsave = npy\n")  # as step 1 wrote it, whatever was wanted
     again(home, *QUICK[:2])
     assert not list((home / "predictions").rglob("*.npy"))
+
+
+def one_nodule(*_) -> list[Nodule]:
+    """Of two rows and three columns in two slices, all of it inside the body."""
+    return [Nodule(1, readers=3, mask=np.ones((2, 3, 2), bool), row=80, col=60, z_mm=np.array([36.0, 48.0]))]
+
+
+def test_nodules_that_could_not_be_written_or_are_gone_are_made_again_from_the_mask(home, monkeypatch):
+    table = home / "predictions/nodules.csv"
+    monkeypatch.setattr(model_test.lidc, "find_nodules", one_nodule)
+    monkeypatch.setattr(model_test, "SCORE_CODE", "other code")
+    table.mkdir()
+    assert "nodules.csv: cannot write it" in again(home, *QUICK[:2], status=1)
+    table.rmdir()
+    for _ in range(2):
+        text = again(home, *QUICK[:2])
+        assert "1 scans, 0 done already" in text
+        assert "not predicted again: P1" in text
+        assert "on average over 1 nodule" in text
+        assert len(table.read_text().splitlines()) == 2
+        assert "1 scans, 1 done already" in again(home, *QUICK[:2])
+        table.unlink()
+
+
+def test_no_row_of_a_scan_stands_in_the_table_while_its_pictures_change(home, monkeypatch):
+    affine = np.diag([-SPACING_MM[2], -SPACING_MM[1], SPACING_MM[0], 1.0])
+    nibabel.save(nibabel.Nifti1Image(PATIENT.lung[12:32:2].T.astype(np.uint8), affine), home / "P1.nii.gz")
+    rows = []
+
+    def add(folder: Path, files: dict) -> None:
+        rows.append(read_scores(home / "predictions/scores.csv"))
+        add_files(folder, files)
+
+    monkeypatch.setattr(model_test, "add_files", add)
+    again(home, "--labels", "P1.nii.gz", "--png", "some")
+    again(home, "--png", "some")
+    assert rows == [[], []]

@@ -30,6 +30,7 @@ class ScanScore:
     litres to mass_g: as `Measures` of evaluation/measures.py has them
     worst_slice: name of the slice with the lowest Dice
     unsure:      area where the network was unsure, over that of the mask
+    nodules:     rows of nodules.csv
     flags:       why the result needs a look, separated by semicolons
     seen_in_training: no, train, val, or unknown
     weights:     first digits of their SHA-256
@@ -62,6 +63,7 @@ class ScanScore:
     worst_slice: str = ""
     worst_slice_dice: float | None = None
     unsure: float | None = None
+    nodules: int = 0
     flags: str = ""
     seen_in_training: str = "no"
     weights: str = ""
