@@ -31,14 +31,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from lungct.commands import with_conf
+from lungct.commands import quoted, with_conf
 from lungct.device import is_out_of_memory, keep_freed_memory, pick_amp, pick_device
 from lungct.evaluation.figures import BLUE, GREEN, RED, Tile, contact_sheet, difference, save_png, to_grey
 from lungct.evaluation.metrics import dice
 from lungct.files import exclusive_lock, replace_file, table_bytes
 from lungct.parallel import count
 from lungct.predict import predict_slices
-from lungct.settings import parse_step, run_step
+from lungct.settings import load, parse_step, resolve_path, run_step
 from lungct.slices import manifest_path, pixel_mm, read_manifest
 from lungct.training.data import SliceSet, batches
 from lungct.training.distributed import join_processes
@@ -243,12 +243,22 @@ def print_folds(trainer: Trainer) -> int | None:
     return left[0] if left else None
 
 
+def next_commands(run: Path, conf: str) -> str:
+    """What comes after a training; with its weights where step 5 would take others by lung.conf."""
+    weights, prepare = run / "unet_model.pth", with_conf("python prepare_lung_image.py --test", conf)
+    of_conf = resolve_path(load(Path(conf))["weights_path"], Path(conf).parent)
+    if of_conf.resolve() == weights.resolve():
+        return prepare
+    predict = with_conf(f"python model_test.py --weights-path {quoted(weights)}", conf)
+    return f"{prepare}, then, since weights_path is {of_conf}: {predict}"
+
+
 def print_end(trainer: Trainer, trained: int, conf: str) -> None:
     """What was trained, what was written, and what to run next."""
     run, progress, folds = trainer.settings.run_folder, trainer.progress, trainer.settings.folds
     left = print_folds(trainer) if folds else None
     fold = f"python Lung_segmentation.py --folds {folds} --fold {left}" if left is not None else ""
-    following = f"next: {with_conf(fold or 'python prepare_lung_image.py --test', conf)}"
+    following = f"next: {with_conf(fold, conf) if fold else next_commands(run, conf)}"
     best = f"best validation Dice {progress.best_dice:.4f} at epoch {progress.best_epoch}"
     if not trained:
         print(f"nothing to do: this training ended after {count(progress.epoch, 'epoch')}; {best}")

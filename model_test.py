@@ -64,7 +64,7 @@ from lungct.scans import lidc
 from lungct.scans.find import choose_patients, dicom_jobs, nifti_jobs
 from lungct.scans.geometry import frame_of
 from lungct.settings import BY_ATTRIBUTE, make_absolute, parse_step, resolve_path, run_step
-from lungct.weights import checksum, choose_weights, seen_in_training
+from lungct.weights import checksum, choose_weights, describe_weights, seen_in_training
 
 AT_ONCE = 2  # scans: reading, clean-up and writing take one processor only
 OTHER_CT = "the mask that was there is damaged, or of another CT: predicted again"
@@ -295,6 +295,7 @@ def main(argv: list[str] | None = None) -> None:
     cases, skipped = find_cases(settings, flags)
     wanted = choose_files(cases, Wanted(kinds, settings.png))
     task = Task(settings, checksum(settings.weights_path), "")
+    print(describe_weights(settings.weights_path, task.weights_sha256))
     amp = get_predictor(task).amp
     if flags.scheduler:  # one precision for all machines, that of this one
         task = replace(task, settings=replace(settings, amp="on" if amp else "off"))

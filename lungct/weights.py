@@ -4,6 +4,7 @@ import hashlib
 import json
 import pickle
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -69,6 +70,11 @@ def checksum(path: Path) -> str:
     """SHA-256 of a file. Raises LungError where it is missing."""
     require_file(path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def describe_weights(path: Path, sha256: str) -> str:
+    """Which weights are used: their file, the beginning of their SHA-256, and when that file was written."""
+    return f"weights {path} ({sha256[:12]}, of {datetime.fromtimestamp(path.stat().st_mtime):%Y-%m-%d %H:%M})"
 
 
 def model_card(model: Model, **more) -> dict:

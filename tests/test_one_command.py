@@ -123,6 +123,7 @@ def test_what_one_command_writes_and_says(tmp_path):
     (tmp_path / "ct" / "cut.dcm").write_bytes((tmp_path / "ct" / "P1" / "1-001.dcm").read_bytes()[:400])
     text = run("model_test.py", *QUICK, "--dicom", "ct", cwd=tmp_path, status=1)
     out = tmp_path / "predictions"
+    assert re.search(r"weights .*lung_unet\.pth \([0-9a-f]{12}, of \d{4}-\d\d-\d\d \d\d:\d\d\)", text)
     assert "2 scans of 2 patients found" in text
     assert "2 scans, 0 done already; on cpu, float32" in text
     assert "left out series 1.2.3.5" in text

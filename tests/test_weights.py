@@ -1,14 +1,16 @@
 """A network on disk: its window, its card, its checksum; and files that are not what they should be."""
 
 import json
+import os
 import pickle
+from datetime import datetime
 
 import pytest
 import torch
 from conftest import ROOT
 
 from lungct import LungError
-from lungct.weights import Model, checksum, choose_weights, load_weights, model_card, scale_hu
+from lungct.weights import Model, checksum, choose_weights, describe_weights, load_weights, model_card, scale_hu
 
 MODEL = Model(width=4, depth=2, patch=2, normalise=True, window_hu=(-1000, 600), pixel_mm=0.8)
 
@@ -84,3 +86,10 @@ def test_files_that_are_no_weights_are_told_and_not_run(tmp_path, content, capsy
     with pytest.raises(LungError, match="damaged, or not a file of tensors alone"):
         load_weights(path)
     assert "code ran" not in capsys.readouterr().out
+
+
+def test_weights_are_described_by_file_checksum_and_date(tmp_path):
+    path = save(tmp_path)
+    written = datetime(2026, 1, 31, 23, 59).timestamp()
+    os.utime(path, (written, written))
+    assert describe_weights(path, "0123456789abcdef") == f"weights {path} (0123456789ab, of 2026-01-31 23:59)"

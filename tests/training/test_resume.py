@@ -188,3 +188,14 @@ def test_fewer_patients_are_another_training_with_the_same_validation(trained, t
     assert both["patients"]["val"] == all_of_them["patients"]["val"]
     assert set(both["patients"]["train"]) < set(all_of_them["patients"]["train"])
     assert both["settings"]["train_patients"] == 2
+
+
+def test_the_command_for_step_5_names_weights_that_it_would_not_take_by_itself(tmp_path):
+    conf = tmp_path / "lung.conf"
+    prepare = f"python prepare_lung_image.py --test --conf {conf}"
+    write_conf(conf, {**default_values(), "weights_path": "runs/lung/unet_model.pth"})
+    assert step.next_commands(tmp_path / "runs" / "lung", str(conf)) == prepare
+    assert step.next_commands(tmp_path / "runs" / "other", str(conf)) == (
+        f"{prepare}, then, since weights_path is {tmp_path / 'runs/lung/unet_model.pth'}: "
+        f"python model_test.py --weights-path {tmp_path / 'runs/other/unet_model.pth'} --conf {conf}"
+    )
