@@ -37,6 +37,8 @@ from lungct.evaluation.results import (
     add_files,
     choose_files,
     choose_kinds,
+    files_stamp,
+    find_change,
     folder_of,
     has_all,
     has_mask,
@@ -46,14 +48,7 @@ from lungct.evaluation.results import (
 )
 from lungct.evaluation.scores import ScanScore, print_scores, score_volume
 from lungct.evaluation.tables import NODULES, SCORES, Result, read_results, write_results
-from lungct.files import (
-    exclusive_lock,
-    fingerprint,
-    is_dir_path,
-    periodic_save,
-    replace_file,
-    replace_folder,
-)
+from lungct.files import exclusive_lock, fingerprint, is_dir_path, periodic_save, replace_file, replace_folder
 from lungct.masks.predicted import take_reviews
 from lungct.masks.read import parse_values
 from lungct.masks.reviews import earlier_reviews
@@ -152,6 +147,7 @@ def predict_scan(todo: Todo, task: Task) -> tuple[Result, tuple[str, ...]]:
         add_files(folder, files)
     else:
         replace_folder(folder, files)
+    score = replace(score, files="" if earlier else files_stamp(folder))  # others lie there, to be read by the next run
     warnings = volume.warnings + ((OTHER_CT,) if todo.earlier and not kept else ())
     return Result(score, audit), warnings
 
@@ -242,9 +238,9 @@ def predict_all(
 
 def plan(
     cases: list[Case], wanted: dict[str, Wanted], task: Task, where: object
-) -> tuple[list[Todo], dict[str, Result], list[Skipped]]:
-    """(What is to do, the earlier results that are still right, the scans whose files are gone); says so."""
-    out, todos, right, skipped = task.settings.predictions_path, [], {}, []
+) -> tuple[list[Todo], dict[str, Result], list[Skipped], list[Warned]]:
+    """(What is to do, the earlier results that are still right, the scans whose files are gone, warnings); says so."""
+    out, todos, right, skipped, warned = task.settings.predictions_path, [], {}, [], []
     before = read_results(out)
     for case in cases:
         try:
@@ -257,15 +253,18 @@ def plan(
         names = case.slice_names(earlier.slices) if earlier else []
         if earlier and not (earlier.fingerprint.startswith(of_mask) and has_mask(folder, earlier, names)):
             earlier = None
+        if change := find_change(folder, earlier) if earlier else "":
+            warned.append(Warned(case.scan, change))
         if earlier and earlier.fingerprint == of_row and result.is_whole:
-            right[case.scan] = result
+            files = "" if change else files_stamp(folder)
+            right[case.scan] = replace(result, score=replace(earlier, files=files))
             if has_all(folder, wanted[case.scan], earlier, names):
                 continue
         todos.append(Todo(case, wanted[case.scan], earlier))
     done = len(cases) - len(todos) - len(skipped)
     print(f"{len(cases)} scans, {done} done already; on {where}, {task.precision}")
     print_plan(cases, todos, before, out)
-    return todos, right, skipped
+    return todos, right, skipped, warned
 
 
 def print_plan(cases: list[Case], todos: list[Todo], before: dict[str, Result], out: Path) -> None:
@@ -304,11 +303,11 @@ def main(argv: list[str] | None = None) -> None:
     about = {"reviews": earlier_reviews(out), "weights": settings.weights_path.name}
     keep_freed_memory()
     with exclusive_lock(out):
-        todos, done, gone = plan(cases, wanted, task, flags.scheduler or get_predictor(task).device)
+        todos, done, gone, changed = plan(cases, wanted, task, flags.scheduler or get_predictor(task).device)
         results, failed, warned = predict_all(todos, done, names, task, flags.scheduler)
         report = save_report(out, {case.scan: case for case in cases}, results, **about)
     scores = [result.score for result in results]
-    print_notes(skipped, warned)
+    print_notes(skipped, changed + warned)
     print_scores(scores)
     print_coverage([nodule for result in results for nodule in result.nodules])
     for scan in gone + failed:

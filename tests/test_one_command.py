@@ -17,7 +17,7 @@ from conftest import run, small_patient
 
 import model_test
 from lungct import LungError
-from lungct.evaluation import cases
+from lungct.evaluation import cases, results
 from lungct.evaluation.metrics import dice
 from lungct.evaluation.results import add_files
 from lungct.evaluation.scores import read_scores
@@ -83,7 +83,7 @@ def check_same(two: Path, one: Path, scan: str) -> None:
     assert masks == {path.name: path.read_bytes() for path in (one / f"patient_{scan}").glob("*.npy")}
     (before,), (after,) = (read_scores(out / "scores.csv") for out in (two, one))
     differ = {name for name in vars(before) if vars(before)[name] != vars(after)[name]}
-    assert differ <= {"save", "fingerprint", "flags"}  # a flag may be of the .nii.gz
+    assert differ <= {"save", "fingerprint", "flags", "files"}  # a flag may be of the .nii.gz
 
 
 @pytest.mark.parametrize("name", DICOM)
@@ -320,7 +320,9 @@ def test_a_file_that_was_removed_is_made_from_the_mask_that_is_kept(home):
 def test_a_mask_that_was_corrected_by_hand_stays_and_is_not_what_others_are_made_from(home):
     path = home / "predictions/patient_P1/P1.nii.gz"
     path.write_bytes(b"corrected")
-    again(home, "--save", "nifti,npy", *QUICK[:2])
+    said = r"warning P1 .*P1\.nii\.gz: no readable volume"
+    assert re.search(said, again(home, "--save", "nifti,npy", *QUICK[:2]))
+    assert re.search(said, again(home, *QUICK[:2]))
     assert path.read_bytes() == b"corrected"
     (score,) = read_scores(home / "predictions/scores.csv")
     voxel_ml = np.prod(SPACING_MM) / 1e3
@@ -475,3 +477,30 @@ def test_no_row_of_a_scan_stands_in_the_table_while_its_pictures_change(home, mo
     again(home, "--labels", "P1.nii.gz", "--png", "some")
     again(home, "--png", "some")
     assert rows == [[], []]
+
+
+def test_masks_of_another_scan_in_the_folder_are_pointed_out_and_stay(home):
+    folder = home / "predictions/patient_P1"
+    again(home, "--save", "npy", *QUICK[:2])
+    other = np.zeros(PART.shape[1:], np.uint8)
+    np.save(folder / "P1_slice003.npy", other)
+    (folder / "P1_slice004.npy").unlink()
+    assert "0 done already" in again(home, "--save", "npy", *QUICK[:2])  # one is missing
+    for flags in (("--save", "npy"), ("--save", "npy,nrrd"), ("--save", "npy")):
+        text = again(home, *flags, *QUICK[:2])
+        assert re.search(r"warning P1 .*patient_P1/\*\.npy: a mask was changed after the prediction; .*delete it", text)
+    np.testing.assert_array_equal(np.load(folder / "P1_slice003.npy"), other)
+    (folder / "P1_slice003.npy").unlink()
+    assert "a mask was changed" not in again(home, "--save", "npy", *QUICK[:2])
+    assert "1 done already" in again(home, "--save", "npy", *QUICK[:2])
+
+
+def test_a_copied_folder_is_read_once_and_then_known(home, monkeypatch):
+    folder, read = home / "predictions/patient_P1", []
+    again(home, *QUICK[:2])
+    for path in folder.glob("*.nii.gz"):
+        path.write_bytes(path.read_bytes())
+    monkeypatch.setattr(results, "read_forms", lambda *_: read.append(1) or [])
+    for _ in range(2):
+        assert "1 done already" in again(home, *QUICK[:2])
+    assert read == [1]

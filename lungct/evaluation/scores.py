@@ -37,6 +37,7 @@ class ScanScore:
     version:     of this project
     png, save:   the pictures and the masks that were asked for so far
     mask:        checksum of the mask
+    files:       of its files when they were written, as `files_stamp` of evaluation/results.py has it
     ct, reference: checksums of the CT and of the reference, which tell whether two rows can be compared
     fingerprint: of all that the mask was made from, then of all that the row was made from
     """
@@ -72,6 +73,7 @@ class ScanScore:
     png: str = ""
     save: str = ""
     mask: str = ""
+    files: str = ""
     ct: str = ""
     reference: str = ""
     fingerprint: str = ""
