@@ -81,7 +81,7 @@ def open_dicom(path: Path, conf: Path) -> Stack:
         if not headers:
             raise LungError(f"{path}: neither .npy, NIfTI nor DICOM")
         scan = open_series([(path, header) for header in headers])
-    return Stack(scan.patient_id, scan.read(), scan.frame)
+    return Stack(scan.patient_id, scan.read(), scan.frame, series_uid=scan.series_uid)
 
 
 def open_mask(path: Path, conf: Path) -> Stack:
@@ -97,6 +97,9 @@ def add_mask(stack: Stack, path: Path) -> Stack:
         raise LungError(f"{path} does not exist")
     if stack.frame is None:
         raise LungError(f"{stack.scan}: no manifest.csv says where its slices lie; give the scan itself as PATH")
+    series = series_of(path)
+    if stack.series_uid and series and stack.series_uid not in series:
+        raise LungError(f"{path}: it is of series {' and '.join(sorted(series))}, and the CT is {stack.series_uid}")
     scan = Scan(stack.scan, stack.scan, (), stack.frame)
     if found := read_sides(path, scan):
         sides, warnings = found

@@ -26,6 +26,7 @@ from lungct.masks.source import DicomMask
 from lungct.masks.write_dicom import seg_bytes
 from lungct.masks.write_nifti import nifti_bytes
 from lungct.masks.write_nrrd import nrrd_bytes
+from lungct.masks.write_rtstruct import rtstruct_bytes
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans import lidc
 from lungct.scans.find import open_largest
@@ -116,6 +117,22 @@ def test_a_mask_of_another_place_is_refused(scan, tmp_path):
     said = run("image_test.py", *flags, tmp_path / "moved.nii.gz", cwd=tmp_path, status=1)
     assert "does not lie on the CT" in said
     assert "none.nii.gz does not exist" in run("image_test.py", *flags, "none.nii.gz", cwd=tmp_path, status=1)
+
+
+@pytest.mark.parametrize("name", ["other.seg.dcm", "other.rtstruct.dcm"])
+def test_a_mask_of_another_series_at_the_same_place_is_refused(scan, slices, tmp_path, name):
+    folder, lung = scan
+    opened = open_largest(folder / "dicom")
+    who = lidc.LidcScan(opened.patient_id, "1.2.9", "1.2.999")
+    write_series(tmp_path / "other", who, opened.read(), opened.frame.spacing_mm)
+    on_scan = DicomMask(lung.astype(np.uint8), open_largest(tmp_path / "other"), "0")
+    (tmp_path / name).write_bytes((seg_bytes if "seg" in name else rtstruct_bytes)(on_scan))
+    with pytest.raises(LungError, match=rf"{name}: it is of series 1\.2\.999, and the CT is "):
+        image_test.add_mask(image_test.open_path(folder / "dicom", CONF), tmp_path / name)
+    assert image_test.add_mask(image_test.open_path(folder / "ct.nii.gz", CONF), tmp_path / name).predicted
+    ct, _ = slices
+    with pytest.raises(LungError, match=r"it is of series 1\.2\.999, and the CT is 1\.2$"):
+        image_test.add_mask(image_test.open_path(ct, CONF), tmp_path / name)
 
 
 def test_slices_know_their_place_by_the_manifest(slices, tmp_path):

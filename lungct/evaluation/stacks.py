@@ -16,7 +16,7 @@ from lungct.masks.predicted import check_ct
 from lungct.parallel import some_of
 from lungct.scans.geometry import Frame, frame_of
 from lungct.settings import default_values, load, make_record
-from lungct.slices import is_lung, manifest_path, read_manifest, safe_name, slice_order
+from lungct.slices import DICOM_UID, is_lung, manifest_path, read_manifest, safe_name, slice_order
 
 PREDICTED = "patient_"  # how the folders of step 5 begin
 
@@ -97,7 +97,8 @@ def open_slices(folder: Path, conf: Path, only: str | None = None, with_predicti
     elif other_ct:
         print(f"no prediction shown: {other_ct}")
     masks["reference"] = read_reference(ct.parent.parent / "lung" / ct.name, names, ct_hu)
-    return Stack(ct.name, ct_hu, read_frame(ct, names, ct_hu.shape), tuple(names), **masks)
+    frame, series_uid = read_place(ct, names, ct_hu.shape)
+    return Stack(ct.name, ct_hu, frame, tuple(names), **masks, series_uid=series_uid)
 
 
 def read_beside(kind: str, folder: Path, names: list[str], ct_hu: np.ndarray) -> np.ndarray | None:
@@ -131,14 +132,19 @@ def read_reference(folder: Path, names: list[str], ct_hu: np.ndarray) -> Mask | 
     return Mask("reference", lung, GREEN)
 
 
-def read_frame(folder: Path, names: list[str], shape: tuple[int, ...]) -> Frame | None:
-    """Where the slices of a folder lie, of the manifest beside it; None where that does not say it of all of them."""
+def read_place(folder: Path, names: list[str], shape: tuple[int, ...]) -> tuple[Frame | None, str]:
+    """Where the slices of a folder lie, and their DICOM series, of the manifest beside it.
+
+    None and an empty text where that does not say it of all of them.
+    """
     try:
         rows = read_manifest(manifest_path(folder.parent))
     except LungError:  # slices that were copied here, or of another version: they can be seen all the same
-        return None
+        return None, ""
     by_name = {safe_name(row.slice_name): row for row in rows if safe_name(row.scan) == folder.name}
     if not set(names) <= by_name.keys():
-        return None
-    frame = frame_of([by_name[name] for name in names])
-    return frame if (len(frame), *frame.shape) == shape else None
+        return None, ""
+    frame, series_uid = frame_of([by_name[name] for name in names]), by_name[names[0]].series_uid
+    if (len(frame), *frame.shape) != shape:
+        return None, ""
+    return frame, series_uid if DICOM_UID.fullmatch(series_uid) else ""
