@@ -18,7 +18,7 @@ from lungct.files import fingerprint, read_earlier_table, read_npy, read_table, 
 from lungct.masks.check import check_place
 from lungct.masks.reviews import ACCEPT, REVIEWS, Review, earlier_reviews, print_reviews, read_reviews, status_of
 from lungct.masks.write import KEPT, NIFTI, NRRD, SIDES, kept_checksum, kept_ct, read_kept, slice_checksums
-from lungct.parallel import Skipped, some_of
+from lungct.parallel import Skipped, count
 from lungct.scans.geometry import Scan, frame_of
 from lungct.scans.nifti import read_volume
 from lungct.slices import DICOM_UID, SliceRow, clip_ct, safe_name, slice_pixels
@@ -84,7 +84,8 @@ def check_ct(folder: Path, names: list[str], ct_hu: np.ndarray) -> None:
     predicted = {safe_name(row.slice_name): mark for row, mark in zip(rows, marks, strict=True)}
     now = dict(zip(names, slice_checksums(ct_hu), strict=True))
     if others := [name for name, mark in now.items() if predicted.get(name) != mark]:
-        raise LungError(f"{folder}: its masks are of another CT than {some_of(others)}; {AGAIN}")
+        where = f"{len(others)} of {count(len(now), 'slice')}, such as {others[0]}"
+        raise LungError(f"{folder}: its masks are of another CT in {where}; {AGAIN}")
 
 
 def is_predictions(place: Path) -> bool:
