@@ -39,6 +39,7 @@ from lungct.evaluation.figures import (
 )
 from lungct.evaluation.stacks import PREDICTED, open_slices
 from lungct.evaluation.viewer import AXIAL, STYLES, Mask, Stack, Viewer
+from lungct.masks.predicted import SLICES, check_ct_of_label
 from lungct.masks.read import are_labels, read_lung
 from lungct.masks.read_dicom import series_of
 from lungct.masks.read_sides import read_sides
@@ -108,6 +109,11 @@ def add_mask(stack: Stack, path: Path) -> Stack:
     else:
         lung, warnings = read_lung(path, scan)
         parts = []
+    if (path.parent / SLICES).is_file():
+        try:
+            check_ct_of_label(path.parent, scan, range(len(scan)), stack.ct_hu)
+        except LungError as error:
+            warnings = (*warnings, error)
     for warning in warnings:
         print(f"warning {warning}")
     return replace(stack, predicted=Mask(path.name, lung, RED, tuple(parts)))

@@ -176,7 +176,7 @@ def check_ct_of_label(folder: Path, scan: Scan, wanted: range, ct_hu: np.ndarray
         return
     places = check_place(folder, frame_of(rows), scan.frame)[wanted.start : wanted.stop]
     if [marks[place] for place in places] != slice_checksums(clip_ct(ct_hu)):
-        raise LungError(f"{folder}: its masks are of another CT with the same series UID and place; {AGAIN}")
+        raise LungError(f"{folder}: its masks were predicted from other HU at this place, of another phase? {AGAIN}")
 
 
 def read_forms(folder: Path, rows: list[SliceRow]) -> Iterator[tuple[Path, np.ndarray]]:

@@ -1,6 +1,7 @@
 """What the viewer shows of a patient's folder: the lungs that are of its CT, and a line for those that are not."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,3 +80,15 @@ def test_slices_that_are_not_there_are_named(slices, tmp_path, capsys, kind):
     stack = image_test.open_path(ct, tmp_path / "lung.conf")
     assert [mask.name for mask in stack.masks] == [{"prediction": "reference", "reference": "prediction"}[kind]]
     assert capsys.readouterr().out == f"no {kind} shown: {folder} lacks P_slice001.npy\n"
+
+
+def test_a_mask_of_step_5_on_other_hu_at_its_place_has_a_warning(slices, tmp_path, capsys):
+    ct, lung = slices
+    conf, path = tmp_path / "lung.conf", tmp_path / "predictions" / "patient_P" / "P.nii.gz"
+    stack = image_test.open_path(ct, conf)
+    path.write_bytes(nifti_bytes(lung, stack.frame))
+    image_test.add_mask(stack, path)
+    assert capsys.readouterr().out == ""
+    image_test.add_mask(replace(stack, ct_hu=stack.ct_hu[:, :, ::-1]), path)
+    assert "warning " in (said := capsys.readouterr().out)
+    assert "patient_P: its masks were predicted from other HU at this place" in said

@@ -181,7 +181,7 @@ def test_a_mask_of_another_ct_of_the_same_series_and_place_is_refused(tmp_path):
     lung, _ = read_slices(label, scan_of(rows[1:]), range(1, 4), whole[2:5])
     np.testing.assert_array_equal(lung, lungs()[2:5])
     whole[4, 0, 0] += 1
-    with pytest.raises(LungError, match="patient_a: its masks are of another CT with the same series UID and place"):
+    with pytest.raises(LungError, match="patient_a: its masks were predicted from other HU at this place"):
         read_slices(label, scan_of(rows[1:]), range(1, 4), whole[2:5])
 
 
