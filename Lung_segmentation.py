@@ -32,7 +32,7 @@ import numpy as np
 import torch
 
 from lungct.code_hash import TRAINING_CODE
-from lungct.commands import with_conf
+from lungct.commands import after_training, with_conf
 from lungct.device import is_out_of_memory, keep_freed_memory, pick_amp, pick_device
 from lungct.evaluation.figures import BLUE, GREEN, RED, Tile, contact_sheet, difference, save_png, to_grey
 from lungct.evaluation.metrics import dice
@@ -260,7 +260,7 @@ def print_end(trainer: Trainer, trained: int, conf: str) -> None:
     run, progress, folds = trainer.settings.run_folder, trainer.progress, trainer.settings.folds
     left = print_folds(trainer) if folds else None
     fold = f"python Lung_segmentation.py --folds {folds} --fold {left}" if left is not None else ""
-    following = f"next: {with_conf(fold or 'python prepare_lung_image.py --test', conf)}"
+    following = f"next: {with_conf(fold, conf) if fold else after_training(run / 'unet_model.pth', conf)}"
     best = f"best validation Dice {progress.best_dice:.4f} at epoch {progress.best_epoch}"
     if not trained:
         print(f"nothing to do: this training ended after {count(progress.epoch, 'epoch')}; {best}")

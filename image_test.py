@@ -20,7 +20,7 @@ import argparse
 import os
 import signal
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lungct.evaluation.figures import (
-    GREEN,
     RED,
     SIDE_COLOURS,
     WINDOWS_HU,
@@ -38,17 +37,18 @@ from lungct.evaluation.figures import (
     save_png,
     to_grey,
 )
+from lungct.evaluation.stacks import PREDICTED, open_slices
 from lungct.evaluation.viewer import AXIAL, STYLES, Mask, Stack, Viewer
-from lungct.files import read_npy
+from lungct.masks.predicted import SLICES, check_ct_of_label
 from lungct.masks.read import are_labels, read_lung
 from lungct.masks.read_dicom import series_of
 from lungct.masks.read_sides import read_sides
 from lungct.scans.dicom import open_series, read_slices
 from lungct.scans.find import open_largest
-from lungct.scans.geometry import Frame, Scan, frame_of
+from lungct.scans.geometry import Scan
 from lungct.scans.nifti import has_ending, open_nifti
-from lungct.settings import CONF_NAME, default_values, load, make_record, run_step
-from lungct.slices import LEFT, RIGHT, is_lung, manifest_path, read_manifest, safe_name, slice_order
+from lungct.settings import CONF_NAME, run_step
+from lungct.slices import LEFT, RIGHT
 
 if TYPE_CHECKING:
     from matplotlib.backend_bases import TimerBase
@@ -57,72 +57,11 @@ SIDE_NAMES = {RIGHT: "right lung", LEFT: "left lung"}
 SHEET_SLICES = 20
 SHEET_COLUMNS = 5
 POLL_MS = 200
-PREDICTED = "patient_"  # how the folders of step 5 begin
 NO_SCREEN = "there is no screen to open a window on; use --save look.png"
 NO_TOOLKIT = (
     "this Python cannot open windows; install Tk (sudo apt install python3-tk) or Qt (pip install pyside6), "
     "or use --save look.png"
 )
-
-
-@dataclass(frozen=True)
-class ViewSettings:
-    """Where image_test.py looks for what belongs to a slice."""
-
-    lung_ct_path: Path
-    lung_ct_test_path: Path
-    predictions_path: Path
-
-
-def sister_folders(folder: Path, conf: Path) -> dict[str, Path]:
-    """Where CT, reference and prediction of a patient's folder lie, by the roots in lung.conf and beside it."""
-    scan = folder.name.removeprefix(PREDICTED)
-    values = load(conf) if conf.is_file() else default_values()
-    settings = make_record(ViewSettings, values, conf.parent)
-    ct_roots = [folder.parent, folder.parent.parent / "ct", settings.lung_ct_test_path, settings.lung_ct_path]
-    if folder.parent.name == "lung" or folder.name.startswith(PREDICTED):
-        ct_roots = ct_roots[1:]
-    ct = next((root / scan for root in ct_roots if (root / scan).is_dir()), None)
-    if ct is None:
-        raise LungError(f"{folder}: no CT slices of {scan} beside it or in the folders of {conf}")
-    predicted = folder if folder.name.startswith(PREDICTED) else settings.predictions_path / f"{PREDICTED}{scan}"
-    found = {"ct": ct, "reference": ct.parent.parent / "lung" / scan, "predicted": predicted}
-    return {kind: path for kind, path in found.items() if path.is_dir()}
-
-
-def open_slices(folder: Path, conf: Path, only: str | None = None) -> Stack:
-    """A patient's folder of .npy slices, or one slice of it, with all that belongs to it."""
-    folders = sister_folders(folder, conf)
-    names = sorted((p.stem for p in folders["ct"].glob("*.npy")), key=slice_order)
-    names = [name for name in names if only in (None, name)]
-    if not names:
-        raise LungError(f"{folders['ct']} holds no {only or '*'}.npy")
-    stacks = {}
-    for kind, path in folders.items():
-        if all((path / f"{name}.npy").is_file() for name in names):
-            stacks[kind] = np.stack([read_npy(path / f"{name}.npy") for name in names])
-    ct_hu, reference, predicted = (stacks.get(kind) for kind in ("ct", "reference", "predicted"))
-    return Stack(
-        folders["ct"].name,
-        ct_hu,
-        read_frame(folders["ct"], names, ct_hu.shape),
-        tuple(names),
-        None if reference is None else Mask("reference", is_lung(reference), GREEN),
-        None if predicted is None else Mask("prediction", predicted > 0, RED),
-    )
-
-
-def read_frame(folder: Path, names: list[str], shape: tuple[int, ...]) -> Frame | None:
-    """Where the slices of a folder lie, of the manifest beside it; None where that does not say it of all of them."""
-    try:
-        rows = read_manifest(manifest_path(folder.parent))
-    except LungError:  # slices that were copied here, or of another version: they can be seen all the same
-        return None
-    by_name = {safe_name(row.slice_name): row for row in rows if safe_name(row.scan) == folder.name}
-    if not set(names) <= by_name.keys():
-        return None
-    frame = frame_of([by_name[name] for name in names])
-    return frame if (len(frame), *frame.shape) == shape else None
 
 
 def open_volume(path: Path, conf: Path) -> Stack:
@@ -143,13 +82,13 @@ def open_dicom(path: Path, conf: Path) -> Stack:
         if not headers:
             raise LungError(f"{path}: neither .npy, NIfTI nor DICOM")
         scan = open_series([(path, header) for header in headers])
-    return Stack(scan.patient_id, scan.read(), scan.frame)
+    return Stack(scan.patient_id, scan.read(), scan.frame, series_uid=scan.series_uid)
 
 
 def open_mask(path: Path, conf: Path) -> Stack:
     """A mask that was given as PATH: one of step 5 on its slices. Raises LungError for any other."""
     if path.parent.name.startswith(PREDICTED):
-        return add_mask(open_slices(path.parent, conf), path)
+        return add_mask(open_slices(path.parent, conf, with_prediction=False), path)
     raise LungError(f"{path}: this is a mask; give its CT as PATH and this as --mask")
 
 
@@ -159,6 +98,9 @@ def add_mask(stack: Stack, path: Path) -> Stack:
         raise LungError(f"{path} does not exist")
     if stack.frame is None:
         raise LungError(f"{stack.scan}: no manifest.csv says where its slices lie; give the scan itself as PATH")
+    series = series_of(path)
+    if stack.series_uid and series and stack.series_uid not in series:
+        raise LungError(f"{path}: it is of series {' and '.join(sorted(series))}, and the CT is {stack.series_uid}")
     scan = Scan(stack.scan, stack.scan, (), stack.frame)
     if found := read_sides(path, scan):
         sides, warnings = found
@@ -167,6 +109,11 @@ def add_mask(stack: Stack, path: Path) -> Stack:
     else:
         lung, warnings = read_lung(path, scan)
         parts = []
+    if (path.parent / SLICES).is_file():
+        try:
+            check_ct_of_label(path.parent, scan, range(len(scan)), stack.ct_hu)
+        except LungError as error:
+            warnings = (*warnings, error)
     for warning in warnings:
         print(f"warning {warning}")
     return replace(stack, predicted=Mask(path.name, lung, RED, tuple(parts)))

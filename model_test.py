@@ -30,43 +30,39 @@ from lungct.code_hash import MASK_CODE, SCORE_CODE
 from lungct.device import keep_freed_memory, shared_processors
 from lungct.evaluation.cases import Case, StoredCase, file_cases, stored_cases
 from lungct.evaluation.compare import comparison_lines
-from lungct.evaluation.nodules import NoduleScore, audit_nodules, print_coverage
+from lungct.evaluation.nodules import audit_nodules, print_coverage
 from lungct.evaluation.report import report_bytes, report_row
 from lungct.evaluation.results import (
     Wanted,
     add_files,
     choose_files,
     choose_kinds,
+    files_stamp,
+    find_change,
     folder_of,
     has_all,
     has_mask,
     make_files,
     next_command,
+    read_kept_of,
 )
-from lungct.evaluation.scores import ScanScore, print_scores, read_earlier_scores, score_volume, scores_bytes
-from lungct.files import (
-    exclusive_lock,
-    fingerprint,
-    is_dir_path,
-    periodic_save,
-    read_earlier_table,
-    replace_file,
-    replace_folder,
-    table_bytes,
-)
+from lungct.evaluation.scores import ScanScore, print_scores, score_volume
+from lungct.evaluation.tables import NODULES, SCORES, Result, read_results, write_results
+from lungct.files import exclusive_lock, fingerprint, is_dir_path, periodic_save, replace_file, replace_folder
 from lungct.masks.predicted import take_reviews
 from lungct.masks.read import parse_values
 from lungct.masks.reviews import earlier_reviews
-from lungct.masks.write import KEPT, LungMask, read_kept
+from lungct.masks.write import LungMask
 from lungct.parallel import Skipped, Warned, add_scheduler_flag, count, print_notes, run_parallel, some_of
 from lungct.predict import Predictor, Segmentation, cached_predictor, segment_volume
 from lungct.scans import lidc
 from lungct.scans.find import choose_patients, dicom_jobs, nifti_jobs
 from lungct.scans.geometry import frame_of
 from lungct.settings import BY_ATTRIBUTE, make_absolute, parse_step, resolve_path, run_step
-from lungct.weights import choose_weights, read_card, seen_in_training, weights_identity
+from lungct.weights import choose_weights, describe_weights, read_card, seen_in_training, weights_identity
 
 AT_ONCE = 2  # scans: reading, clean-up and writing take one processor only
+OTHER_CT = "the mask that was there is damaged, or of another CT: predicted again"
 OF_FILES = ("labels", "label_values", "any_values", "series")  # flags that say how scans are read from their own files
 
 
@@ -119,24 +115,29 @@ def get_predictor(task: Task) -> Predictor:
     return cached_predictor(settings.weights_path, task.weights, settings.device, settings.amp)
 
 
-def predict_scan(todo: Todo, task: Task) -> tuple[ScanScore, list[NoduleScore], tuple[str, ...]]:
+def predict_scan(todo: Todo, task: Task) -> tuple[Result, tuple[str, ...]]:
     """Predict one scan, or take its mask that is there, and write what is missing.
 
-    Returns its row of scores.csv, its rows of nodules.csv, and warnings. Raises LungError.
+    Returns its rows of both tables, and warnings. Raises LungError.
     """
     case, settings = todo.case, task.settings
     folder = folder_of(settings.predictions_path, case.scan)
     _, made_from = fingerprint_of(case, task)
     volume, card = case.read(), get_predictor(task).card
-    kept = read_kept(folder / KEPT, todo.earlier.mask) if todo.earlier else None
+    kept = read_kept_of(folder, volume, todo.earlier) if todo.earlier else None
     earlier = todo.earlier if kept else None
     spacing_mm = volume.frame.spacing_mm
     found = Segmentation(*kept) if kept else segment_volume(volume.ct_hu, spacing_mm, get_predictor(task))
     mask = LungMask(found.lung, volume.frame, partial(case.find_dicom, volume.ct_hu), card["sha256"], found.unsure_cm2)
+    nodules = lidc.find_nodules(
+        volume.rows[0].series_uid, settings.confidence_level, settings.padding_size, settings.mask_threshold
+    )
+    audit = audit_nodules(case.scan, frame_of(volume.rows), found.lung, nodules)
     score = replace(
         score_volume(volume, mask, found.body),
         seen_in_training=seen_in_training(card, case.patient_id, volume.rows[0].series_uid),
         weights=card["sha256"][:12],
+        nodules=len(audit),
         precision=task.precision,
         version=__version__,
         fingerprint=made_from,
@@ -146,17 +147,16 @@ def predict_scan(todo: Todo, task: Task) -> tuple[ScanScore, list[NoduleScore], 
         add_files(folder, files)
     else:
         replace_folder(folder, files)
-    nodules = lidc.find_nodules(
-        volume.rows[0].series_uid, settings.confidence_level, settings.padding_size, settings.mask_threshold
-    )
-    return score, audit_nodules(case.scan, frame_of(volume.rows), found.lung, nodules), volume.warnings
+    score = replace(score, files="" if earlier else files_stamp(folder))  # others lie there, to be read by the next run
+    warnings = volume.warnings + ((OTHER_CT,) if todo.earlier and not kept else ())
+    return Result(score, audit), warnings
 
 
-def save_report(out: Path, cases: dict, scores: list[ScanScore], nodules: list[NoduleScore], **about: object) -> Path:
+def save_report(out: Path, cases: dict, results: list[Result], **about: object) -> Path:
     """The page to review every prediction; about: as `report_bytes` takes it."""
     pages = []
-    for score in scores:
-        shares = [nodule.coverage for nodule in nodules if nodule.scan == score.scan]
+    for result in results:
+        score, shares = result.score, [nodule.coverage for nodule in result.nodules]
         names = cases[score.scan].slice_names(score.slices)
         coverage = float(np.mean(shares)) if shares else None
         pages.append(report_row(score, coverage, folder_of(out, score.scan), names))
@@ -202,73 +202,72 @@ def find_cases(settings: PredictSettings, flags: argparse.Namespace) -> tuple[li
 
 
 def predict_all(
-    todos: list[Todo], done: dict[str, ScanScore], names: list[str], task: Task, scheduler: str
-) -> tuple[list[ScanScore], list[NoduleScore], list[Skipped], list[Warned]]:
-    """Work on what is to do and keep both tables: (scores, nodules, scans that failed, warnings).
+    todos: list[Todo], done: dict[str, Result], names: list[str], task: Task, scheduler: str
+) -> tuple[list[Result], list[Skipped], list[Warned]]:
+    """Work on what is to do and keep both tables: (results, scans that failed, warnings).
 
-    done: rows that are still right, also of scans that are to get more files; names: of all scans, in their order
+    done: what is still right, also of scans that are to get more files; names: of all scans, in their order
     """
-    out, scores, failed, warned = task.settings.predictions_path, dict(done), [], []
-    path = out / "nodules.csv"
-    audits: dict[str, list[NoduleScore]] = {name: [] for name in names}
-    for nodule in read_earlier_table(path, NoduleScore):
-        if nodule.scan in scores:
-            audits[nodule.scan].append(nodule)
+    out, results, failed, warned = task.settings.predictions_path, dict(done), [], []
+    with_empty = any(isinstance(todo.case, StoredCase) for todo in todos)
 
-    def tables() -> tuple[list[ScanScore], list[NoduleScore]]:
-        return [scores[name] for name in names if name in scores], [row for audit in audits.values() for row in audit]
+    def in_order() -> list[Result]:
+        return [results[name] for name in names if name in results]
 
     def save() -> None:
-        rows, nodules = tables()
-        replace_file(out / "scores.csv", scores_bytes(rows))
-        if nodules or path.is_file() or any(isinstance(todo.case, StoredCase) for todo in todos):
-            replace_file(path, table_bytes(nodules, NoduleScore))
+        write_results(out, in_order(), with_empty)
 
+    if todos:
+        save()  # a run that is killed leaves no row of a folder that it has changed
     at_once = min(AT_ONCE, len(todos))
     with periodic_save(save) as save_if_due, shared_processors(at_once):
         work = partial(predict_scan, task=task)
-        results = run_parallel(work, todos, at_once, out / "errors.log", scheduler, in_threads=True)
-        for todo, result in tqdm(results, total=len(todos), desc="scans", unit=" scan", disable=not todos):
+        outcomes = run_parallel(work, todos, at_once, out / "errors.log", scheduler, in_threads=True)
+        for todo, outcome in tqdm(outcomes, total=len(todos), desc="scans", unit=" scan", disable=not todos):
             name = todo.case.scan
-            if isinstance(result, LungError):
-                failed.append(Skipped(name, str(result)))
+            if isinstance(outcome, LungError):
+                failed.append(Skipped(name, str(outcome)))
                 if not todo.earlier:
                     shutil.rmtree(folder_of(out, name), ignore_errors=True)  # of an earlier input
                 continue
-            scores[name], audits[name], warnings = result
+            results[name], warnings = outcome
             warned += [Warned(name, warning) for warning in warnings]
             save_if_due()
-    return *tables(), failed, warned
+    return in_order(), failed, warned
 
 
 def plan(
     cases: list[Case], wanted: dict[str, Wanted], task: Task, where: object
-) -> tuple[list[Todo], dict[str, ScanScore], list[Skipped]]:
-    """(What is to do, the earlier rows that are still right, the scans whose files are gone); says so."""
-    out, todos, right, skipped = task.settings.predictions_path, [], {}, []
-    before = {score.scan: score for score in read_earlier_scores(out / "scores.csv")}
+) -> tuple[list[Todo], dict[str, Result], list[Skipped], list[Warned]]:
+    """(What is to do, the earlier results that are still right, the scans whose files are gone, warnings); says so."""
+    out, todos, right, skipped, warned = task.settings.predictions_path, [], {}, [], []
+    before = read_results(out)
     for case in cases:
         try:
             of_mask, of_row = fingerprint_of(case, task)
         except (OSError, LookupError) as error:  # LookupError: no file is left
             skipped.append(Skipped(case.scan, str(error)))
             continue
-        folder, earlier = folder_of(out, case.scan), before.get(case.scan)
+        folder, result = folder_of(out, case.scan), before.get(case.scan)
+        earlier = result.score if result else None
         names = case.slice_names(earlier.slices) if earlier else []
         if earlier and not (earlier.fingerprint.startswith(of_mask) and has_mask(folder, earlier, names)):
             earlier = None
-        if earlier and earlier.fingerprint == of_row:
-            right[case.scan] = earlier
+        if change := find_change(folder, earlier) if earlier else "":
+            warned.append(Warned(case.scan, change))
+        if earlier and earlier.fingerprint == of_row and result.is_whole:
+            files = "" if change else files_stamp(folder)
+            right[case.scan] = replace(result, score=replace(earlier, files=files))
             if has_all(folder, wanted[case.scan], earlier, names):
                 continue
         todos.append(Todo(case, wanted[case.scan], earlier))
     done = len(cases) - len(todos) - len(skipped)
     print(f"{len(cases)} scans, {done} done already; on {where}, {task.precision}")
     print_plan(cases, todos, before, out)
-    return todos, right, skipped
+    return todos, right, skipped, warned
 
 
-def print_plan(cases: list[Case], todos: list[Todo], before: dict[str, ScanScore], out: Path) -> None:
+def print_plan(cases: list[Case], todos: list[Todo], before: dict[str, Result], out: Path) -> None:
     """What is made again, what is made from the masks that are there, and what earlier commands left."""
     again = [todo.case.scan for todo in todos if todo.case.scan in before and not todo.earlier]
     if again:
@@ -294,7 +293,9 @@ def main(argv: list[str] | None = None) -> None:
     kinds = choose_kinds(settings.save, flags.save is not None, bool(flags.dicom or flags.nifti), flags.anonymous)
     cases, skipped = find_cases(settings, flags)
     wanted = choose_files(cases, Wanted(kinds, settings.png))
-    task = Task(settings, weights_identity(read_card(settings.weights_path)[1]), "")
+    card = read_card(settings.weights_path)[1]
+    task = Task(settings, weights_identity(card), "")
+    print(describe_weights(settings.weights_path, card["sha256"]))
     amp = get_predictor(task).amp
     if flags.scheduler:  # one precision for all machines, that of this one
         task = replace(task, settings=replace(settings, amp="on" if amp else "off"))
@@ -303,15 +304,16 @@ def main(argv: list[str] | None = None) -> None:
     about = {"reviews": earlier_reviews(out), "weights": settings.weights_path.name}
     keep_freed_memory()
     with exclusive_lock(out):
-        todos, done, gone = plan(cases, wanted, task, flags.scheduler or get_predictor(task).device)
-        scores, nodules, failed, warned = predict_all(todos, done, names, task, flags.scheduler)
-        report = save_report(out, {case.scan: case for case in cases}, scores, nodules, **about)
-    print_notes(skipped, warned)
+        todos, done, gone, changed = plan(cases, wanted, task, flags.scheduler or get_predictor(task).device)
+        results, failed, warned = predict_all(todos, done, names, task, flags.scheduler)
+        report = save_report(out, {case.scan: case for case in cases}, results, **about)
+    scores = [result.score for result in results]
+    print_notes(skipped, changed + warned)
     print_scores(scores)
-    print_coverage(nodules)
+    print_coverage([nodule for result in results for nodule in result.nodules])
     for scan in gone + failed:
         print(f"skipped {scan.scan}: {scan.reason}")
-    tables = " and ".join(str(out / name) for name in ("scores.csv", "nodules.csv") if (out / name).is_file())
+    tables = " and ".join(str(out / name) for name in (SCORES, NODULES) if (out / name).is_file())
     print(f"wrote {out}/patient_<id>/, {tables}; look at {report}{next_command(cases, scores, out, flags.conf)}")
     faults = gone + failed + [scan for scan in skipped if scan.is_fault]
     if faults:

@@ -8,7 +8,15 @@ PACKAGE = Path(__file__).resolve().parent
 OF_BOTH = ("scans", "segmentation", "masks", "slices.py", "slice_files.py", "code_hash.py")
 OF_SLICES = (*OF_BOTH, "../prepare_lung_image.py")
 OF_MASKS = (*OF_BOTH, "predict.py", "weights.py", "evaluation/cases.py", "../UNet_nn.py", "../model_test.py")
-OF_TRAINING = ("training", "slices.py", "weights.py", "../UNet_nn.py", "../Lung_segmentation.py")
+OF_TRAINING = (
+    "training",
+    "slices.py",
+    "slice_files.py",
+    "code_hash.py",
+    "weights.py",
+    "../UNet_nn.py",
+    "../Lung_segmentation.py",
+)
 
 
 def code_hash(*names: str) -> str:

@@ -186,10 +186,13 @@ def array_checksum(array: np.ndarray) -> str:
     return digest.hexdigest()[:16]
 
 
-def file_stamps(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
-    """Name, bytes and time of files: what tells without reading them whether they are those of before."""
+def file_stamps(paths: Iterable[Path]) -> list[tuple[str, int, int, int, int]]:
+    """Name, bytes, times and number on disk of files: what tells without reading them whether they are those of before.
+
+    The time of the last write can be set, as `cp -p` does; the time at which the system noted a change cannot.
+    """
     stamps = [(path.name, path.stat()) for path in sorted(paths)]
-    return [(name, status.st_size, status.st_mtime_ns) for name, status in stamps]
+    return [(name, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino) for name, status in stamps]
 
 
 def short_hash(text: str) -> str:

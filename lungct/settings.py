@@ -310,16 +310,16 @@ def as_text(setting: Setting, value: str | int | float | bool) -> str:
 
 
 def run_step(main: Callable[[], None]) -> None:
-    """Run a script: an error for the user becomes one line and exit status 1, Ctrl-C status 130.
-
-    A letter that the console (or the file that it is sent to) cannot hold is printed as a question mark.
-    """
+    """Run a script: an error for the user becomes one line and exit status 1, Ctrl-C status 130, `| head` 141."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")
+        stream.reconfigure(errors="replace")  # a letter that it cannot hold is printed as a question mark
     try:
         main()
+        sys.stdout.flush()
     except LungError as error:
         sys.exit(f"{Path(sys.argv[0]).name}: {error}")
+    except BrokenPipeError:  # nobody reads what is printed any more
+        os._exit(141)  # as the shell calls it; Python's own end would print a traceback
     except PermissionError as error:
         reason = "no permission, or open in another program (Excel, a viewer?); close it there, then run this again"
         sys.exit(f"{Path(sys.argv[0]).name}: {error.filename}: {reason}")

@@ -4,6 +4,7 @@ import hashlib
 import json
 import pickle
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -87,6 +88,11 @@ def checksum(path: Path) -> str:
 def weights_identity(card: dict) -> str:
     """Sixteen hexadecimal digits that change with the weights, and with what their card says of model and patients."""
     return fingerprint(card["sha256"], card["model"], card.get("patients"))
+
+
+def describe_weights(path: Path, sha256: str) -> str:
+    """Which weights are used: their file, the beginning of their SHA-256, and when that file was written."""
+    return f"weights {path} ({sha256[:12]}, of {datetime.fromtimestamp(path.stat().st_mtime):%Y-%m-%d %H:%M})"
 
 
 def model_card(model: Model, **more) -> dict:

@@ -15,14 +15,17 @@ import numpy as np
 import pytest
 
 from lungct.code_hash import SLICE_CODE
-from lungct.files import fingerprint
+from lungct.files import fingerprint, replace_file
+from lungct.masks.predicted import slices_table
+from lungct.masks.write import KEPT, keep_bytes
 from lungct.phantom.anatomy import draw_build
 from lungct.phantom.lidc_tree import write_series, write_xray
 from lungct.phantom.render import Patient, make_patient
 from lungct.scans import lidc
 from lungct.segmentation.threshold import segment_lung
 from lungct.settings import run_step
-from lungct.slices import CT_RANGE_HU, StoredSlice
+from lungct.slice_files import write_scan
+from lungct.slices import CT_RANGE_HU, StoredSlice, manifest_path, write_manifest
 
 ROOT = Path(__file__).parent.parent
 REAL = ROOT.parent / "shared" / "data"
@@ -199,3 +202,19 @@ def phantom_rows(tmp_path_factory) -> tuple[Path, list[StoredSlice]]:
         lung = segment_lung(phantom.ct_hu[middle], phantom.spacing_mm)
         patients[f"P{seed}"] = (phantom.ct_hu[middle], lung)
     return root, save_patients(root, patients)
+
+
+@pytest.fixture
+def slices(tmp_path) -> tuple[Path, np.ndarray]:
+    """Folders as steps 2, 4 and 5 leave them: three slices of a scan P, reference and prediction; and the lungs."""
+    lung = np.zeros((3, 24, 30), bool)
+    lung[:, 5:15, 4:20] = True
+    rows = [make_row("P", z, rows=24, columns=30, z_mm=7.5 * z - 20) for z in range(3)]
+    root, predicted = tmp_path / "mydata" / "Image_test" / "ct", tmp_path / "predictions" / "patient_P"
+    volume = np.where(lung, -800, 40).astype(np.int16)
+    replace_file(predicted / KEPT, keep_bytes(np.roll(lung, 2, 2), np.zeros(3), volume))
+    replace_file(predicted / "slices.csv", slices_table(rows, np.roll(lung, 2, 2)))
+    for row, inside in zip(rows, lung, strict=True):
+        np.save(predicted / f"{row.slice_name}.npy", np.roll(inside, 2, 1).astype(np.uint8))
+    write_manifest(manifest_path(root), write_scan(rows, volume, lung, root, root.with_name("lung"), SLICE_CODE))
+    return root / "P", lung

@@ -29,6 +29,8 @@ STEPS = {
     "model_test.py": ("--device", "cpu", "--amp", "off"),
 }
 
+TIMED = {"seconds": "", "fingerprint": "", "files": ""}  # columns of tables
+
 
 def start(script: str, folder: Path, *more: str, threads: int = 1) -> subprocess.Popen:
     """Start a step in a folder, in a process group of its own."""
@@ -75,7 +77,7 @@ def snapshot(folder: Path) -> dict[str, str]:
         name = str(path.relative_to(folder))
         if path.name in ("history.csv", "manifest.csv", "scores.csv"):
             with path.open(newline="") as file:
-                times = {"seconds": "", "fingerprint": "", "scan_checksum": ""}
+                times = {"seconds": "", "fingerprint": "", "scan_checksum": "", "files": ""}
                 found[name] = str([{**row, **times} for row in csv.DictReader(file)])
         elif path.name == "checkpoint.pth":
             state = torch.load(path, weights_only=True)

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -202,11 +203,26 @@ def test_stamps_tell_files_that_were_changed(tmp_path):
     for name in "ba":
         (tmp_path / name).write_bytes(b"123")
     before = file_stamps(tmp_path.iterdir())
-    assert [(name, size) for name, size, _ in before] == [("a", 3), ("b", 3)]
+    assert [(name, size) for name, size, *_ in before] == [("a", 3), ("b", 3)]
     os.utime(tmp_path / "a", (1, 1))
     after = file_stamps(tmp_path.iterdir())
     assert after[0] != before[0]
     assert after[1] == before[1]
+
+
+def test_stamps_tell_a_file_that_was_put_in_the_place_of_another_with_its_size_and_time(tmp_path):
+    path, other = tmp_path / "a", tmp_path / "b"
+    path.write_bytes(b"123")
+    before = file_stamps([path])
+    assert file_stamps([path]) == before
+    other.write_bytes(b"456")
+    os.utime(other, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
+    shutil.copy2(other, path)  # cp -p
+    assert file_stamps([path])[0][:3] == before[0][:3]
+    assert file_stamps([path]) != before
+    before = file_stamps([path])
+    other.replace(path)
+    assert file_stamps([path]) != before
 
 
 def test_a_table_is_saved_when_that_is_due_and_at_the_end(monkeypatch):

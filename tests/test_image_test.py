@@ -26,11 +26,12 @@ from lungct.masks.source import DicomMask
 from lungct.masks.write_dicom import seg_bytes
 from lungct.masks.write_nifti import nifti_bytes
 from lungct.masks.write_nrrd import nrrd_bytes
+from lungct.masks.write_rtstruct import rtstruct_bytes
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans import lidc
 from lungct.scans.find import open_largest
 from lungct.segmentation.left_right import split_left_right
-from lungct.slices import LEFT, RIGHT, lung_image, manifest_path, slice_path, write_manifest
+from lungct.slices import LEFT, RIGHT, manifest_path, write_manifest
 
 CONF = Path("no.conf")
 RIGHT_COLOUR, LEFT_COLOUR = SIDE_COLOURS[RIGHT], SIDE_COLOURS[LEFT]
@@ -59,24 +60,6 @@ def scan(tmp_path_factory) -> tuple[Path, np.ndarray]:
     affine = nibabel.load(folder / "whole.nii.gz").affine
     nibabel.save(nibabel.Nifti1Image(ct_hu.transpose(2, 1, 0), affine), folder / "ct.nii.gz")
     return folder, lung
-
-
-@pytest.fixture
-def slices(tmp_path) -> tuple[Path, np.ndarray]:
-    """Folders as steps 2, 4 and 5 leave them: three slices of a scan P, reference and prediction; and the lungs."""
-    lung = np.zeros((3, 24, 30), bool)
-    lung[:, 5:15, 4:20] = True
-    rows = [make_row("P", z, rows=24, columns=30, z_mm=7.5 * z - 20) for z in range(3)]
-    root = tmp_path / "mydata" / "Image_test" / "ct"
-    for row, inside in zip(rows, lung, strict=True):
-        ct_hu = np.where(inside, -800, 40).astype(np.int16)
-        images = (slice_path(root, row), ct_hu), (slice_path(root.with_name("lung"), row), lung_image(ct_hu, inside))
-        mask = tmp_path / "predictions" / "patient_P" / f"{row.slice_name}.npy"
-        for path, image in (*images, (mask, np.roll(inside, 2, 1).astype(np.uint8))):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, image)
-    write_manifest(manifest_path(root), rows)
-    return root / "P", lung
 
 
 @pytest.mark.parametrize("ct", ["dicom", "ct.nii.gz"])
@@ -134,6 +117,22 @@ def test_a_mask_of_another_place_is_refused(scan, tmp_path):
     said = run("image_test.py", *flags, tmp_path / "moved.nii.gz", cwd=tmp_path, status=1)
     assert "does not lie on the CT" in said
     assert "none.nii.gz does not exist" in run("image_test.py", *flags, "none.nii.gz", cwd=tmp_path, status=1)
+
+
+@pytest.mark.parametrize("name", ["other.seg.dcm", "other.rtstruct.dcm"])
+def test_a_mask_of_another_series_at_the_same_place_is_refused(scan, slices, tmp_path, name):
+    folder, lung = scan
+    opened = open_largest(folder / "dicom")
+    who = lidc.LidcScan(opened.patient_id, "1.2.9", "1.2.999")
+    write_series(tmp_path / "other", who, opened.read(), opened.frame.spacing_mm)
+    on_scan = DicomMask(lung.astype(np.uint8), open_largest(tmp_path / "other"), "0")
+    (tmp_path / name).write_bytes((seg_bytes if "seg" in name else rtstruct_bytes)(on_scan))
+    with pytest.raises(LungError, match=rf"{name}: it is of series 1\.2\.999, and the CT is "):
+        image_test.add_mask(image_test.open_path(folder / "dicom", CONF), tmp_path / name)
+    assert image_test.add_mask(image_test.open_path(folder / "ct.nii.gz", CONF), tmp_path / name).predicted
+    ct, _ = slices
+    with pytest.raises(LungError, match=r"it is of series 1\.2\.999, and the CT is 1\.2$"):
+        image_test.add_mask(image_test.open_path(ct, CONF), tmp_path / name)
 
 
 def test_slices_know_their_place_by_the_manifest(slices, tmp_path):

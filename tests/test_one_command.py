@@ -1,6 +1,7 @@
 """Step 5 straight from the scans: the masks of steps 4 and 5, refusals in a line, and further files later."""
 
 import csv
+import os
 import re
 import shutil
 import warnings
@@ -16,14 +17,16 @@ from conftest import run, small_patient
 
 import model_test
 from lungct import LungError
+from lungct.evaluation import cases, results
 from lungct.evaluation.metrics import dice
+from lungct.evaluation.results import add_files
 from lungct.evaluation.scores import read_scores
 from lungct.masks.read_dicom import read_dicom_label
-from lungct.masks.write import FORMATS, keep_bytes
+from lungct.masks.write import FORMATS, keep_bytes, kept_checksum, read_kept
 from lungct.phantom.lidc_tree import write_series
 from lungct.predict import Segmentation, segment
 from lungct.scans.find import open_largest
-from lungct.scans.lidc import LidcScan
+from lungct.scans.lidc import LidcScan, Nodule
 from lungct.scans.nifti import open_nifti, read_volume
 
 WHO, OTHER = LidcScan("P1", "1.2.3", "1.2.3.4"), LidcScan("P2", "1.2.4", "1.2.4.4")
@@ -80,7 +83,7 @@ def check_same(two: Path, one: Path, scan: str) -> None:
     assert masks == {path.name: path.read_bytes() for path in (one / f"patient_{scan}").glob("*.npy")}
     (before,), (after,) = (read_scores(out / "scores.csv") for out in (two, one))
     differ = {name for name in vars(before) if vars(before)[name] != vars(after)[name]}
-    assert differ <= {"save", "fingerprint", "flags"}  # a flag may be of the .nii.gz
+    assert differ <= {"save", "fingerprint", "flags", "files"}  # a flag may be of the .nii.gz
 
 
 @pytest.mark.parametrize("name", DICOM)
@@ -127,6 +130,7 @@ def test_what_one_command_writes_and_says(tmp_path):
     (tmp_path / "ct" / "cut.dcm").write_bytes((tmp_path / "ct" / "P1" / "1-001.dcm").read_bytes()[:400])
     text = run("model_test.py", *QUICK, "--dicom", "ct", cwd=tmp_path, status=1)
     out = tmp_path / "predictions"
+    assert re.search(r"weights .*lung_unet\.pth \([0-9a-f]{12}, of \d{4}-\d\d-\d\d \d\d:\d\d\)", text)
     assert "2 scans of 2 patients found" in text
     assert "2 scans, 0 done already; on cpu, float32" in text
     assert "left out series 1.2.3.5" in text
@@ -228,14 +232,23 @@ def predicted(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def home(predicted, tmp_path, monkeypatch) -> Path:
-    """A copy of it in which nothing can be predicted."""
+    """A copy of it, done by step 5 as the first one was, in which nothing can be predicted."""
     copy = shutil.copytree(predicted, tmp_path / "home")
+    kept = copy / "predictions/patient_P1/view/mask.npz"
+    found = Segmentation(*read_kept(kept, kept_checksum(kept)))
+    monkeypatch.setattr(model_test, "segment_volume", lambda *_: found)
+    assert "other slices, weights, options or code; predicted again: P1" in again(copy, *QUICK[:2])  # other files
 
     def refuse(*_):
         raise AssertionError("predicted again")
 
     monkeypatch.setattr(model_test, "segment_volume", refuse)
     return copy
+
+
+def by_threshold(ct_hu: np.ndarray, *_) -> Segmentation:
+    """In place of the network."""
+    return Segmentation(ct_hu < -600, np.zeros(len(ct_hu)))
 
 
 def again(home: Path, *flags: str, status: int = 0) -> str:
@@ -314,7 +327,9 @@ def test_a_file_that_was_removed_is_made_from_the_mask_that_is_kept(home):
 def test_a_mask_that_was_corrected_by_hand_stays_and_is_not_what_others_are_made_from(home):
     path = home / "predictions/patient_P1/P1.nii.gz"
     path.write_bytes(b"corrected")
-    again(home, "--save", "nifti,npy", *QUICK[:2])
+    said = r"warning P1 .*P1\.nii\.gz: no readable volume"
+    assert re.search(said, again(home, "--save", "nifti,npy", *QUICK[:2]))
+    assert re.search(said, again(home, *QUICK[:2]))
     assert path.read_bytes() == b"corrected"
     (score,) = read_scores(home / "predictions/scores.csv")
     voxel_ml = np.prod(SPACING_MM) / 1e3
@@ -332,10 +347,8 @@ def test_masks_of_other_input_are_predicted_again(home, change, monkeypatch):
     elif change == "a slice put in by hand":
         np.save(folder / "P1_slice999.npy", np.ones((2, 2)))
     else:
-        (folder / "view/mask.npz").write_bytes(keep_bytes(np.ones(PART.shape, bool), np.zeros(len(PART))))
-    monkeypatch.setattr(
-        model_test, "segment_volume", lambda ct_hu, *_: Segmentation(ct_hu < -600, np.zeros(len(ct_hu)))
-    )
+        (folder / "view/mask.npz").write_bytes(keep_bytes(np.ones(PART.shape, bool), np.zeros(len(PART)), PART))
+    monkeypatch.setattr(model_test, "segment_volume", by_threshold)
     text = again(home, "--save", "npy", *QUICK[:2])
     assert "other slices, weights, options or code; predicted again: P1" in text
     names = {name for name in files(home) if name.endswith(".npy")}
@@ -343,6 +356,31 @@ def test_masks_of_other_input_are_predicted_again(home, change, monkeypatch):
     assert not (folder / "P1.nii.gz").exists()  # of the other mask
     mask = np.load(folder / "P1_slice004.npy")
     assert mask.sum() == np.count_nonzero((PART[4, :, ::-1] if change == "scan" else PART[4]) < -600)
+
+
+def test_another_ct_of_the_same_size_and_time_takes_no_mask_of_the_one_before(home, monkeypatch):
+    predictions = home / "predictions"
+    monkeypatch.setattr(model_test, "segment_volume", by_threshold)
+    before = {path.name: path.stat() for path in (home / "ct").iterdir()}
+    write_series(home / "ct", WHO, PART[:, :, ::-1], SPACING_MM)
+    for name, stat in before.items():
+        assert (home / "ct" / name).stat().st_size == stat.st_size
+        os.utime(home / "ct" / name, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert "predicted again: P1" in again(home, *QUICK[:2])
+    (score,) = read_scores(predictions / "scores.csv")
+    assert score.litres == pytest.approx(np.count_nonzero(PART < -600) * np.prod(SPACING_MM) / 1e6, abs=1e-3)
+
+
+def test_the_kept_mask_is_taken_for_no_other_ct_even_where_the_files_seem_the_same(home, monkeypatch):
+    monkeypatch.setattr(cases, "job_stamps", lambda *_: [])  # of a disk that notes no change
+    monkeypatch.setattr(model_test, "segment_volume", by_threshold)
+    again(home, *QUICK[:2])
+    write_series(home / "ct", WHO, PART[:, :, ::-1], SPACING_MM)
+    text = again(home, "--save", "npy", *QUICK[:2])
+    assert "the mask that was there is damaged, or of another CT: predicted again" in text
+    mask = np.load(home / "predictions/patient_P1/P1_slice004.npy")
+    np.testing.assert_array_equal(mask, PART[4, :, ::-1] < -600)
+    assert not (home / "predictions/patient_P1/P1.nii.gz").exists()
 
 
 def test_another_reference_scores_the_mask_that_is_there(home):
@@ -409,3 +447,67 @@ def test_a_setting_of_an_older_lung_conf_means_what_it_meant(home, monkeypatch):
     (home / "lung.conf").write_text("[model_test]\nsave = npy\n")  # as step 1 wrote it, whatever was wanted
     again(home, *QUICK[:2])
     assert not list((home / "predictions").rglob("*.npy"))
+
+
+def one_nodule(*_) -> list[Nodule]:
+    """Of two rows and three columns in two slices, all of it inside the body."""
+    return [Nodule(1, readers=3, mask=np.ones((2, 3, 2), bool), row=80, col=60, z_mm=np.array([36.0, 48.0]))]
+
+
+def test_nodules_that_could_not_be_written_or_are_gone_are_made_again_from_the_mask(home, monkeypatch):
+    table = home / "predictions/nodules.csv"
+    monkeypatch.setattr(model_test.lidc, "find_nodules", one_nodule)
+    monkeypatch.setattr(model_test, "SCORE_CODE", "other code")
+    table.mkdir()
+    assert "nodules.csv: cannot write it" in again(home, *QUICK[:2], status=1)
+    table.rmdir()
+    for _ in range(2):
+        text = again(home, *QUICK[:2])
+        assert "1 scans, 0 done already" in text
+        assert "not predicted again: P1" in text
+        assert "on average over 1 nodule" in text
+        assert len(table.read_text().splitlines()) == 2
+        assert "1 scans, 1 done already" in again(home, *QUICK[:2])
+        table.unlink()
+
+
+def test_no_row_of_a_scan_stands_in_the_table_while_its_pictures_change(home, monkeypatch):
+    affine = np.diag([-SPACING_MM[2], -SPACING_MM[1], SPACING_MM[0], 1.0])
+    nibabel.save(nibabel.Nifti1Image(PATIENT.lung[12:32:2].T.astype(np.uint8), affine), home / "P1.nii.gz")
+    rows = []
+
+    def add(folder: Path, files: dict) -> None:
+        rows.append(read_scores(home / "predictions/scores.csv"))
+        add_files(folder, files)
+
+    monkeypatch.setattr(model_test, "add_files", add)
+    again(home, "--labels", "P1.nii.gz", "--png", "some")
+    again(home, "--png", "some")
+    assert rows == [[], []]
+
+
+def test_masks_of_another_scan_in_the_folder_are_pointed_out_and_stay(home):
+    folder = home / "predictions/patient_P1"
+    again(home, "--save", "npy", *QUICK[:2])
+    other = np.zeros(PART.shape[1:], np.uint8)
+    np.save(folder / "P1_slice003.npy", other)
+    (folder / "P1_slice004.npy").unlink()
+    assert "0 done already" in again(home, "--save", "npy", *QUICK[:2])  # one is missing
+    for flags in (("--save", "npy"), ("--save", "npy,nrrd"), ("--save", "npy")):
+        text = again(home, *flags, *QUICK[:2])
+        assert re.search(r"warning P1 .*patient_P1/\*\.npy: a mask was changed after the prediction; .*delete it", text)
+    np.testing.assert_array_equal(np.load(folder / "P1_slice003.npy"), other)
+    (folder / "P1_slice003.npy").unlink()
+    assert "a mask was changed" not in again(home, "--save", "npy", *QUICK[:2])
+    assert "1 done already" in again(home, "--save", "npy", *QUICK[:2])
+
+
+def test_a_copied_folder_is_read_once_and_then_known(home, monkeypatch):
+    folder, read = home / "predictions/patient_P1", []
+    again(home, *QUICK[:2])
+    for path in folder.glob("*.nii.gz"):
+        path.write_bytes(path.read_bytes())
+    monkeypatch.setattr(results, "read_forms", lambda *_: read.append(1) or [])
+    for _ in range(2):
+        assert "1 done already" in again(home, *QUICK[:2])
+    assert read == [1]

@@ -3,10 +3,12 @@
 import argparse
 import io
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from lungct import LungError
 from lungct.evaluation.figures import WINDOWS_HU
@@ -204,3 +206,14 @@ def test_file_that_may_not_be_opened_ends_a_step_in_one_line(monkeypatch):
         monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO()))
     with pytest.raises(SystemExit, match=r"model_test.py: scores.csv: .* open in another program .*; close it there"):
         run_step(open_table)
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes end otherwise")
+def test_output_that_nobody_reads_ends_a_step_without_a_traceback(lines):
+    code = f"from lungct.settings import run_step; run_step(lambda: [print('a line') for _ in range({lines})])"
+    read, write = os.pipe()
+    os.close(read)  # as `| head -0` does
+    done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")

@@ -1,7 +1,9 @@
 """A network on disk: its window, its card, its checksum; and files that are not what they should be."""
 
 import json
+import os
 import pickle
+from datetime import datetime
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from lungct.weights import (
     all_who_took_part,
     checksum,
     choose_weights,
+    describe_weights,
     load_weights,
     model_card,
     scale_hu,
@@ -111,3 +114,10 @@ def test_files_that_are_no_weights_are_told_and_not_run(tmp_path, content, capsy
     with pytest.raises(LungError, match="damaged, or not a file of tensors alone"):
         load_weights(path)
     assert "code ran" not in capsys.readouterr().out
+
+
+def test_weights_are_described_by_file_checksum_and_date(tmp_path):
+    path = save(tmp_path)
+    written = datetime(2026, 1, 31, 23, 59).timestamp()
+    os.utime(path, (written, written))
+    assert describe_weights(path, "0123456789abcdef") == f"weights {path} (0123456789ab, of 2026-01-31 23:59)"

@@ -4,13 +4,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from lungct import LungError
 from lungct.commands import quoted, with_conf
 from lungct.evaluation.cases import Case, StoredCase, Volume
 from lungct.evaluation.report import PNG_EVERY, THUMBNAIL, VIEW, result_files, thumbnail
 from lungct.evaluation.scores import ScanScore
-from lungct.files import replace_file
-from lungct.masks.predicted import SLICES, slices_table
+from lungct.files import file_stamps, fingerprint, read_earlier_table, replace_file
+from lungct.masks.predicted import AGAIN, CHANGED, SLICES, check_ct, prediction_files, read_forms, slices_table
 from lungct.masks.write import (
     ANONYMOUS,
     FORMATS,
@@ -21,8 +23,10 @@ from lungct.masks.write import (
     encode_masks,
     keep_bytes,
     kept_checksum,
+    mask_checksum,
+    read_kept,
 )
-from lungct.slices import safe_name
+from lungct.slices import SliceRow, safe_name
 
 KINDS = (NPY, *FORMATS)
 AMOUNTS = ("none", "some", "all")  # of pictures, each with those before it
@@ -138,6 +142,39 @@ def has_mask(folder: Path, score: ScanScore, slice_names: list[str]) -> bool:
     return not strays and (folder / SLICES).is_file() and kept_checksum(folder / KEPT) == score.mask
 
 
+def read_kept_of(folder: Path, volume: Volume, earlier: ScanScore) -> tuple[np.ndarray, np.ndarray] | None:
+    """The kept mask of a row of scores.csv, as `read_kept` gives it; None where it is damaged or of another CT."""
+    try:
+        check_ct(folder, [safe_name(row.slice_name) for row in volume.rows], volume.ct_hu)
+    except LungError:
+        return None
+    return read_kept(folder / KEPT, earlier.mask)
+
+
+def files_stamp(folder: Path) -> str:
+    """Tells, without reading them, whether the masks of a folder are the files of before."""
+    return fingerprint(file_stamps(prediction_files(folder)))
+
+
+def find_change(folder: Path, earlier: ScanScore) -> str:
+    """Which file of a folder is not the mask of its row any more, and what to do then; empty where all are.
+
+    Files are read only where their stamps are not those of the row.
+    """
+    if earlier.files and earlier.files == files_stamp(folder):
+        return ""
+    rows = read_earlier_table(folder / SLICES, SliceRow)
+    if not rows:
+        return f"{folder / SLICES}: damaged; {AGAIN}"
+    try:
+        for path, lung in read_forms(folder, rows):
+            if mask_checksum(lung) != earlier.mask:
+                return f"{path}: {CHANGED}"
+    except LungError as error:
+        return str(error)
+    return ""
+
+
 def make_files(
     folder: Path, wanted: Wanted, volume: Volume, mask: LungMask, score: ScanScore, earlier: ScanScore | None
 ) -> tuple[ScanScore, dict[str, bytes]]:
@@ -154,12 +191,15 @@ def make_files(
     flags = base + (flags_of_files(earlier, base, new) if earlier else []) + flags
     is_same = earlier and earlier.fingerprint == score.fingerprint and has_pictures(folder, wanted.png, names)
     made = result_files(volume.rows, volume.ct_hu, mask.sides, volume.truth, "none" if is_same else wanted.png)
-    files |= {name: content for name, content in made.items() if NPY in new or not name.endswith(".npy")}
+    there = {path.name for path in folder.glob("*.npy")} if earlier else set()  # corrected by hand, perhaps
+    left_out = there if NPY in new else {name for name in made if name.endswith(".npy")}
+    files |= {name: content for name, content in made.items() if name not in left_out}
     if not is_same:
         files[f"{VIEW}/{THUMBNAIL}"] = thumbnail(volume.ct_hu, mask.lung)
     saved = [kind for kind in wanted.kinds if kind not in failed]  # those that failed are tried again next time
     if not earlier:
-        files |= {KEPT: keep_bytes(mask.lung, mask.unsure_cm2), SLICES: slices_table(volume.rows, mask.lung)}
+        files |= {KEPT: keep_bytes(mask.lung, mask.unsure_cm2, volume.ct_hu)}
+        files |= {SLICES: slices_table(volume.rows, mask.lung)}
     return replace(score, flags="; ".join(flags), png=wanted.png, save=",".join(saved)), files
 
 

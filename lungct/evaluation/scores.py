@@ -30,12 +30,14 @@ class ScanScore:
     litres to mass_g: as `Measures` of evaluation/measures.py has them
     worst_slice: name of the slice with the lowest Dice
     unsure:      area where the network was unsure, over that of the mask
+    nodules:     rows of nodules.csv
     flags:       why the result needs a look, of mask and scan, separated by semicolons
     seen_in_training: no, train, val, or unknown
     weights:     first digits of their SHA-256
     version:     of this project
     png, save:   the pictures and the masks that were asked for so far
     mask:        checksum of the mask
+    files:       of its files when they were written, as `files_stamp` of evaluation/results.py has it
     ct, reference: checksums of the CT and of the reference, which tell whether two rows can be compared
     fingerprint: of all that the mask was made from, then of all that the row was made from
     """
@@ -62,6 +64,7 @@ class ScanScore:
     worst_slice: str = ""
     worst_slice_dice: float | None = None
     unsure: float | None = None
+    nodules: int = 0
     flags: str = ""
     seen_in_training: str = "no"
     weights: str = ""
@@ -70,6 +73,7 @@ class ScanScore:
     png: str = ""
     save: str = ""
     mask: str = ""
+    files: str = ""
     ct: str = ""
     reference: str = ""
     fingerprint: str = ""

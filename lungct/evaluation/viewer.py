@@ -43,6 +43,7 @@ class Stack:
     ct_hu: (Z, H, W), slices from the feet to the head, rows to the back, columns to the patient's left
     frame: where the slices lie; None where that is not known
     names: of the slices' files; empty for a volume
+    series_uid: of its DICOM series; empty where that is not known
     """
 
     scan: str
@@ -51,6 +52,7 @@ class Stack:
     names: tuple[str, ...] = ()
     reference: Mask | None = None
     predicted: Mask | None = None
+    series_uid: str = ""
 
     @property
     def masks(self) -> list[Mask]:

@@ -17,11 +17,11 @@ from lungct import LungError
 from lungct.files import fingerprint, read_earlier_table, read_npy, read_table, replace_file, table_bytes
 from lungct.masks.check import check_place
 from lungct.masks.reviews import ACCEPT, REVIEWS, Review, earlier_reviews, print_reviews, read_reviews, status_of
-from lungct.masks.write import KEPT, NIFTI, NRRD, SIDES, kept_checksum, read_kept
-from lungct.parallel import Skipped
+from lungct.masks.write import KEPT, NIFTI, NRRD, SIDES, kept_checksum, kept_ct, read_kept, slice_checksums
+from lungct.parallel import Skipped, count
 from lungct.scans.geometry import Scan, frame_of
 from lungct.scans.nifti import read_volume
-from lungct.slices import DICOM_UID, SliceRow, safe_name, slice_pixels
+from lungct.slices import DICOM_UID, SliceRow, clip_ct, safe_name, slice_pixels
 
 SLICES, SCORES = "slices.csv", "scores.csv"
 FOLDERS = "patient_*"
@@ -73,6 +73,21 @@ def read_fingerprint(folder: Path) -> str:
     return rows[0].fingerprint if rows else ""
 
 
+def check_ct(folder: Path, names: list[str], ct_hu: np.ndarray) -> None:
+    """Raises LungError where the masks in a folder of results were not predicted from these CT slices.
+
+    names: of the slices' files; ct_hu: (Z, H, W) int16, as step 4 stores it
+    """
+    rows, marks = read_earlier_table(folder / SLICES, SliceRow), kept_ct(folder / KEPT)
+    if not rows or len(rows) != len(marks):
+        raise LungError(f"{folder}: does not say of which CT its masks are; {AGAIN}")
+    predicted = {safe_name(row.slice_name): mark for row, mark in zip(rows, marks, strict=True)}
+    now = dict(zip(names, slice_checksums(ct_hu), strict=True))
+    if others := [name for name, mark in now.items() if predicted.get(name) != mark]:
+        where = f"{len(others)} of {count(len(now), 'slice')}, such as {others[0]}"
+        raise LungError(f"{folder}: its masks are of another CT in {where}; {AGAIN}")
+
+
 def is_predictions(place: Path) -> bool:
     """Whether a folder is one that step 5 wrote."""
     return (place / SCORES).is_file() or any(place.glob(f"{FOLDERS}/{SLICES}"))
@@ -94,15 +109,22 @@ def find_accepted(place: Path, scans: Iterable[tuple[str, str, str]]) -> list[Pa
 
     Raises LungError where there is no reviews.csv, or one that cannot be read.
     """
-    reviews, predictions = read_reviews(place / REVIEWS), find_predictions(place)
-    return [choose_accepted(place, [p for p in predictions if is_of(p, names)], reviews) for names in scans]
+    reviews, predictions, scans = read_reviews(place / REVIEWS), find_predictions(place), list(scans)
+    return [choose_accepted(place, predictions_of(names, predictions, scans), reviews) for names in scans]
 
 
-def is_of(prediction: Prediction, names: tuple[str, str, str]) -> bool:
-    """Whether it is of this scan: by its series UID; of a file, which has none, by all its names."""
-    if DICOM_UID.fullmatch(names[-1]):
-        return prediction.series_uid == names[-1]
-    return (prediction.patient_id, prediction.scan, prediction.series_uid) == names
+def predictions_of(
+    names: tuple[str, str, str], predictions: list[Prediction], scans: list[tuple[str, str, str]]
+) -> list[Prediction]:
+    """Those of a scan: of all its names, or, where there is none, of its series under the name of no other scan.
+
+    A series may hold several scans, such as phases; and a scan another name where other scans lay beside it.
+    """
+    own = [one for one in predictions if (one.patient_id, one.scan, one.series_uid) == names]
+    if own or not DICOM_UID.fullmatch(names[-1]):
+        return own
+    taken = {scan for _, scan, uid in scans if uid == names[-1]}
+    return [one for one in predictions if one.series_uid == names[-1] and one.scan not in taken]
 
 
 def choose_accepted(
@@ -142,6 +164,19 @@ def read_prediction(folder: Path, scan: Scan) -> np.ndarray:
         raise LungError(f"{folder}: holds no mask any more; {AGAIN}")
     places = check_place(folder, frame_of(rows), scan.frame)
     return lung[places]
+
+
+def check_ct_of_label(folder: Path, scan: Scan, wanted: range, ct_hu: np.ndarray) -> None:
+    """Raises LungError where a prediction is of another CT than some slices of a scan: of another phase, say.
+
+    ct_hu: (len(wanted), H, W), those slices. Where no mask is kept that knows its CT, its place has to do.
+    """
+    rows, marks = read_table(folder / SLICES, SliceRow), kept_ct(folder / KEPT)
+    if len(marks) != len(rows):
+        return
+    places = check_place(folder, frame_of(rows), scan.frame)[wanted.start : wanted.stop]
+    if [marks[place] for place in places] != slice_checksums(clip_ct(ct_hu)):
+        raise LungError(f"{folder}: its masks were predicted from other HU at this place, of another phase? {AGAIN}")
 
 
 def read_forms(folder: Path, rows: list[SliceRow]) -> Iterator[tuple[Path, np.ndarray]]:

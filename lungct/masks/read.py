@@ -18,6 +18,7 @@ from lungct.files import file_stamps, files_below, is_dir_path, read_npy
 from lungct.masks.check import check_is_lung, check_place
 from lungct.masks.predicted import (
     SLICES,
+    check_ct_of_label,
     find_accepted,
     is_predictions,
     prediction_files,
@@ -185,6 +186,8 @@ def read_slices(
     """
     lung, warnings = read_lung(label, scan, codes)
     if ct_hu is not None:
+        if (label / SLICES).is_file():
+            check_ct_of_label(label, scan, wanted, ct_hu)
         warnings += check_is_lung(label, lung, wanted, ct_hu)
     return lung[wanted.start : wanted.stop], warnings
 

@@ -153,13 +153,15 @@ def encode_masks(
     return files, flags, tuple(failed)
 
 
-def keep_bytes(lung: np.ndarray, unsure_cm2: np.ndarray) -> bytes:
+def keep_bytes(lung: np.ndarray, unsure_cm2: np.ndarray, ct_hu: np.ndarray) -> bytes:
     """A mask (Z, H, W) bool as the bytes of the file that other formats are made from later: a bit for each voxel.
 
     unsure_cm2: (Z,), as the prediction gave it, from which flags are made again
+    ct_hu:      (Z, H, W) int16, what the mask is of; it is not kept, but known again by `kept_ct`
     """
     packed, buffer = np.packbits(lung), io.BytesIO()
     about = {"checksum": mask_checksum(lung), "unsure_cm2": unsure_cm2.astype(np.float32)}
+    about["ct"] = np.array(slice_checksums(ct_hu), np.uint32)
     np.savez_compressed(buffer, **about, shape=np.array(lung.shape), packed=packed)
     return buffer.getvalue()
 
@@ -171,6 +173,20 @@ def kept_checksum(path: Path) -> str:
             return str(arrays["checksum"])
     except DAMAGED:
         return ""
+
+
+def kept_ct(path: Path) -> list[int]:
+    """The checksum of each CT slice that the kept mask is of; empty where none is kept, or by an earlier version."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays["ct"].tolist()
+    except DAMAGED:
+        return []
+
+
+def slice_checksums(ct_hu: np.ndarray) -> list[int]:
+    """A number for each slice of a CT (Z, H, W) int16 that tells whether its shape and HU are the same."""
+    return [zlib.crc32(np.ascontiguousarray(image), zlib.crc32(str(image.shape).encode())) for image in ct_hu]
 
 
 def read_kept(path: Path, checksum: str) -> tuple[np.ndarray, np.ndarray] | None:

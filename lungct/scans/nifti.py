@@ -3,6 +3,7 @@
 Z slices, H rows, W columns; I, J, K the axes of the file's own array.
 """
 
+import glob
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,9 @@ VOLUME_ENDINGS = (*NIFTI_ENDINGS, ".mhd", ".mha", ".nrrd", ".nhdr")
 NOT_A_NUMBER_HU = -1024  # what some tools write outside the field of view as NaN or infinity
 UNIT_MM = {"meter": 1000.0, "micron": 0.001}  # by xyzt_units; all others are millimetres
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI counts to the right and to the front
+MAX_HEADER = 2**20  # bytes of a header that lists the files of its slices
+LIST = re.compile(r"LIST(\s.*)?")
+NUMBER, PATTERN = re.compile(r"%\d*d"), re.compile(r".*%\d*d\S*")  # of file names, as printf has them: s%03d.raw 1 16 1
 DATA_FILE = re.compile(rb"(?im)^(?:ElementDataFile|data ?file)\s*[=:]\s*(\S.*?)\s*$")  # MetaImage, NRRD
 
 
@@ -149,10 +153,22 @@ def stem(path: Path) -> str:
 
 
 def volume_files(path: Path) -> tuple[Path, ...]:
-    """The file of a volume, and the one that holds its numbers where its header (.mhd, .nhdr) names another."""
+    """The file of a volume, and those that hold its numbers where its header (.mhd, .nhdr) names others."""
     if not has_ending(path, (".mhd", ".nhdr")):
         return (path,)
     with path.open("rb") as file:
-        found = DATA_FILE.search(file.read(65536))
-    data = path.parent / found[1].decode(errors="replace") if found else path
-    return (path, data) if data != path and data.is_file() else (path,)
+        header = file.read(MAX_HEADER)
+    found = DATA_FILE.search(header)
+    files = data_files(path.parent, found[1], header[found.end() :]) if found else []
+    return (path, *(file for file in files if file != path and file.is_file()))
+
+
+def data_files(folder: Path, named: bytes, lines_below: bytes) -> list[Path]:
+    """The files that a header names: one, a list below, or all of a pattern, whichever numbers it asks for."""
+    text = named.decode(errors="replace")
+    if LIST.fullmatch(text):
+        return [folder / line.strip() for line in lines_below.decode(errors="replace").splitlines() if line.strip()]
+    if pattern := PATTERN.match(text):
+        place = folder / pattern[0]
+        return sorted(place.parent.glob(NUMBER.sub("*", glob.escape(place.name))))
+    return [folder / text]

@@ -125,7 +125,7 @@ def test_flags_of_files_that_stay_are_kept_and_others_not():
 
 def test_a_mask_counts_where_it_is_the_row_s_and_no_strange_slice_lies_beside_it(tmp_path):
     assert not has_mask(tmp_path, score(), NAMES)
-    add_files(tmp_path, {KEPT: keep_bytes(LUNG, np.zeros(2)), "A_slice000.npy": b"x"})
+    add_files(tmp_path, {KEPT: keep_bytes(LUNG, np.zeros(2), np.zeros(LUNG.shape, np.int16)), "A_slice000.npy": b"x"})
     assert not has_mask(tmp_path, score(), NAMES)  # nor where nothing says which slices they are
     fill(tmp_path, "slices.csv")
     assert has_mask(tmp_path, score(), NAMES)

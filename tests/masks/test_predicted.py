@@ -19,7 +19,7 @@ from lungct.masks.predicted import (
     slices_table,
     take_reviews,
 )
-from lungct.masks.read import find_labels, label_stamps, read_lung
+from lungct.masks.read import find_labels, label_stamps, read_lung, read_slices
 from lungct.masks.reviews import Review, read_reviews
 from lungct.masks.write import FORMATS, KEPT, NPY, LungMask, encode_masks, keep_bytes
 from lungct.scans.geometry import Scan, frame_of
@@ -27,6 +27,7 @@ from lungct.slices import SliceRow
 
 UID = "1.2.3"
 NAMES = ("P", "a", UID)
+CT_HU = np.arange(120, dtype=np.int16).reshape(6, 4, 5)
 
 
 def lungs() -> np.ndarray:
@@ -46,7 +47,7 @@ def predict(place, scan="a", uid=UID, lung=None, forms=(NPY,)) -> list[SliceRow]
         if NPY in forms:
             replace_file(folder / f"{row.slice_name}.npy", npy_bytes(mask.astype(np.uint8)))
     if KEPT in forms:
-        replace_file(folder / KEPT, keep_bytes(lung, np.zeros(len(lung))))
+        replace_file(folder / KEPT, keep_bytes(lung, np.zeros(len(lung)), CT_HU))
     made = LungMask(lung, frame_of(rows), lambda: None, "0", np.zeros(len(lung)))
     for name, content in encode_masks(made, [form for form in forms if form in FORMATS], scan)[0].items():
         replace_file(folder / name, content)
@@ -143,15 +144,45 @@ def test_a_volume_without_series_uid_goes_by_all_its_names(tmp_path):
     assert isinstance(find_accepted(tmp_path, [("Q", "a", "ct")])[0], NotAccepted)
 
 
-def test_two_accepted_masks_of_one_series_are_a_fault(tmp_path):
+def test_two_accepted_masks_of_one_series_are_a_fault_for_a_scan_of_another_name(tmp_path):
     predict(tmp_path)
     predict(tmp_path, scan="b")
     review(tmp_path, a="accept", b="accept")
-    (error,) = find_accepted(tmp_path, [NAMES])
+    (error,) = find_accepted(tmp_path, [("P", "c", UID)])
     assert not isinstance(error, NotAccepted)
     assert "patient_b are both of this scan" in str(error)
     review(tmp_path, a="reject", b="accept")
-    assert find_accepted(tmp_path, [NAMES]) == [tmp_path / "patient_b"]
+    assert find_accepted(tmp_path, [("P", "c", UID)]) == [tmp_path / "patient_b"]
+
+
+def test_each_phase_of_a_series_has_its_own_mask_and_verdict(tmp_path):
+    phases = [("P", "a", UID), ("P", "b", UID)]
+    predict(tmp_path)
+    review(tmp_path, a="accept")
+    first, second = find_accepted(tmp_path, phases)
+    assert first == tmp_path / "patient_a"
+    assert isinstance(second, NotAccepted)
+    assert "no prediction of it" in str(second)
+    predict(tmp_path, scan="b", lung=~lungs())
+    review(tmp_path, a="accept", b="reject")
+    for order in (phases, phases[::-1], phases[1:]):
+        found = dict(zip(order, find_accepted(tmp_path, order), strict=True))
+        assert str(found["P", "b", UID]) == "rejected"
+        assert found.get(("P", "a", UID), tmp_path / "patient_a") == tmp_path / "patient_a"
+    review(tmp_path, a="accept", b="accept")
+    assert find_accepted(tmp_path, phases) == [tmp_path / "patient_a", tmp_path / "patient_b"]
+
+
+def test_a_mask_of_another_ct_of_the_same_series_and_place_is_refused(tmp_path):
+    rows = predict(tmp_path, forms=(KEPT, NPY))
+    label, whole = tmp_path / "patient_a", CT_HU.copy()
+    whole[lungs()] = -800
+    replace_file(label / KEPT, keep_bytes(lungs(), np.zeros(6), whole))
+    lung, _ = read_slices(label, scan_of(rows[1:]), range(1, 4), whole[2:5])
+    np.testing.assert_array_equal(lung, lungs()[2:5])
+    whole[4, 0, 0] += 1
+    with pytest.raises(LungError, match="patient_a: its masks were predicted from other HU at this place"):
+        read_slices(label, scan_of(rows[1:]), range(1, 4), whole[2:5])
 
 
 def test_slices_are_matched_by_their_place(tmp_path):

@@ -15,9 +15,11 @@ from lungct.masks.write import (
     encode_masks,
     keep_bytes,
     kept_checksum,
+    kept_ct,
     kind_of,
     mask_checksum,
     read_kept,
+    slice_checksums,
 )
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.dicom import as_dicom, find_series, open_series
@@ -28,6 +30,7 @@ from lungct.settings import BY_ATTRIBUTE
 
 SHAPE = (5, 40, 60)
 UNSURE_CM2 = np.arange(5, dtype=np.float32)
+CT_HU = np.zeros(SHAPE, np.int16)
 
 
 def no_dicom():
@@ -110,8 +113,8 @@ def test_other_endings_are_told_with_those_that_there_are(tmp_path, name):
 
 def test_a_kept_mask_is_read_back_and_the_same_for_the_same_mask(mask, tmp_path):
     path, checksum = tmp_path / "mask.npz", mask_checksum(mask.lung)
-    path.write_bytes(keep_bytes(mask.lung, UNSURE_CM2))
-    assert keep_bytes(mask.lung, UNSURE_CM2) == path.read_bytes()
+    path.write_bytes(keep_bytes(mask.lung, UNSURE_CM2, CT_HU))
+    assert keep_bytes(mask.lung, UNSURE_CM2, CT_HU) == path.read_bytes()
     assert kept_checksum(path) == checksum
     lung, unsure_cm2 = read_kept(path, checksum)
     assert lung.dtype == bool
@@ -121,10 +124,10 @@ def test_a_kept_mask_is_read_back_and_the_same_for_the_same_mask(mask, tmp_path)
 
 def test_a_kept_mask_of_another_checksum_or_damaged_is_none(mask, tmp_path):
     path, checksum = tmp_path / "mask.npz", mask_checksum(mask.lung)
-    content = keep_bytes(mask.lung, UNSURE_CM2)
+    content = keep_bytes(mask.lung, UNSURE_CM2, CT_HU)
     other = mask.lung.copy()
     other[0, 0, 0] = True
-    path.write_bytes(keep_bytes(other, UNSURE_CM2))
+    path.write_bytes(keep_bytes(other, UNSURE_CM2, CT_HU))
     assert read_kept(path, checksum) is None
     for damaged in (b"", content[:100], content[:-60], gzip.compress(content), content.replace(b"packed", b"mended")):
         path.write_bytes(damaged)
@@ -132,6 +135,17 @@ def test_a_kept_mask_of_another_checksum_or_damaged_is_none(mask, tmp_path):
     path.unlink()
     assert read_kept(path, checksum) is None
     assert kept_checksum(path) == ""
+    assert kept_ct(path) == []
+
+
+def test_a_kept_mask_knows_its_ct_again_slice_by_slice(mask, tmp_path):
+    path, other = tmp_path / "mask.npz", CT_HU.copy()
+    path.write_bytes(keep_bytes(mask.lung, UNSURE_CM2, CT_HU))
+    assert kept_ct(path) == slice_checksums(CT_HU)
+    other[3, 7, 8] += 1
+    same = [a == b for a, b in zip(kept_ct(path), slice_checksums(other), strict=True)]
+    assert same == [True, True, True, False, True]
+    assert slice_checksums(CT_HU[:1]) != slice_checksums(CT_HU.reshape(5, 60, 40)[:1])
 
 
 def test_masks_of_another_shape_have_another_checksum(mask):

@@ -139,6 +139,33 @@ def test_the_numbers_of_a_metaimage_belong_to_its_files(tmp_path):
     assert files == [["a.mhd", "a.raw"], ["b.nhdr", "b.raw"], ["c.mha"]]
 
 
+NAMED = {  # of three slices
+    "pattern": ("ct.mhd", "ElementDataFile = raw[1]/s%02d.raw 1 3 1\n"),
+    "list": ("ct.mhd", "ElementDataFile = LIST\nraw[1]/s01.raw\nraw[1]/s02.raw\nraw[1]/s03.raw\n"),
+    "nrrd pattern": ("ct.nhdr", "data file: raw[1]/s%02d.raw 1 3 1 2\n"),
+    "nrrd list": ("ct.nhdr", "data file: LIST 2\nraw[1]/s01.raw\nraw[1]/s02.raw\nraw[1]/s03.raw\n"),
+}
+HEADERS = {
+    "ct.mhd": "ObjectType = Image\nNDims = 3\nDimSize = 8 6 3\nElementSpacing = 0.9 0.7 2.5\n"
+    "ElementType = MET_SHORT\nElementByteOrderMSB = False\n",
+    "ct.nhdr": "NRRD0004\ntype: short\ndimension: 3\nspace: left-posterior-superior\nsizes: 8 6 3\n"
+    "space directions: (0.9,0,0) (0,0.7,0) (0,0,2.5)\nspace origin: (0,0,0)\nendian: little\nencoding: raw\n",
+}
+
+
+@pytest.mark.parametrize("named", NAMED)
+def test_the_numbers_of_a_volume_in_many_files_belong_to_all_of_them(tmp_path, named):
+    name, last = NAMED[named]
+    (tmp_path / "raw[1]").mkdir()
+    files = [tmp_path / "raw[1]" / f"s{number:02d}.raw" for number in (1, 2, 3)]
+    for file, image in zip(files, NOISE, strict=False):
+        file.write_bytes(image.tobytes())
+    path = tmp_path / name
+    path.write_text(HEADERS[name] + last)
+    np.testing.assert_array_equal(open_nifti(path).read(), NOISE[:3])
+    assert volume_files(path) == (path, *files)
+
+
 def test_nifti_is_turned_to_our_orientation(tmp_path):
     ct_hu = np.random.default_rng(1).integers(-1024, 2000, (5, 24, 32)).astype(np.int16)
     image = SimpleITK.GetImageFromArray(ct_hu)
