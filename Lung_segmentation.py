@@ -202,7 +202,8 @@ def print_start(trainer: Trainer, split: dict) -> None:
     """What is trained, on what, where; and the head of the table."""
     train, val = (len(split[part]) for part in ("train", "val"))
     train_on = f"{count(train, 'patient')}, {count(len(trainer.train_set), 'slice')}"
-    print(f"to train on: {train_on}; to check on: {val}, {len(trainer.val_set)}")
+    validate_on = f"{count(val, 'patient')}, {count(len(trainer.val_set), 'slice')}"
+    print(f"training: {train_on}; validation: {validate_on}")
     size = sum(p.numel() for p in trainer.network.parameters()) / 1e6
     precision = "bfloat16" if trainer.progress.amp else "float32"
     print(f"U-Net, {size:.2f} M parameters, {trainer.device}, {precision}; from epoch {trainer.progress.epoch + 1}")

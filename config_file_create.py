@@ -54,7 +54,7 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--force", action="store_true", help="with --install-home: replace another one (kept as .bak)")
     parser.add_argument("--download", metavar="N|LIST", help="fetch the first N patients, or some by name: A,B,C")
     parser.add_argument("--collection", default=LIDC, help="at the Imaging Data Commons (default: %(default)s)")
-    parser.add_argument("--check", action="store_true", help="look at all that can fail later, and write nothing")
+    parser.add_argument("--check", action="store_true", help="check for everything that can fail later; writes nothing")
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--dicom", type=Path, metavar="DIR", help="with --check: any DICOM scans, not those of LIDC")
     place.add_argument("--nifti", type=Path, metavar="PATH", help="with --check: a NIfTI file or a folder of them")

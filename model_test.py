@@ -170,7 +170,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     place.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="DICOM to predict, not the slices of step 4")
     place.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="the same for NIfTI, MetaImage or NRRD in HU")
     parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by ID: A,B,C")
-    parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="two folders of predictions, and end")
+    parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="compare two folders, then exit")
     parser.add_argument(
         "--anonymous", action="store_true", help="write dicom-seg and rtstruct without name, birth date, sex and dates"
     )
@@ -181,7 +181,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     more.add_argument("--labels", type=Path, metavar="PATH", help="masks to score against: see docs/own_data.md")
     more.add_argument("--label-values", type=parse_values, metavar="LIST", help="masks' values that are lung: 1,2,3")
     more.add_argument("--series", choices=("largest", "all"), help="which CT series of a patient in --dicom")
-    more.add_argument("--any-values", action="store_true", help="go on where values cannot be HU, or masks not lung")
+    more.add_argument("--any-values", action="store_true", help="accept what cannot be HU, or not be lung")
     add_scheduler_flag(parser)
 
 
@@ -262,7 +262,7 @@ def plan(
                 continue
         todos.append(Todo(case, wanted[case.scan], earlier))
     done = len(cases) - len(todos) - len(skipped)
-    print(f"{len(cases)} scans, {done} done already; on {where}, {task.precision}")
+    print(f"{count(len(cases), 'scan')}, {done} done already; on {where}, {task.precision}")
     print_plan(cases, todos, before, out)
     return todos, right, skipped, warned
 

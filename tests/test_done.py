@@ -257,7 +257,7 @@ def test_predictions_follow_the_slices_and_tell_of_earlier_ones(capsys):
     assert mask.any()
     assert 2 * (again[:, ::-1] & mask).sum() > 0.9 * (again.sum() + mask.sum())
     model_test.main(predict)
-    assert "1 scans, 1 done already" in capsys.readouterr().out
+    assert "1 scan, 1 done already" in capsys.readouterr().out
 
 
 def test_slices_and_masks_of_other_code_are_made_again(monkeypatch, capsys):
@@ -295,7 +295,7 @@ def test_masks_of_weights_whose_card_was_changed_are_made_again(tmp_path, capsys
         (tmp_path / "mine.json").write_text(json.dumps(text))
         model_test.main(["--png", "none", "--amp", "off", "--nifti", "scans", "--weights-path", "mine.pth"])
         text = capsys.readouterr().out
-        assert "1 scans, 0 done already" in text, what
+        assert "1 scan, 0 done already" in text, what
     assert "other slices, weights, options or code; predicted again: a" in text
 
 

@@ -264,7 +264,7 @@ def files(home: Path) -> dict[str, int]:
 def test_further_formats_and_pictures_are_made_from_the_mask_and_nothing_goes(home):
     before = files(home)
     text = again(home, "--save", "sides,dicom-seg", "--png", "none")
-    assert "1 scans, 0 done already" in text
+    assert "1 scan, 0 done already" in text
     assert "files and scores from the masks that are there, not predicted again: P1" in text
     more = files(home)
     assert {name: more[name] for name in before} == before
@@ -279,7 +279,7 @@ def test_further_formats_and_pictures_are_made_from_the_mask_and_nothing_goes(ho
     (score,) = read_scores(home / "predictions/scores.csv")
     assert (score.save, score.png) == ("npy,nifti,sides,dicom-seg", "some")
     for flags in (("--png", "none"), ("--save", "dicom-seg,npy", "--png", "some")):
-        assert "1 scans, 1 done already" in again(home, *flags)
+        assert "1 scan, 1 done already" in again(home, *flags)
 
 
 def test_anonymous_files_lie_beside_those_with_names_and_hold_none(tmp_path):
@@ -463,11 +463,11 @@ def test_nodules_that_could_not_be_written_or_are_gone_are_made_again_from_the_m
     table.rmdir()
     for _ in range(2):
         text = again(home, *QUICK[:2])
-        assert "1 scans, 0 done already" in text
+        assert "1 scan, 0 done already" in text
         assert "not predicted again: P1" in text
         assert "on average over 1 nodule" in text
         assert len(table.read_text().splitlines()) == 2
-        assert "1 scans, 1 done already" in again(home, *QUICK[:2])
+        assert "1 scan, 1 done already" in again(home, *QUICK[:2])
         table.unlink()
 
 

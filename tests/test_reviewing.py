@@ -122,7 +122,7 @@ def test_a_mask_predicted_again_is_not_taken_by_the_old_review(predicted):
     run("model_test.py", "--weights-path", weights, "--patients", "P0", cwd=predicted)
     text = run(*PREPARE, cwd=predicted)
     assert "left out P0                       predicted again since its review" in text
-    assert "1 scans, 8 slices" in text
+    assert "1 scan, 8 slices" in text
     text = run("model_test.py", "--reviews", "predictions/reviews.csv", cwd=predicted)
     assert "P0                       predicted again since its review" in text
 

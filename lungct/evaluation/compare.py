@@ -115,9 +115,12 @@ def describe_sets(sets: dict[str, list[ScanScore]]) -> list[str]:
         no_dice = [score.scan for score in scores if score.dice is None]
         for words, scans in (
             ("only in", [score.scan for score in scores if score.scan not in names]),
-            ("not compared, without a reference in", no_dice),
-            ("no test, since trained on, in", [s.scan for s in scores if s.seen_in_training == "train"]),
-            ("validated on, which chose the best epoch, in", [s.scan for s in scores if s.seen_in_training == "val"]),
+            ("not compared, no reference in", no_dice),
+            ("in the training set, so not a test, in", [s.scan for s in scores if s.seen_in_training == "train"]),
+            (
+                "in the validation set, which chose the best epoch, in",
+                [s.scan for s in scores if s.seen_in_training == "val"],
+            ),
         ):
             lines += [f"{words} {letter}: {some_of(scans)}"] if scans else []
     return lines

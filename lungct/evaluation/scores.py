@@ -199,5 +199,6 @@ def worst_slice(score: ScanScore) -> str:
 def notes(score: ScanScore) -> str:
     """What stands behind a scan's numbers: its flags, and whether it was trained on."""
     part = score.seen_in_training
-    seen = f"  patient was in the training set ({part})" if part in ("train", "val") else ""
+    sets = {"train": "training", "val": "validation"}
+    seen = f"  patient was in the {sets[part]} set" if part in sets else ""
     return (f"  {score.flags}" if score.flags else "") + seen

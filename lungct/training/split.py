@@ -52,12 +52,12 @@ def split_patients(patients: Iterable[str], options: SplitOptions) -> dict[str, 
     """
     order = shuffle_patients(patients, options.seed)
     if len(order) < 2:
-        raise LungError(f"{len(order)} patient is too few to train: one is needed to learn from and one to check on")
+        raise LungError(f"{len(order)} patient is too few to train: one is needed for training and one for validation")
     held_out = set(choose_fold(order, options) if options.folds else choose_share(order, options))
     rest = [name for name in order if name not in held_out]
     if options.train_patients > len(rest):
         raise LungError(
-            f"--train-patients {options.train_patients}: there are {len(rest)} besides {len(held_out)} to check on; "
+            f"--train-patients {options.train_patients}: there are {len(rest)} besides {len(held_out)} for validation; "
             "prepare more in step 2, or give a smaller number"
         )
     return {"train": sorted(rest[: options.train_patients or None]), "val": sorted(held_out)}
@@ -72,7 +72,7 @@ def choose_share(order: list[str], options: SplitOptions) -> list[str]:
     """The first ones of a shuffled list whom the first weights have not seen. Raises LungError where they saw all."""
     unseen = [name for name in order if name not in options.seen]
     if not unseen:
-        raise LungError("the weights of --init were trained on all of these patients: add some, to check on them")
+        raise LungError("the weights of --init were trained on all of these patients: add others for validation")
     return unseen[: min(len(order) - 1, max(1, round(options.share * len(order))))]
 
 
@@ -99,7 +99,7 @@ def split_notes(patients: Iterable[str], options: SplitOptions, split: dict[str,
     """What a user should know of a split, a line each."""
     order, val, notes = shuffle_patients(patients, options.seed), split["val"], []
     if options.folds:
-        notes.append(f"fold {options.fold} of folds 0 to {options.folds - 1}; to check on: {some_of(val)}")
+        notes.append(f"fold {options.fold} of folds 0 to {options.folds - 1}; validation: {some_of(val)}")
         if seen := options.seen.intersection(fold_members(order, options)):
             notes.append(f"not checked on, since the weights of --init were trained on them: {some_of(sorted(seen))}")
     if left := len(order) - len(split["train"]) - len(val):
@@ -107,7 +107,7 @@ def split_notes(patients: Iterable[str], options: SplitOptions, split: dict[str,
     if len(val) < MIN_VALIDATION:
         remedy = "fewer --folds" if options.folds else "a higher --validation-share"
         notes.append(
-            f"warning: {count(len(val), 'patient')} to check on, fewer than {MIN_VALIDATION}: the best epoch and its "
-            f"Dice depend on single patients; prepare more in step 2, or give {remedy}"
+            f"warning: {count(len(val), 'patient')} for validation, fewer than {MIN_VALIDATION}: the best epoch and "
+            f"its Dice depend on single patients; prepare more in step 2, or give {remedy}"
         )
     return notes

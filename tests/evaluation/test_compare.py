@@ -74,11 +74,11 @@ def test_what_is_only_in_one_or_has_no_reference_or_was_trained_on_is_listed(tmp
     lines = comparison_lines(*both(tmp_path, a, b))
     assert lines[2:8] == [
         "only in A: P4",
-        "not compared, without a reference in A: P3",
-        "no test, since trained on, in A: P2",
+        "not compared, no reference in A: P3",
+        "in the training set, so not a test, in A: P2",
         "only in B: P5",
-        "not compared, without a reference in B: P3",
-        "validated on, which chose the best epoch, in B: P5",
+        "not compared, no reference in B: P3",
+        "in the validation set, which chose the best epoch, in B: P5",
     ]
     assert "of 2 patients" in lines[-2]
 

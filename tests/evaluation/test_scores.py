@@ -120,5 +120,5 @@ def test_the_table_in_the_terminal_shows_agreement_where_there_is_a_reference_an
     print_scores([score("A", dice=0.5, worst_slice="A_slice001", worst_slice_dice=0.25, seen_in_training="val")])
     head, line, mean = capsys.readouterr().out.splitlines()
     assert head.split()[:4] == ["scan", "slices", "litres", "Dice"]
-    assert "A_slice001 (0.250)  patient was in the training set (val)" in line
+    assert "A_slice001 (0.250)  patient was in the validation set" in line
     assert mean == "mean Dice 0.5000 over 1 scan, worst 0.5000"

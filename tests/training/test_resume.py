@@ -212,8 +212,8 @@ def test_folds_lie_beside_each_other_validate_each_patient_once_and_are_summed_u
     before = (tmp_path / "run/unet_model.pth").read_bytes()
     step.main([*trained, *fold_flags(0)])
     text = capsys.readouterr().out
-    assert "fold 0 of folds 0 to 1; to check on: P" in text
-    assert "warning: 2 patients to check on, fewer than 3" in text
+    assert "fold 0 of folds 0 to 1; validation: P" in text
+    assert "warning: 2 patients for validation, fewer than 3" in text
     assert "   1              -      -  not trained yet\n" in text
     assert "over 1 of 2 folds" in text
     assert "run/fold_0; next: python Lung_segmentation.py --folds 2 --fold 1 --conf " in text
@@ -253,7 +253,7 @@ def test_fewer_patients_are_another_training_with_the_same_validation(trained, t
     step.main([*trained, "--train-patients", "2", "--run-path", str(tmp_path / "two")])
     text = capsys.readouterr().out
     assert "train_patients = 2: 1 patient not used" in text
-    assert "to train on: 2 patients, 4 slices; to check on: 1, 2" in text
+    assert "training: 2 patients, 4 slices; validation: 1 patient, 2 slices" in text
     both, all_of_them = card(tmp_path / "two"), card(tmp_path / "run")
     assert both["patients"]["val"] == all_of_them["patients"]["val"]
     assert set(both["patients"]["train"]) < set(all_of_them["patients"]["train"])

@@ -100,18 +100,18 @@ def test_each_point_of_a_learning_curve_holds_the_patients_of_those_before_it(op
 
 
 def test_more_patients_than_there_are_besides_the_validation_are_refused():
-    with pytest.raises(LungError, match="--train-patients 9: there are 8 besides 2 to check on"):
+    with pytest.raises(LungError, match="--train-patients 9: there are 8 besides 2 for validation"):
         split(train_patients=9)
 
 
 def test_a_validation_of_fewer_than_three_patients_is_pointed_out_with_what_to_do():
     assert notes(share=0.3) == []
     (line,) = notes(share=0.2)
-    assert line.startswith("warning: 2 patients to check on, fewer than 3")
+    assert line.startswith("warning: 2 patients for validation, fewer than 3")
     assert line.endswith("prepare more in step 2, or give a higher --validation-share")
     fold, line = notes(folds=10, fold=3)
-    assert fold == f"fold 3 of folds 0 to 9; to check on: {split(folds=10, fold=3)['val'][0]}"
-    assert line.startswith("warning: 1 patient to check on")
+    assert fold == f"fold 3 of folds 0 to 9; validation: {split(folds=10, fold=3)['val'][0]}"
+    assert line.startswith("warning: 1 patient for validation")
     assert line.endswith("or give fewer --folds")
 
 
