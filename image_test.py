@@ -37,9 +37,9 @@ from lungct.evaluation.figures import (
     save_png,
     to_grey,
 )
-from lungct.evaluation.stacks import PREDICTED, open_slices
+from lungct.evaluation.stacks import open_slices
 from lungct.evaluation.viewer import AXIAL, STYLES, Mask, Stack, Viewer
-from lungct.masks.predicted import SLICES, check_ct_of_label
+from lungct.masks.predicted import PREDICTED, SLICES, check_ct_of_label
 from lungct.masks.read import are_labels, read_lung
 from lungct.masks.read_dicom import series_of
 from lungct.masks.read_sides import read_sides

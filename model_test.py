@@ -47,9 +47,9 @@ from lungct.evaluation.results import (
     read_kept_of,
 )
 from lungct.evaluation.scores import ScanScore, print_scores, score_volume
-from lungct.evaluation.tables import NODULES, SCORES, Result, read_results, write_results
+from lungct.evaluation.tables import NODULES, Result, read_results, write_results
 from lungct.files import exclusive_lock, fingerprint, is_dir_path, periodic_save, replace_file, replace_folder
-from lungct.masks.predicted import take_reviews
+from lungct.masks.predicted import SCORES, take_reviews
 from lungct.masks.read import parse_values
 from lungct.masks.reviews import earlier_reviews
 from lungct.masks.write import LungMask
@@ -61,9 +61,9 @@ from lungct.scans.geometry import frame_of
 from lungct.settings import BY_ATTRIBUTE, make_absolute, parse_step, resolve_path, run_step
 from lungct.weights import choose_weights, describe_weights, read_card, seen_in_training, weights_identity
 
-AT_ONCE = 2  # scans: reading, clean-up and writing take one processor only
+SCANS_AT_ONCE = 2  # scans: reading, clean-up and writing take one processor only
 OTHER_CT = "the mask that was there is damaged, or of another CT: predicted again"
-OF_FILES = ("labels", "label_values", "any_values", "series")  # flags that say how scans are read from their own files
+SCAN_FLAGS = ("labels", "label_values", "any_values", "series")  # that say how scans are read from their own files
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def find_cases(settings: PredictSettings, flags: argparse.Namespace) -> tuple[list[Case], list[Skipped]]:
     """The scans that the flags point to, or else those of step 4; and what is left out. Raises LungError."""
     if not flags.dicom and not flags.nifti:
-        if given := [f"--{name.replace('_', '-')}" for name in OF_FILES if getattr(flags, name)]:
+        if given := [f"--{name.replace('_', '-')}" for name in SCAN_FLAGS if getattr(flags, name)]:
             step_4 = "python prepare_lung_image.py --test"
             raise LungError(f"{given[0]} goes with --dicom or --nifti; for the slices of step 4, give it to {step_4}")
         return stored_cases(settings.lung_ct_test_path, flags.patients), []
@@ -219,7 +219,7 @@ def predict_all(
 
     if todos:
         save()  # a run that is killed leaves no row of a folder that it has changed
-    at_once = min(AT_ONCE, len(todos))
+    at_once = min(SCANS_AT_ONCE, len(todos))
     with periodic_save(save) as save_if_due, shared_processors(at_once):
         work = partial(predict_scan, task=task)
         outcomes = run_parallel(work, todos, at_once, out / "errors.log", scheduler, in_threads=True)

@@ -24,7 +24,7 @@ HU_WINDOW = (-1024, 600)  # air to dense contrast: what a network sees by defaul
 OUTSIDE_LUNG_HU = -2048  # in lung slices; no CT value is so low, so lung is `!= OUTSIDE_LUNG_HU`, exactly
 RIGHT, LEFT = 1, 2  # values of a mask that tells the patient's right lung from the left one
 STEP_2, STEP_4 = "python prepare_lung_image.py", "python prepare_lung_image.py --test"  # that write the slices
-SCAN_NAME = 60  # longest name of a scan: its slices' names are longer, and must fit, too
+MAX_SCAN_NAME = 60  # longest name of a scan: its slices' names are longer, and must fit, too
 DICOM_UID = re.compile(r"\d+(\.\d+)+")  # of a series; a volume without one is named after its file
 RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")  # no file names on Windows
 

@@ -9,14 +9,15 @@ from statistics import fmean
 import numpy as np
 
 from lungct import LungError
-from lungct.evaluation.results import quoted
+from lungct.commands import quoted
 from lungct.evaluation.scores import ScanScore, read_scores
+from lungct.masks.predicted import SCORES
 from lungct.parallel import count, some_of
 
 CONFIDENCE, RESAMPLES, SEED = 0.95, 10_000, 1
 MIN_PATIENTS = 10  # with fewer, the interval holds the true mean in less than 90 % of cases (simulated, normal numbers)
 SHOWN = 10  # patients in the table
-SCORES, WEIGHTS = "scores.csv", "unet_model.pth"
+WEIGHTS = "unet_model.pth"
 
 
 @dataclass(frozen=True)

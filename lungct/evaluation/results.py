@@ -12,13 +12,22 @@ from lungct.evaluation.cases import Case, StoredCase, Volume
 from lungct.evaluation.report import PNG_EVERY, THUMBNAIL, VIEW, result_files, thumbnail
 from lungct.evaluation.scores import ScanScore
 from lungct.files import file_stamps, fingerprint, read_earlier_table, replace_file
-from lungct.masks.predicted import AGAIN, CHANGED, SLICES, check_ct, prediction_files, read_forms, slices_table
+from lungct.masks.predicted import (
+    AGAIN,
+    CHANGED,
+    PREDICTED,
+    SLICES,
+    check_ct,
+    prediction_files,
+    read_forms,
+    slices_table,
+)
 from lungct.masks.write import (
     ANONYMOUS,
+    DICOM_FORMATS,
     FORMATS,
     KEPT,
     NPY,
-    OF_DICOM,
     LungMask,
     encode_masks,
     keep_bytes,
@@ -66,13 +75,13 @@ def choose_files(cases: list[Case], wanted: Wanted) -> dict[str, Wanted]:
     Raises LungError where they are there of none.
     """
     chosen, reasons = {case.scan: wanted for case in cases}, {}
-    of_dicom = [kind for kind in wanted.kinds if kind in OF_DICOM]
+    of_dicom = [kind for kind in wanted.kinds if kind in DICOM_FORMATS]
     for case in cases if of_dicom else ():
         try:
             case.find_dicom()
         except (LungError, OSError) as error:
             reasons[case.scan] = str(error)
-            kinds = tuple(kind for kind in wanted.kinds if kind not in OF_DICOM)
+            kinds = tuple(kind for kind in wanted.kinds if kind not in DICOM_FORMATS)
             chosen[case.scan] = replace(wanted, kinds=kinds or ("nifti",))
     if reasons and len(reasons) == len(cases):
         named = next((kind for kind, hidden in ANONYMOUS.items() if hidden == of_dicom[0]), of_dicom[0])
@@ -84,7 +93,7 @@ def choose_files(cases: list[Case], wanted: Wanted) -> dict[str, Wanted]:
 
 def folder_of(out: Path, scan: str) -> Path:
     """Where a scan's masks and pictures go."""
-    return out / f"patient_{safe_name(scan)}"
+    return out / f"{PREDICTED}{safe_name(scan)}"
 
 
 def files_of(kind: str, scan: str, slice_names: list[str]) -> list[str]:

@@ -12,13 +12,11 @@ from lungct import LungError
 from lungct.evaluation.figures import GREEN, RED
 from lungct.evaluation.viewer import Mask, Stack
 from lungct.files import read_npy
-from lungct.masks.predicted import check_ct
+from lungct.masks.predicted import PREDICTED, check_ct
 from lungct.parallel import some_of
 from lungct.scans.geometry import Frame, frame_of
 from lungct.settings import default_values, load, make_record
 from lungct.slices import DICOM_UID, is_lung, manifest_path, read_manifest, safe_name, slice_order
-
-PREDICTED = "patient_"  # how the folders of step 5 begin
 
 
 @dataclass(frozen=True)

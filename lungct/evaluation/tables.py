@@ -8,8 +8,9 @@ from lungct import LungError
 from lungct.evaluation.nodules import NoduleScore
 from lungct.evaluation.scores import ScanScore, read_earlier_scores, scores_bytes
 from lungct.files import read_table, replace_file, table_bytes
+from lungct.masks.predicted import SCORES
 
-SCORES, NODULES = "scores.csv", "nodules.csv"
+NODULES = "nodules.csv"
 
 
 @dataclass(frozen=True)

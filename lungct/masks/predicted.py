@@ -24,7 +24,7 @@ from lungct.scans.nifti import read_volume
 from lungct.slices import DICOM_UID, SliceRow, clip_ct, safe_name, slice_pixels
 
 SLICES, SCORES = "slices.csv", "scores.csv"
-FOLDERS = "patient_*"
+PREDICTED = "patient_"  # how the folders of scans begin
 VOLUMES = (NIFTI, SIDES, NRRD)  # forms of the mask that are read back as they were written; an RTSTRUCT is not
 AGAIN = "predict it again: python model_test.py"
 CHANGED = (
@@ -90,13 +90,13 @@ def check_ct(folder: Path, names: list[str], ct_hu: np.ndarray) -> None:
 
 def is_predictions(place: Path) -> bool:
     """Whether a folder is one that step 5 wrote."""
-    return (place / SCORES).is_file() or any(place.glob(f"{FOLDERS}/{SLICES}"))
+    return (place / SCORES).is_file() or any(place.glob(f"{PREDICTED}*/{SLICES}"))
 
 
 def find_predictions(place: Path) -> list[Prediction]:
     """All that step 5 predicted there, but for what an earlier version left. Raises LungError for a damaged table."""
     found = []
-    for path in sorted(place.glob(f"{FOLDERS}/{SLICES}")):
+    for path in sorted(place.glob(f"{PREDICTED}*/{SLICES}")):
         rows = read_table(path, SliceRow)
         if rows:
             first = rows[0]

@@ -117,7 +117,7 @@ FORMATS = {
     "rtstruct-anonymous": MaskFormat("_anonymous.rtstruct.dcm", partial(encode_rtstruct, anonymous=True)),
 }
 ANONYMOUS = {"dicom-seg": "dicom-seg-anonymous", "rtstruct": "rtstruct-anonymous"}  # what --anonymous writes instead
-OF_DICOM = frozenset({*ANONYMOUS, *ANONYMOUS.values()})  # formats that refer to the scan's own files
+DICOM_FORMATS = frozenset({*ANONYMOUS, *ANONYMOUS.values()})  # formats that refer to the scan's own files
 
 
 def kind_of(path: Path) -> str:

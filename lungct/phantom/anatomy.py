@@ -16,7 +16,7 @@ import numpy as np
 GRID_MM = 3.0
 BELOW_MM, ABOVE_MM = 40, 35  # belly and neck that the scan shows below and above the rib cage
 ABSENT_MM = 99.0  # distance to an organ that this patient does not have
-RIGHT, LEFT = 0, 1
+RIGHT_DOME, LEFT_DOME = 0, 1  # in dome_tops_mm
 
 AIR_HU = -1000
 FAT_HU, MUSCLE_HU, BLOOD_HU, LIVER_HU, FLUID_HU = -95, 50, 45, 60, 8
@@ -157,7 +157,7 @@ def organ_fields(build: Build, z: np.ndarray, y: np.ndarray, x: np.ndarray, rng:
     blood = blood_distance(build, z, y, x, level)
     spine = np.hypot(x, (y - build.half_depth_mm * 0.78) * 0.9) - 19
 
-    right, left = (z - diaphragm_height(build, side, y, x) for side in (RIGHT, LEFT))
+    right, left = (z - diaphragm_height(build, side, y, x) for side in (RIGHT_DOME, LEFT_DOME))
     belly = np.minimum(right, left) * 0.7 + smooth_noise(shape, 40, rng) * 2
     above_diaphragm = np.where(x < 0, right, left) * 0.7
     mediastinum = mediastinum_distance(build, level, y, x, blood, spine)
@@ -228,7 +228,7 @@ def blood_distance(build: Build, z: np.ndarray, y: np.ndarray, x: np.ndarray, le
 
 
 def diaphragm_height(build: Build, side: int, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Height of the RIGHT or LEFT half of the diaphragm above the floor of the rib cage, mm."""
+    """Height of the RIGHT_DOME or LEFT_DOME half of the diaphragm above the floor of the rib cage, mm."""
     middle = (-0.45, 0.48)[side] * build.half_width_mm
     fall = ((x - middle) / (0.62 * build.half_width_mm)) ** 2 + ((y + 8) / (0.8 * build.half_depth_mm)) ** 2
     return build.dome_tops_mm[side] * (1.05 - 0.95 * fall)

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from lungct.phantom.anatomy import AIR_HU, FLUID_HU, LEFT, MUSCLE_HU, RIGHT, Build
+from lungct.phantom.anatomy import AIR_HU, FLUID_HU, LEFT_DOME, MUSCLE_HU, RIGHT_DOME, Build
 from lungct.phantom.tubes import Tube
 
 GAS_TO_LUNG_MM = 4.5  # at least: diaphragm and the bowel's own wall
@@ -33,7 +33,7 @@ def bowel_tubes(build: Build, rng: np.random.Generator) -> Iterator[Tube]:
 def stomach_tubes(build: Build, rng: np.random.Generator) -> Iterator[Tube]:
     """A bubble right under the left dome, and the stomach's body from there downwards and to the middle."""
     radius = rng.uniform(*STOMACH_MM)
-    top = build.dome_tops_mm[LEFT] * 0.9 - radius - rng.uniform(5, 12)
+    top = build.dome_tops_mm[LEFT_DOME] * 0.9 - radius - rng.uniform(5, 12)
     start = np.array([top, -0.1 * build.half_depth_mm, 0.42 * build.half_width_mm])
     body = start - rng.uniform([5, 5, 5], [35, 20, 30])
     outlet = body - rng.uniform([0, 0, 15], [15, 10, 40])
@@ -44,8 +44,8 @@ def colon_tubes(build: Build, rng: np.random.Generator) -> Iterator[Tube]:
     """Gas in the flexures, on the outside under each dome, and in the part that crosses the belly in front."""
     wide, deep = build.half_width_mm, build.half_depth_mm
     right_top, left_top = (
-        build.dome_tops_mm[RIGHT] * rng.uniform(0.1, 0.6),
-        build.dome_tops_mm[LEFT] * rng.uniform(0.3, 0.75),
+        build.dome_tops_mm[RIGHT_DOME] * rng.uniform(0.1, 0.6),
+        build.dome_tops_mm[LEFT_DOME] * rng.uniform(0.3, 0.75),
     )
     right = [(-45, 0.25 * deep, -0.72 * wide), (right_top, 0.1 * deep, -0.7 * wide), (-15, -0.5 * deep, -0.45 * wide)]
     left = [(-15, -0.4 * deep, 0.5 * wide), (left_top, 0.25 * deep, 0.68 * wide), (-45, 0.4 * deep, 0.7 * wide)]

@@ -28,9 +28,9 @@ from lungct.scans.layouts import find_volumes
 from lungct.scans.lidc import LidcScan
 from lungct.scans.nifti import open_nifti, stem, volume_files
 from lungct.scans.series import Slices, describe_part, key_of, rank, second_choice
-from lungct.slices import SCAN_NAME, SliceRow, safe_name, slice_name
+from lungct.slices import MAX_SCAN_NAME, SliceRow, safe_name, slice_name
 
-PATIENT_NAME = SCAN_NAME - 10  # leaves room for a hash
+MAX_PATIENT_NAME = MAX_SCAN_NAME - 10  # leaves room for a hash
 PROGRESS_DELAY_S = 1.0  # before a bar appears: it would only flicker
 FIRST_N, LAST_PART = re.compile(r"[1-9][0-9]*"), re.compile(r"[-_ .]")
 
@@ -178,14 +178,14 @@ def open_largest(folder: Path) -> DicomScan:
 
 def name_scan(scan: DicomScan, is_first: bool) -> str:
     """The folder name of a scan: the patient's, and for a further one a hash of what it is, whatever else is there."""
-    name = safe_name(scan.patient_id, PATIENT_NAME)
+    name = safe_name(scan.patient_id, MAX_PATIENT_NAME)
     return name if is_first else f"{name}_{short_hash(f'{scan.study_uid} {scan.series_uid} {scan.part}')}"
 
 
 def nifti_jobs(path: Path) -> tuple[list[Job], list[Skipped]]:
     """One NIfTI, MetaImage or NRRD file, or every one below a folder; and the folders that cannot be looked into."""
     unreadable: list[LungError] = []
-    jobs = [Job(name, safe_name(name, SCAN_NAME), file) for name, file in find_volumes(path, unreadable)]
+    jobs = [Job(name, safe_name(name, MAX_SCAN_NAME), file) for name, file in find_volumes(path, unreadable)]
     return make_names_unique(jobs), [Skipped("a folder", str(error)) for error in unreadable]
 
 

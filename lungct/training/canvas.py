@@ -21,7 +21,7 @@ PATCH_PX, MIN_SOFT_SHARE = 32, 0.7  # side of the square that shows the noise, a
 NOISE_PX = 64  # side of the square of noise that is made like it
 USUAL_NOISE_HU, USUAL_GRAIN_PX = 20, 0.6  # where a slice has no such square
 ROOM_HU, USUAL_AIR_HU, MIN_ROOM_NODES = -900, -985, 50  # room air is below; its HU where a slice shows none
-AIR_HU = (-1000, -940)  # what gas in a body measures
+GAS_HU = (-1000, -940)  # what gas in a body measures
 RIM_PX, RIM_HU = 2, -700  # a lung's blurred edge is so wide; darker pixels around it are airways and other air
 MIN_LUNG_MM2 = 300  # a smaller lung in a slice is its very tip
 EVERYWHERE_MM, NOWHERE_MM = -999.0, 999.0  # distance to a shape that is all, or nothing
@@ -51,7 +51,7 @@ class Canvas:
     def air_hu(self) -> float:
         """HU of this scan's room air, as far as gas in a body can have it."""
         room = self.coarse_hu[(self.coarse_hu > CT_RANGE_HU[0] + 0.5) & (self.coarse_hu < ROOM_HU) & ~self.touches_lung]
-        return float(np.clip(np.median(room), *AIR_HU)) if len(room) >= MIN_ROOM_NODES else USUAL_AIR_HU
+        return float(np.clip(np.median(room), *GAS_HU)) if len(room) >= MIN_ROOM_NODES else USUAL_AIR_HU
 
     @cached_property
     def noise(self) -> np.ndarray:

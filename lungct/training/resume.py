@@ -14,7 +14,8 @@ from lungct.slices import StoredSlice
 from lungct.training.trainer import Progress, Trainer, TrainSettings
 from lungct.weights import Model, all_who_took_part, read_torch
 
-FREE = ("epochs", "patience", "device", "run_path", "lung_ct_path", "lung_image_path")  # may change from run to run
+# what may change from run to run
+MAY_CHANGE = ("epochs", "patience", "device", "run_path", "lung_ct_path", "lung_image_path")
 
 
 def training_input(
@@ -25,7 +26,7 @@ def training_input(
     split: patient IDs by part, `train` and `val`; rows: the slices of all patients
     first_card: of the weights that it started from, empty where there are none
     """
-    chosen = {name: value for name, value in asdict(settings).items() if name not in FREE}
+    chosen = {name: value for name, value in asdict(settings).items() if name not in MAY_CHANGE}
     slices = fingerprint(
         sorted((row.scan, row.z_index, row.fingerprint, row.ct_checksum, row.lung_checksum) for row in rows)
     )

@@ -7,8 +7,8 @@ import pytest
 
 from lungct.phantom.anatomy import (
     GRID_MM,
-    LEFT,
-    RIGHT,
+    LEFT_DOME,
+    RIGHT_DOME,
     Build,
     Fields,
     Organs,
@@ -88,7 +88,7 @@ def test_arms_hang_beside_the_trunk_or_are_not_in_the_scan():
         assert at_point(up, *elbow).trunk > 20
 
 
-@pytest.mark.parametrize("side", [RIGHT, LEFT])
+@pytest.mark.parametrize("side", [RIGHT_DOME, LEFT_DOME])
 def test_diaphragm_is_highest_in_the_middle_of_its_half_and_falls_to_the_sides(side):
     build = healthy()
     middle = (-0.45, 0.48)[side] * build.half_width_mm
@@ -104,7 +104,7 @@ def test_lung_lies_in_the_rib_cage_above_the_domes_and_beside_heart_and_spine(se
     fields, z, y, x = on_grid(build)
     inside = fields.lung < 0
     assert inside.sum() * GRID_MM**3 > 1.5e6  # mm3
-    for side, half in ((RIGHT, x < 0), (LEFT, x >= 0)):
+    for side, half in ((RIGHT_DOME, x < 0), (LEFT_DOME, x >= 0)):
         above = z > diaphragm_height(build, side, y, x)
         assert above[inside & half].all()
     assert (fields.cavity[inside] < -2).all()

