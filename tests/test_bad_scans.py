@@ -10,7 +10,7 @@ import prepare_lung_image
 from lungct import LungError
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.lidc import LidcScan
-from lungct.slices import read_manifest
+from lungct.slices import read_scans
 
 GOOD = LidcScan("GOOD-2", "1.2.826.2", "1.2.826.2.1")
 
@@ -49,7 +49,7 @@ def test_scan_is_read_right_or_refused_with_its_reason(name, tmp_path, monkeypat
 def stored(scan: str) -> np.ndarray | None:
     """The CT that the manifest and the folders hold of a scan; None where there is none."""
     folder = Path("mydata/Image_test/ct") / scan
-    rows = [row for row in read_manifest(Path("mydata/Image_test/manifest.csv")) if row.scan == scan]
+    rows = read_scans(Path("mydata/Image_test/manifest.csv"))[0].get(scan, [])
     assert folder.exists() == bool(rows)
     return np.stack([np.load(folder / f"{row.slice_name}.npy") for row in rows]) if rows else None
 

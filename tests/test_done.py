@@ -185,7 +185,7 @@ def test_what_a_stopped_run_left_is_not_predicted_until_it_is_complete(monkeypat
 
 
 def test_tables_and_pictures_of_earlier_slices_go_with_them(monkeypatch):
-    monkeypatch.setattr("lungct.evaluation.nodules.find_nodules", lambda *_: [])
+    monkeypatch.setattr("lungct.evaluation.nodules.find_nodules", lambda *_, **_named: [])
     for name in "ab":
         write_nifti(f"{name}/{name}.nii.gz", CT_HU)
         write_nifti(f"own/{name}.nii.gz", exact_lung().astype(np.uint8))

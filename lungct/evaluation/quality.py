@@ -97,7 +97,7 @@ def name_size(area_cm2: np.ndarray, volume: float, smaller_share: float, slice_m
     """What is unusual about the size of the lungs, area_cm2 (Z,), volume in litres, as far as the scan holds them."""
     inside = area_cm2 > END_SHARE * area_cm2.max()
     is_cut, extent_mm = inside[[0, -1]], np.count_nonzero(inside) * slice_mm
-    if is_cut.any():
+    if is_cut.any() and len(area_cm2) > 1:
         yield CUT_TWICE if is_cut.all() else CUT_ONCE
     mean_cm2 = area_cm2[inside].mean()
     if not is_cut.any() and not USUAL_LITRES[0] <= volume <= USUAL_LITRES[1]:

@@ -115,6 +115,7 @@ def test_scan_that_ends_in_the_lung(chest):
 def test_of_slices_from_the_middle_no_volume_is_expected(chest):
     ct_hu, lung = chest
     assert find_flags(ct_hu[15:25], lung[15:25], SPACING_MM) == ["the scan begins and ends in the lung"]
+    assert find_flags(ct_hu[15:16], lung[15:16], SPACING_MM) == []  # one slice says nothing of what lies beside
 
 
 def test_a_lung_that_changes_from_slice_to_slice(chest):
