@@ -309,8 +309,8 @@ def main(argv: list[str] | None = None) -> None:
         label_values=flags.label_values,
     )
     jobs, skipped = find_jobs(settings, flags)
-    patients = count(len({job.patient_id for job in jobs}), "patient")
-    print(f"{count(len(jobs), 'scan')} of {patients} found; {options.selection} slices of each")
+    patients = len({job.patient_id for job in jobs})
+    print(f"{len(jobs)} scans of {patients} patients found; {options.selection} slices of each")
     tasks, unlabelled = make_tasks(jobs, options)
     skipped += unlabelled
     workers = settings.workers or os.cpu_count()
