@@ -246,7 +246,7 @@ def print_report(
     print_notes(skipped, warned)
     skipped = [scan for scan in skipped if scan.is_fault]
     if not rows:
-        raise LungError(f"no scan could be prepared; the {count(len(skipped), 'reason')} above")
+        raise LungError("no scan could be prepared; the reasons stand above")
     print(f"{count(len(by_scan(rows)), 'scan')}, {count(len(rows), 'slice')}, {len(skipped)} skipped")
     if options.lung_root:
         share = np.array([row.lung_px / (row.rows * row.columns) for row in rows])

@@ -28,7 +28,7 @@ def training_input(
     """
     chosen = {name: value for name, value in asdict(settings).items() if name not in MAY_CHANGE}
     slices = fingerprint(
-        sorted((row.scan, row.z_index, row.fingerprint, row.ct_checksum, row.lung_checksum) for row in rows)
+        sorted((row.scan, row.z_mm, row.spacing_mm, row.ct_checksum, row.lung_checksum) for row in rows)
     )
     return {
         "settings": {**chosen, "amp": amp},

@@ -135,8 +135,16 @@ def test_other_first_weights_are_refused_beside_a_checkpoint(trained, tmp_path):
         step.main([*trained, "--epochs", "2", "--init", str(weights)])
 
 
-def test_labels_that_were_made_again_are_refused(trained, tmp_path):
+def test_a_training_goes_on_where_the_same_slices_were_made_again(trained, tmp_path):
+    """As from scans that were copied, whose files have other times."""
     rows = [replace(row, fingerprint="new") for row in read_manifest(tmp_path / "manifest.csv")]
+    write_manifest(tmp_path / "manifest.csv", rows)
+    step.main([*trained, "--epochs", "2"])
+    assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 3
+
+
+def test_slices_of_another_pixel_spacing_are_refused(trained, tmp_path):
+    rows = [replace(row, row_mm=9.0) for row in read_manifest(tmp_path / "manifest.csv")]
     write_manifest(tmp_path / "manifest.csv", rows)
     with pytest.raises(LungError, match="made again with other input"):
         step.main([*trained, "--epochs", "2"])
