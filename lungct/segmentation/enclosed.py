@@ -21,9 +21,7 @@ MIDDLE_MM = 40  # from the middle of the trunk: the spine, whose bone lies behin
 GRID_MM = 3.2  # what is less than three pixels wide is no mass at the wall, and no lung in front of one
 CLOSE_MM = 10  # radius that closes the stripes where no rib is seen
 MIN_ML = 3  # two tumours have 23 and 26, and what else is found in thirteen scans 1.7; smaller ones are dents of a lung
-WIDE_MM = (
-    25  # of the disc that rolls along the chest wall where a mass was found; RESULTS.md, "Masses that lung encloses"
-)
+WIDE_MM = 25  # radius of a disc that rolls along the chest wall where a mass was found; with 40 hardly more is taken in
 HOLE_SHARE = 0.5  # of a hole that has lung above and below: in thirteen real scans 0 of the domes, 1 of all others
 
 
@@ -46,13 +44,12 @@ def find_enclosed(lung: np.ndarray, body: Body) -> np.ndarray:
 
 def between_slices(lung: np.ndarray) -> np.ndarray:
     """What has lung in some slice above and in some slice below, bool, same shape."""
-    between = np.zeros(lung.shape, bool)
-    for slices in (range(len(lung)), range(len(lung) - 1, -1, -1)):  # upwards, then downwards
-        seen = np.zeros(lung.shape[1:], bool)
-        for z in slices:
-            between[z] = seen & ~lung[z] if slices.step > 0 else seen & between[z]
-            seen |= lung[z]
-    return between
+    below, above = np.zeros(lung.shape, bool), np.zeros(lung.shape, bool)
+    for z in range(1, len(lung)):
+        below[z] = below[z - 1] | lung[z - 1]
+    for z in range(len(lung) - 2, -1, -1):
+        above[z] = above[z + 1] | lung[z + 1]
+    return below & above & ~lung
 
 
 def find_wall_masses(lung: np.ndarray, tissue: np.ndarray, body: Body) -> np.ndarray:
