@@ -52,9 +52,26 @@ def test_a_mass_with_a_broad_base_at_the_chest_wall_is_enclosed(chest, box):
     assert not found.any()
 
 
-def test_its_two_voxels_of_lung_at_the_wall_do_not_matter(chest):
-    ct_hu, lung = make_dense(chest, np.s_[14:24, 55:68, 82:100])  # 68 and 69 stay lung
-    assert np.mean(enclosed(ct_hu, lung)[14:24, 55:68, 82:100]) > 0.95
+def test_a_rim_of_two_pixels_of_lung_behind_it_does_not_matter(chest):
+    box = np.s_[14:24, 55:70, 82:100]
+    ct_hu, lung = make_dense(chest, box)
+    ct_hu[14:24, 68:70, 84:100], lung[14:24, 68:70, 84:100] = -850, True  # open at 82 and 83: no hole
+    assert np.mean(enclosed(ct_hu, lung)[14:24, 55:68, 84:98]) > 0.95
+
+
+def test_ribs_of_every_fourth_slice_and_a_gap_in_them_are_enough(chest):
+    ct_hu, lung = make_dense(chest, AT_WALL["behind"])
+    ct_hu[2::4][ct_hu[2::4] == 500] = 40
+    ct_hu[:, 72:74, 89:92] = 40
+    assert np.mean(enclosed(ct_hu, lung)[AT_WALL["behind"]]) > 0.95
+
+
+def test_where_the_lung_above_is_narrower_a_mass_is_filled_up_to_the_wall(chest):
+    ct_hu, lung = make_dense(chest, np.s_[14:24, 39:50, 90:106])
+    ct_hu[24:, 16:70, 98:106], lung[24:, 16:70, 98:106] = 40, False
+    found = enclosed(ct_hu, lung)
+    assert np.mean(found[14:24, 39:50, 90:98]) > 0.95  # lung lies above these
+    assert np.mean(found[14:24, 39:50, 98:106]) > 0.6  # and not above these
 
 
 def test_what_has_no_lung_below_or_above_is_not(chest):
