@@ -12,14 +12,13 @@ from scipy import ndimage
 
 from lungct.segmentation.body import AIR_TISSUE_HU, Body
 from lungct.segmentation.chest_wall import fill_dents
-from lungct.segmentation.morphology import close_slices, enlarge, grow_slices, shrink_slices
+from lungct.segmentation.morphology import enlarge, grow_slices, shrink_slices
 
 BONE_HU = 200  # ribs
 RIB_MM = 10  # they run obliquely, and are looked for so far above and below
 GAP_MM = 15  # between lung and ribs; less is pleura and muscle between them
 MIDDLE_MM = 40  # from the middle of the trunk: the spine, whose bone lies behind the mediastinum
 GRID_MM = 3.2  # what is less than three pixels wide is no mass at the wall, and no lung in front of one
-CLOSE_MM = 10  # radius that closes the stripes where no rib is seen
 MIN_ML = 3  # two tumours have 23 and 26, and what else is found in thirteen scans 1.7; smaller ones are dents of a lung
 WIDE_MM = 25  # radius of a disc that rolls along the chest wall where a mass was found; with 40 hardly more is taken in
 HOLE_SHARE = 0.5  # of a hole that has lung above and below: in thirteen real scans 0 of the domes, 1 of all others
@@ -66,7 +65,7 @@ def find_wall_masses(lung: np.ndarray, tissue: np.ndarray, body: Body) -> np.nda
     cores = enlarge(grow_slices(shrink_slices(seen)), steps[1:], lung.shape)
     if not cores.any():  # as in most scans
         return cores
-    found = close_slices(cores, body.spacing_mm, (CLOSE_MM,))[0] & tissue
+    found = cores & tissue
     found[..., abs(np.arange(lung.shape[2]) - body.middle[1]) * body.spacing_mm[2] < MIDDLE_MM] = False
     found = cc3d.dust(found, threshold=MIN_ML * 1e3 / np.prod(body.spacing_mm), connectivity=6)
     label = cc3d.connected_components(fill_dents(lung | found, body, WIDE_MM), connectivity=6)

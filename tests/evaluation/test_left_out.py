@@ -74,3 +74,9 @@ def test_little_is_no_reason_to_look(chest):
     left_out = np.s_[8:16, 60:70, 80:100]  # 72 ml
     ct_hu[left_out], lung[left_out] = 40, False
     assert pieces(ct_hu, lung) == []
+
+
+def test_muscle_of_15_mm_between_lung_and_ribs_is_none(chest):
+    ct_hu, lung = chest
+    ct_hu[4:36, 68:70, 14:106], lung[4:36, 68:70] = 40, False  # 460 ml, with the two rows to the ribs
+    assert pieces(ct_hu, lung) == []
