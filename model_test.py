@@ -59,6 +59,7 @@ from lungct.scans import lidc
 from lungct.scans.find import choose_patients, dicom_jobs, nifti_jobs
 from lungct.scans.geometry import frame_of
 from lungct.settings import BY_ATTRIBUTE, make_absolute, parse_step, resolve_path, run_step
+from lungct.slices import STEP_4
 from lungct.weights import choose_weights, describe_weights, read_card, seen_in_training, weights_identity
 
 SCANS_AT_ONCE = 2  # scans: reading, clean-up and writing take one processor only
@@ -189,8 +190,7 @@ def find_cases(settings: PredictSettings, flags: argparse.Namespace) -> tuple[li
     """The scans that the flags point to, or else those of step 4; and what is left out. Raises LungError."""
     if not flags.dicom and not flags.nifti:
         if given := [f"--{name.replace('_', '-')}" for name in SCAN_FLAGS if getattr(flags, name)]:
-            step_4 = "python prepare_lung_image.py --test"
-            raise LungError(f"{given[0]} goes with --dicom or --nifti; for the slices of step 4, give it to {step_4}")
+            raise LungError(f"{given[0]} goes with --dicom or --nifti; for the slices of step 4, give it to {STEP_4}")
         return stored_cases(settings.lung_ct_test_path, flags.patients), []
     jobs, skipped = dicom_jobs(flags.dicom, flags.series == "all") if flags.dicom else nifti_jobs(flags.nifti)
     jobs = choose_patients(jobs, flags.patients)

@@ -132,9 +132,10 @@ def segment(
     spacing_mm: slice, row and column spacing
     predictor:  of `load_predictor`; the shipped weights where there is none
 
-    Rows may run to the back or to the front, slices to the head or to the feet. The network sees the rows and
-    columns near air in the trunk alone, as far on the one side as on the other. Warns where the values cannot be
-    HU. Raises LungError for what is no volume of numbers.
+    Slices run from the feet to the head, rows from front to back, as `read_ct` gives them; where rows are reversed,
+    masses at the back wall are missed, and some of the heart may be taken in. The network sees the rows and columns
+    near air in the trunk alone, as far on the one side as on the other. Warns where the values cannot be HU.
+    Raises LungError for what is not a numeric volume.
     """
     given, ct_hu = ct_hu, as_volume(ct_hu, spacing_mm)
     if fault := check_hu_range(given):

@@ -67,7 +67,8 @@ def read_stack(root: Path, rows: list[StoredSlice], kind: Kind) -> np.ndarray:
     """The slices of some rows of one scan, int16 HU (Z, H, W). Raises LungError as `read_slice`."""
     first = read_slice(root, rows[0], kind)
     stack = np.empty((len(rows), *first.shape), first.dtype)
-    for place, row in zip(stack, rows, strict=True):
+    stack[0] = first
+    for place, row in zip(stack[1:], rows[1:], strict=True):
         place[:] = read_slice(root, row, kind)
     return stack
 

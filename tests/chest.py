@@ -22,3 +22,14 @@ def chest(lungs: bool = True, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 def canvas(seed: int = 0, lungs: bool = True) -> Canvas:
     """Such a slice to paint on."""
     return Canvas(*chest(lungs), MM, np.random.default_rng(seed))
+
+
+def chest_with_ribs() -> tuple[np.ndarray, np.ndarray]:
+    """(ct_hu, lung), (40, 90, 120), 5 x 3 x 3 mm: lungs of 40 columns, each 6 mm from the ribs beside and behind it."""
+    ct_hu = np.full((40, 90, 120), -1000, np.int16)
+    ct_hu[:, 8:82, 6:114] = 40
+    ct_hu[::2, 14:74, 10:12] = ct_hu[::2, 14:74, 108:110] = ct_hu[::2, 72:74, 10:110] = 500  # in every second slice
+    lung = np.zeros(ct_hu.shape, bool)
+    lung[4:36, 16:70, 14:54] = lung[4:36, 16:70, 66:106] = True
+    ct_hu[lung] = -850
+    return ct_hu, lung

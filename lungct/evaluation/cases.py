@@ -34,7 +34,7 @@ from lungct.slices import (
     slice_path,
 )
 
-STEP_4_AGAIN = "run step 4 again: python prepare_lung_image.py --test"
+STEP_4_AGAIN = f"run step 4 again: {STEP_4}"
 
 
 @dataclass(frozen=True)

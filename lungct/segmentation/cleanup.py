@@ -9,7 +9,7 @@ import numpy as np
 from lungct.segmentation.adjoining import find_adjoining
 from lungct.segmentation.body import AIR_TISSUE_HU, Body
 from lungct.segmentation.chest_wall import fill_dents
-from lungct.segmentation.enclosed import find_enclosed
+from lungct.segmentation.enclosed import take_in_enclosed
 from lungct.segmentation.gas import SURE_ML, find_gas, gas_limit_hu, lung_level_hu, pure_limit_hu
 from lungct.segmentation.masses import find_masses
 from lungct.segmentation.morphology import (
@@ -73,8 +73,7 @@ def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, f
         kept |= enlarge(grow_slices(added), body.steps, kept.shape) & (ct_hu < EDGE_HU) & may_be_lung
     whole = take_in_tissue(kept, ct_hu, may_be_lung, body)
     clean[fine] = fill_volume(fill_slices(whole, HOLE_MM2, spacing_mm[1] * spacing_mm[2]))
-    enclosed = find_enclosed(clean[:, ::rows, ::cols], whole_body)
-    return clean | enlarge(enclosed, whole_body.steps, clean.shape) if enclosed.any() else clean
+    return take_in_enclosed(clean, whole_body)
 
 
 def take_in_tissue(lung: np.ndarray, ct_hu: np.ndarray, may_grow: np.ndarray, body: Body) -> np.ndarray:

@@ -24,6 +24,13 @@ WIDE_MM = 25  # radius of a disc that rolls along the chest wall where a mass wa
 HOLE_SHARE = 0.5  # of a hole that has lung above and below: in thirteen real scans 0 of the domes, 1 of all others
 
 
+def take_in_enclosed(lung: np.ndarray, body: Body) -> np.ndarray:
+    """A lung, bool (Z, H, W), with what it encloses; `body` is that of the whole volume."""
+    rows, cols = body.steps
+    found = find_enclosed(lung[:, ::rows, ::cols], body)
+    return lung | enlarge(found, body.steps, lung.shape) if found.any() else lung
+
+
 def find_enclosed(lung: np.ndarray, body: Body) -> np.ndarray:
     """What of the body is not lung, but enclosed by it, bool (Z, h, w).
 

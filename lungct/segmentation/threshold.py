@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from lungct import LungError
 from lungct.segmentation.body import BODY_GRID_MM, Body, find_body
-from lungct.segmentation.enclosed import find_enclosed
+from lungct.segmentation.enclosed import take_in_enclosed
 from lungct.segmentation.gas import find_gas, gas_limit_hu, lung_level_hu
 from lungct.segmentation.masses import find_masses
 from lungct.segmentation.morphology import (
@@ -56,7 +56,7 @@ PATCH_OPENING = np.ones((1, 5, 5), bool)  # what is thinner is the blurred edge 
 
 
 def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray:
-    """Both lungs, with their vessels, wall nodules and masses that they enclose, without trachea, main bronchi and gut.
+    """Both lungs, with vessels, wall nodules and masses that they enclose; no trachea, main bronchi and bowel gas.
 
     ct_hu:      (H, W) or (Z, H, W), any real dtype, HU, not clipped; slices in ascending z
     spacing_mm: (row, column) or (slice, row, column)
@@ -91,8 +91,7 @@ def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray
 
     whole = fine_box(box, body.steps)
     fine[whole] = refine(ct_hu[whole], aerated, closed, ~airway & ~body.open_air, body.steps)
-    enclosed = find_enclosed(fine[:, :: body.steps[0], :: body.steps[1]], whole_body)
-    return fine | enlarge(enclosed, body.steps, fine.shape)
+    return take_in_enclosed(fine, whole_body)
 
 
 def segment_runs(ct_hu: np.ndarray, runs: list[slice], spacing_mm: tuple[float, float, float]) -> np.ndarray:

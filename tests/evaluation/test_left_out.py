@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from chest import chest_with_ribs
 
 from lungct.evaluation.left_out import find_left_out
 from lungct.evaluation.quality import find_flags
@@ -13,13 +14,7 @@ SPACING_MM = (5.0, 3.0, 3.0)
 @pytest.fixture
 def chest() -> tuple[np.ndarray, np.ndarray]:
     """(ct_hu, lung), (40, 90, 120): two lungs of 40 columns, each 6 mm from the ribs beside and behind it."""
-    ct_hu = np.full((40, 90, 120), -1000, np.int16)
-    ct_hu[:, 8:82, 6:114] = 40
-    ct_hu[::2, 14:74, 10:12] = ct_hu[::2, 14:74, 108:110] = ct_hu[::2, 72:74, 10:110] = 500  # in every second slice
-    lung = np.zeros(ct_hu.shape, bool)
-    lung[4:36, 16:70, 14:54] = lung[4:36, 16:70, 66:106] = True
-    ct_hu[lung] = -850
-    return ct_hu, lung
+    return chest_with_ribs()
 
 
 def pieces(ct_hu: np.ndarray, lung: np.ndarray) -> list:
