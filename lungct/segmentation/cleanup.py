@@ -11,6 +11,7 @@ from lungct.segmentation.body import AIR_TISSUE_HU, Body
 from lungct.segmentation.chest_wall import fill_dents
 from lungct.segmentation.enclosed import take_in_enclosed
 from lungct.segmentation.gas import SURE_ML, find_gas, gas_limit_hu, lung_level_hu, pure_limit_hu
+from lungct.segmentation.juxtapleural import find_juxtapleural
 from lungct.segmentation.masses import find_masses
 from lungct.segmentation.morphology import (
     HOLE_MM2,
@@ -82,7 +83,9 @@ def take_in_tissue(lung: np.ndarray, ct_hu: np.ndarray, may_grow: np.ndarray, bo
     aerated = lung[:, ::rows, ::cols] & (body.coarse_hu < AIR_TISSUE_HU)
     lung = redraw_edge(lung, ct_hu, may_grow)
     lung |= enlarge(find_masses(aerated, body.spacing_mm), body.steps, lung.shape)
-    return lung | enlarge(fill_dents(lung[:, ::rows, ::cols], body), body.steps, lung.shape)
+    for find in (fill_dents, find_juxtapleural):
+        lung |= enlarge(find(lung[:, ::rows, ::cols], body), body.steps, lung.shape)
+    return lung
 
 
 def redraw_edge(lung: np.ndarray, ct_hu: np.ndarray, may_grow: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import cc3d
 import edt
 import numpy as np
 
-from lungct.segmentation.morphology import block_mean, enlarge
+from lungct.segmentation.morphology import block_mean, bounding_box, enlarge
 from lungct.slices import LEFT, RIGHT
 
 SPLIT_GRID_MM = 2.5  # the lungs touch along a few millimetres at most
@@ -22,10 +22,16 @@ def split_left_right(lung: np.ndarray, spacing_mm: tuple[float, float, float]) -
     surface (Beucher and Lantuejoul, 1979), so that lungs that touch are cut where they are thinnest. Pieces of their
     own go to the nearer core. A single lung goes to the side of the slice on which it lies.
     """
+    sides = np.zeros(lung.shape, np.uint8)
+    if not lung.any():
+        return sides
+    box = bounding_box(lung, spacing_mm, margin_mm=0)
+    middle = lung.shape[2] / 2 - box[2].start
+    lung = lung[box]
     steps = tuple(max(1, round(SPLIT_GRID_MM / mm)) for mm in spacing_mm[1:])
     coarse = np.stack([block_mean(slice_, steps) > 0 for slice_ in lung])
     depth_mm = edt.edt(coarse, anisotropy=(spacing_mm[0], spacing_mm[1] * steps[0], spacing_mm[2] * steps[1]))
-    cores, are_whole = find_cores(depth_mm)
+    cores, are_whole = find_cores(depth_mm, middle / steps[1])
     grown = cores if are_whole else grow_back(cores, depth_mm)
     lost = coarse & (grown == 0)
     if lost.any():
@@ -34,7 +40,8 @@ def split_left_right(lung: np.ndarray, spacing_mm: tuple[float, float, float]) -
         is_left = np.abs(columns - middles[1]) < np.abs(columns - middles[0])
         grown = grown.copy()
         grown[lost] = np.where(is_left, LEFT, RIGHT)
-    return enlarge(grown, steps, lung.shape) * lung
+    sides[box] = enlarge(grown, steps, lung.shape) * lung
+    return sides
 
 
 def grow_back(cores: np.ndarray, depth_mm: np.ndarray) -> np.ndarray:
@@ -44,7 +51,7 @@ def grow_back(cores: np.ndarray, depth_mm: np.ndarray) -> np.ndarray:
     return watershed(-depth_mm, cores, mask=depth_mm > 0).astype(np.uint8)
 
 
-def find_cores(depth_mm: np.ndarray) -> tuple[np.ndarray, bool]:
+def find_cores(depth_mm: np.ndarray, middle: float) -> tuple[np.ndarray, bool]:
     """What is left of each lung when the mask is shrunk just enough: 1 on the patient's right, 2 on the left.
 
     depth_mm (Z, h, w), distance to the surface. Also returns whether nothing was shrunk: the lungs lie apart.
@@ -60,5 +67,5 @@ def find_cores(depth_mm: np.ndarray) -> tuple[np.ndarray, bool]:
             return cores, limit_mm == 0
     inside = depth_mm > 0
     if inside.any():
-        cores[inside] = RIGHT if np.nonzero(inside)[2].mean() < depth_mm.shape[2] / 2 else LEFT
+        cores[inside] = RIGHT if np.nonzero(inside)[2].mean() < middle else LEFT
     return cores, True

@@ -57,6 +57,14 @@ def close_slices(mask: np.ndarray, spacing_mm: tuple, radii_mm: tuple[float, ...
     return closed
 
 
+def close_volume(mask: np.ndarray, spacing_mm: tuple, radius_mm: float) -> np.ndarray:
+    """Close a volume by a ball, bool (Z, H, W); nothing is known beyond its faces, so nothing is closed there."""
+    margin = [(math.ceil(radius_mm / mm) + 1,) * 2 for mm in spacing_mm]
+    near = edt.edt(~np.pad(mask, margin), anisotropy=spacing_mm) <= radius_mm
+    closed = edt.edt(near, anisotropy=spacing_mm) > radius_mm
+    return closed[tuple(slice(before, before + size) for (before, _), size in zip(margin, mask.shape, strict=True))]
+
+
 def grow_slices(mask: np.ndarray) -> np.ndarray:
     """Each slice dilated by one pixel, by edges and corners; shifts take a fifth of the time of SciPy's dilation."""
     rows = mask.copy()

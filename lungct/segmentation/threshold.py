@@ -14,6 +14,7 @@ from lungct import LungError
 from lungct.segmentation.body import BODY_GRID_MM, Body, find_body
 from lungct.segmentation.enclosed import take_in_enclosed
 from lungct.segmentation.gas import find_gas, gas_limit_hu, lung_level_hu
+from lungct.segmentation.juxtapleural import find_juxtapleural
 from lungct.segmentation.masses import find_masses
 from lungct.segmentation.morphology import (
     HOLE_MM2,
@@ -185,7 +186,8 @@ def close_lungs(body: Body, airway: np.ndarray, pockets: np.ndarray, lungs: list
         gained |= consolidated(body.coarse_hu[box], lung, widely)
         aerated[box] |= lung
         closed[box] |= fill_slices(lung | gained, HOLE_MM2, pixel_mm2)
-    return aerated, (closed & ~airway) | find_masses(aerated, spacing_mm)
+    lung = (closed & ~airway) | find_masses(aerated, spacing_mm)
+    return aerated, lung | find_juxtapleural(lung, body)
 
 
 def consolidated(coarse_hu: np.ndarray, lung: np.ndarray, closed: np.ndarray) -> np.ndarray:

@@ -63,7 +63,7 @@ def test_of_two_cores_the_one_in_lower_columns_is_the_right_lung(sizes):
         here = np.s_[0, 2:12, first : first + 10]
         depth_mm[here] = (np.arange(100) < pixels).reshape(10, 10)
         expected[here] = side * (depth_mm[here] > 0)
-    np.testing.assert_array_equal(find_cores(depth_mm)[0], expected)
+    np.testing.assert_array_equal(find_cores(depth_mm, middle=depth_mm.shape[2] / 2)[0], expected)
 
 
 @pytest.mark.parametrize(("first", "side"), [(34, RIGHT), (35, RIGHT), (36, LEFT)])
@@ -71,16 +71,16 @@ def test_a_core_of_15_per_cent_is_none_and_one_lung_lies_on_its_side(first, side
     """The middle of ten columns from the 35th is at 39.5, half of 80 is 40."""
     depth_mm = np.zeros((1, 20, 80))
     depth_mm[0, 2:12, first : first + 10] = 1
-    np.testing.assert_array_equal(find_cores(depth_mm)[0], side * (depth_mm > 0))
+    np.testing.assert_array_equal(find_cores(depth_mm, middle=depth_mm.shape[2] / 2)[0], side * (depth_mm > 0))
     depth_mm[0, 15:18, first : first + 5] = 1  # 15 of 100 pixels
-    assert set(np.unique(find_cores(depth_mm)[0])) <= {0, RIGHT, LEFT}
-    assert len(np.unique(find_cores(depth_mm)[0])) == 2
+    assert set(np.unique(find_cores(depth_mm, middle=depth_mm.shape[2] / 2)[0])) <= {0, RIGHT, LEFT}
+    assert len(np.unique(find_cores(depth_mm, middle=depth_mm.shape[2] / 2)[0])) == 2
 
 
 def test_the_middle_of_an_odd_number_of_columns_is_half_a_column():
     depth_mm = np.zeros((1, 5, 81))
     depth_mm[..., 35:46] = 1  # its middle is 40, half of 81 is 40.5
-    assert (find_cores(depth_mm)[0][depth_mm > 0] == RIGHT).all()
+    assert (find_cores(depth_mm, middle=depth_mm.shape[2] / 2)[0][depth_mm > 0] == RIGHT).all()
 
 
 def test_lungs_that_touch_are_shrunk_until_they_are_two():
@@ -88,12 +88,12 @@ def test_lungs_that_touch_are_shrunk_until_they_are_two():
     depth_mm = np.zeros((1, 10, 30))
     depth_mm[0, :, :] = 21
     depth_mm[0, :, :10] = depth_mm[0, :, 20:] = 24
-    cores = find_cores(depth_mm)[0]
+    cores = find_cores(depth_mm, middle=depth_mm.shape[2] / 2)[0]
     assert (cores[0, :, :10] == RIGHT).all()
     assert (cores[0, :, 20:] == LEFT).all()
     assert not cores[0, :, 10:20].any()
     depth_mm[0, :, 10:20] = 22.6  # deeper than the last step
-    assert len(np.unique(find_cores(depth_mm)[0])) == 1
+    assert len(np.unique(find_cores(depth_mm, middle=depth_mm.shape[2] / 2)[0])) == 1
 
 
 @pytest.mark.parametrize(("column", "side"), [(49, RIGHT), (51, LEFT)])

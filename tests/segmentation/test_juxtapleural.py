@@ -1,0 +1,132 @@
+"""Nodules on the surface of a lung: boxes with answers known by hand, slices of 2.5 mm and pixels of 2 mm."""
+
+import numpy as np
+import pytest
+from chest import chest_with_ribs
+
+from lungct.segmentation.body import Body, find_body
+from lungct.segmentation.cleanup import clean_volume
+from lungct.segmentation.juxtapleural import find_juxtapleural
+from lungct.segmentation.threshold import segment_lung
+
+SPACING_MM = (2.5, 2.0, 2.0)
+SHAPE = (40, 60, 60)
+LUNG = np.s_[5:35, 10:50, 10:50]
+SIDES = {
+    "in front": np.s_[17:23, 10:14, 27:33],
+    "behind": np.s_[17:23, 46:50, 27:33],
+    "at the left": np.s_[17:23, 27:33, 10:14],
+    "at the right": np.s_[17:23, 27:33, 46:50],
+    "on the diaphragm": np.s_[5:8, 27:33, 27:33],
+    "at the apex": np.s_[32:35, 27:33, 27:33],
+}  # 12 to 15 mm wide, 8 mm deep
+
+
+def find(lung: np.ndarray, ct_hu: np.ndarray | float = 40) -> np.ndarray:
+    """What is found in a body of some HU, or one for all tissue."""
+    if np.isscalar(ct_hu):
+        ct_hu = hu_of(lung, ct_hu)
+    body = np.ones(lung.shape, bool)
+    return find_juxtapleural(lung, Body(ct_hu, ~body, body, (30, 30), (1, 1), SPACING_MM, -1000.0))
+
+
+def hu_of(lung: np.ndarray, tissue_hu: float = 40) -> np.ndarray:
+    return np.where(lung, -850, tissue_hu).astype(np.float32)
+
+
+def lung_without(*boxes: tuple) -> np.ndarray:
+    """A lung of 75 x 80 x 80 mm without some boxes."""
+    lung = np.zeros(SHAPE, bool)
+    lung[LUNG] = True
+    for box in boxes:
+        lung[box] = False
+    return lung
+
+
+@pytest.mark.parametrize("nodule", SIDES.values(), ids=SIDES)
+def test_a_nodule_at_any_wall_is_found_and_nothing_else(nodule):
+    lung = lung_without(nodule)
+    found = find(lung)
+    assert found[nodule].mean() >= 0.75  # a ball of 14 mm reaches 1.4 mm into its mouth, which costs a pixel of four
+    found[nodule] = False
+    assert not found.any()
+
+
+def test_all_that_are_there_are_found():
+    found = find(lung_without(*SIDES.values()))
+    assert all(found[nodule].any() for nodule in SIDES.values())
+
+
+@pytest.mark.parametrize("tissue_hu", [-100, 180], ids=["fat", "vessel with contrast medium"])
+def test_what_no_nodule_is_made_of_is_not(tissue_hu):
+    assert not find(lung_without(SIDES["behind"]), tissue_hu).any()
+
+
+def test_a_dome_is_not():
+    z, y, x = (np.arange(size) * mm for size, mm in zip(SHAPE, SPACING_MM, strict=True))
+    dome = (z[:, None, None] - 12) ** 2 + (y[:, None] - 60) ** 2 + (x - 60) ** 2 < 25**2
+    lung = lung_without()
+    found = find(lung & ~dome)
+    assert np.count_nonzero(found) < 0.02 * np.count_nonzero(lung & dome)  # single pixels of its steps
+
+
+def test_what_two_layers_of_one_lung_hold_between_them_is_body_where_half_of_what_is_around_it_is():
+    """A layer of 8 mm is a dent, one of 20 mm too; the thicker has more body at its sides than lung above and below."""
+    for slices, is_found in ((3, True), (8, False)):
+        lung = np.zeros(SHAPE, bool)
+        lung[10:30, 24:36, 24:36] = lung[10:30, 24:36, 5:12] = True  # another lung beside it
+        lung[16 : 16 + slices, 24:36, 24:36] = False
+        lung[10:30, 22:24, 24:36] = True  # where its layers hang together
+        assert find(lung)[16 : 16 + slices, 24:36, 24:36].any() == is_found
+
+
+@pytest.mark.parametrize("columns", [4, 10])
+def test_nothing_is_found_between_two_lungs(columns):
+    lung = lung_without(np.s_[:, :, 30 - columns // 2 : 30 + columns // 2])
+    assert not find(lung).any()
+
+
+def test_the_edge_between_lung_and_nodule_is_found_with_it():
+    lung = lung_without(SIDES["behind"])
+    ct_hu, edge = hu_of(lung), np.s_[17:23, 46, 27:33]
+    ct_hu[edge] = -300  # of which a third is lung
+    assert find(lung, ct_hu)[edge].all()
+
+
+def test_air_in_a_dent_stays_out():
+    lung = lung_without(SIDES["behind"])
+    ct_hu, air = hu_of(lung), np.s_[19:21, 47:49, 29:31]
+    ct_hu[air] = -950
+    found = find(lung, ct_hu)
+    assert found[SIDES["behind"]].any()
+    assert not found[air].any()
+
+
+@pytest.mark.parametrize("lung", [lung_without(SIDES["behind"])[18:20], np.zeros(SHAPE, bool)], ids=["two", "no lung"])
+def test_nothing_is_found_in_two_slices_nor_where_there_is_no_lung(lung):
+    assert not find(lung).any()
+
+
+CHEST_MM = (5.0, 3.0, 3.0)
+AT_MEDIASTINUM = np.s_[17:21, 40:45, 50:54]  # 20 x 15 mm, 12 mm deep
+
+
+@pytest.fixture
+def chest() -> tuple[np.ndarray, np.ndarray]:
+    """(ct_hu, lung), (40, 90, 120), with a nodule at the mediastinum that the lung leaves out."""
+    ct_hu, lung = chest_with_ribs()
+    ct_hu[AT_MEDIASTINUM], lung[AT_MEDIASTINUM] = 40, False
+    return ct_hu, lung
+
+
+def test_a_nodule_at_the_mediastinum_is_in_the_mask_that_a_network_left_it_out_of(chest):
+    ct_hu, lung = chest
+    clean = clean_volume(lung, ct_hu, CHEST_MM, find_body(ct_hu, CHEST_MM))
+    assert clean[AT_MEDIASTINUM].mean() >= 0.8
+    clean[AT_MEDIASTINUM] = lung[AT_MEDIASTINUM] = False
+    assert np.count_nonzero(clean ^ lung) < 100
+
+
+def test_and_in_the_label(chest):
+    label = segment_lung(chest[0], CHEST_MM)
+    assert label[AT_MEDIASTINUM].mean() >= 0.8
