@@ -79,6 +79,7 @@ class StoredSlice(SliceRow):
     """A row of manifest.csv: a slice in the folders between the steps, and what tells whether it was changed since.
 
     code:          the `SLICE_CODE` that it was made by
+    warnings:      what was unusual about the scan, semicolons between them
     ct_checksum:   of the CT slice, by `array_checksum`
     lung_checksum: of the lung slice; empty where there is none
     scan_checksum: of all rows of its scan, without this column and the next; `write_manifest` fills both in
@@ -86,6 +87,7 @@ class StoredSlice(SliceRow):
     """
 
     code: str
+    warnings: str
     ct_checksum: str
     lung_checksum: str
     scan_checksum: str = ""

@@ -105,6 +105,7 @@ def make_row(scan: str, z_index: int, **changes) -> StoredSlice:
         source="/scans/" + scan,
         fingerprint="0",
         code=SLICE_CODE,
+        warnings="",
         ct_checksum="",
         lung_checksum="",
     )

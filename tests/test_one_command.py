@@ -60,11 +60,22 @@ def move(slices: dict[int, float]) -> Callable[[Path], None]:
     return change
 
 
+def add_phase(folder: Path) -> None:
+    """Six slices of another phase in the same series."""
+    write_series(folder / "phase", WHO, PART[:6], SPACING_MM, TemporalPositionIdentifier=2)
+
+
 DICOM = {
     "whole": (stored_range_left(), lambda folder: None),
     "single slice": (PART[5:6], lambda folder: None),
     "a slice missing": (PART, move({4: None})),
     "unequal steps": (PART, move({z: 12 * z + z * z / 3 for z in range(10)})),
+    "two phases": (PART, add_phase),
+}
+FLAGS = {
+    "a slice missing": "slices missing in 1 place: gap of 24 mm after slice 3",
+    "unequal steps": "unequal steps between slices, 12.33 to 17.67 mm",
+    "two phases": "6 slices left out: TemporalPositionIdentifier 2, not none, at the same places",
 }
 
 
@@ -93,13 +104,14 @@ def test_straight_from_dicom_gives_the_masks_of_steps_4_and_5(name, tmp_path):
     change(tmp_path / "ct")
     two, one = by_both_ways(tmp_path, "--dicom", "ct")
     check_same(two, one, "P1")
-    gap = "slices missing in 1 place: gap of 24 mm after slice 3"
+    expected = [FLAGS[name]] if name in FLAGS else []
     for out in (two, one):
         (score,) = read_scores(out / "scores.csv")
-        assert (gap in score.flags.split("; ")) == (name == "a slice missing")
-        assert (gap in (out / "report.html").read_text(encoding="utf-8")) == (name == "a slice missing")
-    if name == "a slice missing":
-        assert gap in run("model_test.py", *QUICK, "--predictions-path", "two", cwd=tmp_path)  # done already
+        assert [flag for flag in FLAGS.values() if flag in score.flags.split("; ")] == expected
+        assert all(flag in (out / "report.html").read_text(encoding="utf-8") for flag in expected)
+    again = run("model_test.py", *QUICK, "--predictions-path", "two", cwd=tmp_path)
+    assert "1 done already" in again
+    assert all(flag in again for flag in expected)
     masks = np.stack([np.load(path) for path in sorted((one / "patient_P1").glob("*.npy"))])
     assert masks.any()
     nifti = one / "patient_P1" / "P1.nii.gz"
