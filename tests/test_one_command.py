@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shlex
 import shutil
 import warnings
 from collections.abc import Callable
@@ -231,6 +232,27 @@ def test_what_cannot_be_is_refused_in_a_line_before_anything_is_predicted(flags,
     monkeypatch.setattr(model_test, "segment_volume", None)
     nibabel.save(nibabel.Nifti1Image(PART.T, np.diag([-3, -3, 12, 1.0])), tmp_path / "ct.nii.gz")
     assert re.search(told, run("model_test.py", *flags, cwd=tmp_path, status=1), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("source", "save"),
+    [("ct", "npy"), ("ct", "rtstruct"), ("a scan.nii.gz", "npy"), ("a scan.nii.gz", "nifti,npy")],
+)
+def test_masks_of_a_scan_s_own_files_are_shown_by_the_command_that_the_viewer_names(source, save, tmp_path):
+    if source == "ct":
+        write_series(tmp_path / source, WHO, PART, SPACING_MM)
+    else:
+        affine = np.diag([-SPACING_MM[2], -SPACING_MM[1], SPACING_MM[0], 1.0])
+        nibabel.save(nibabel.Nifti1Image(PART.T, affine), tmp_path / source)
+    flags = ("--dicom" if source == "ct" else "--nifti", source)
+    run("model_test.py", *QUICK, *flags, "--save", save, cwd=tmp_path)
+    (folder,) = (tmp_path / "predictions").glob("patient_*")
+    seen = folder.relative_to(tmp_path)
+    for path in (seen, *(path.relative_to(tmp_path) for path in folder.glob("*.nii.gz"))):
+        told = run("image_test.py", path, "--save", "look.png", cwd=tmp_path, status=1)
+        _, script, *command = shlex.split(told.split("run: ")[1])
+        assert script == "image_test.py"
+        assert "wrote look.png" in run(script, *command, "--save", "look.png", cwd=tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -226,6 +226,10 @@ def next_command(cases: list[Case], scores: list[ScanScore], out: Path, conf: Pa
     folder = folder_of(out, case.scan)
     if isinstance(case, StoredCase):
         return f", then run: {with_conf(f'python image_test.py {quoted(folder)}', conf)}"
-    masks = [path for kind in FORMATS if (path := folder / files_of(kind, case.scan, [])[0]).is_file()]
-    where = quoted(case.job.location)
-    return f", then run: python image_test.py {where} --mask {quoted(masks[0])}" if masks else ""
+    return f", then run: {show_command(folder, case.scan, case.job.location)}"
+
+
+def show_command(folder: Path, scan: str, ct: Path) -> str:
+    """The command that shows a scan from its own files, with the mask in its folder of results."""
+    masks = [path for kind in FORMATS if (path := folder / files_of(kind, scan, [])[0]).is_file()]
+    return f"python image_test.py {quoted(ct)} --mask {quoted([*masks, folder][0])}"
