@@ -154,7 +154,7 @@ def test_what_one_command_writes_and_says(tmp_path):
         *("patient_P1", "patient_P2", "report.html", "scores.csv")
     ]
     assert sorted(str(path.relative_to(out / "patient_P1")) for path in (out / "patient_P1").rglob("*.*")) == [
-        *("P1.nii.gz", "slices.csv", "view/mask.npz", "view/thumbnail.jpg")
+        *("P1.nii.gz", "slices.csv", "view/files.csv", "view/mask.npz", "view/thumbnail.jpg")
     ]
     assert not (tmp_path / "mydata").exists()
     assert "P1" in (out / "report.html").read_text(encoding="utf-8")
@@ -290,9 +290,10 @@ def again(home: Path, *flags: str, status: int = 0) -> str:
 
 
 def files(home: Path) -> dict[str, int]:
-    """Of the scan's folder, with the time of each."""
+    """Of the scan's folder, with the time of each, but for the record of what was written."""
     folder = home / "predictions/patient_P1"
-    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.*")}
+    found = (path for path in folder.rglob("*.*") if path.name != "files.csv")
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in found}
 
 
 def test_further_formats_and_pictures_are_made_from_the_mask_and_nothing_goes(home):
@@ -361,7 +362,7 @@ def test_a_file_that_was_removed_is_made_from_the_mask_that_is_kept(home):
 def test_a_mask_that_was_corrected_by_hand_stays_and_is_not_what_others_are_made_from(home):
     path = home / "predictions/patient_P1/P1.nii.gz"
     path.write_bytes(b"corrected")
-    said = r"warning P1 .*P1\.nii\.gz: no readable volume"
+    said = r"warning P1 .*P1\.nii\.gz: a mask was changed after the prediction; to train on it, give it with --labels"
     assert re.search(said, again(home, "--save", "nifti,npy", *QUICK[:2]))
     assert re.search(said, again(home, *QUICK[:2]))
     assert path.read_bytes() == b"corrected"
@@ -529,7 +530,7 @@ def test_masks_of_another_scan_in_the_folder_are_pointed_out_and_stay(home):
     assert "0 done already" in again(home, "--save", "npy", *QUICK[:2])  # one is missing
     for flags in (("--save", "npy"), ("--save", "npy,nrrd"), ("--save", "npy")):
         text = again(home, *flags, *QUICK[:2])
-        assert re.search(r"warning P1 .*patient_P1/\*\.npy: a mask was changed after the prediction; .*delete it", text)
+        assert re.search(r"warning P1 .*P1_slice003\.npy: a mask was changed after the prediction; .*delete it", text)
     np.testing.assert_array_equal(np.load(folder / "P1_slice003.npy"), other)
     (folder / "P1_slice003.npy").unlink()
     assert "a mask was changed" not in again(home, "--save", "npy", *QUICK[:2])
@@ -537,11 +538,53 @@ def test_masks_of_another_scan_in_the_folder_are_pointed_out_and_stay(home):
 
 
 def test_a_copied_folder_is_read_once_and_then_known(home, monkeypatch):
-    folder, read = home / "predictions/patient_P1", []
+    folder, read, checksum = home / "predictions/patient_P1", [], results.content_checksum
     again(home, *QUICK[:2])
     for path in folder.glob("*.nii.gz"):
         path.write_bytes(path.read_bytes())
-    monkeypatch.setattr(results, "read_forms", lambda *_: read.append(1) or [])
+    monkeypatch.setattr(results, "content_checksum", lambda content: read.append(len(content)) or checksum(content))
     for _ in range(2):
-        assert "1 done already" in again(home, *QUICK[:2])
-    assert read == [1]
+        text = again(home, *QUICK[:2])
+        assert "1 done already" in text
+        assert "warning" not in text
+    assert sorted(read) == sorted(path.stat().st_size for path in folder.rglob("*.*") if path.name != "files.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("P1.seg.dcm", "a mask was changed after the prediction; to train on it"),
+        ("P1.rtstruct.dcm", "a mask was changed after the prediction; to train on it"),
+        ("P1_slice000.png", "changed since it was written; to have it as it was, delete it"),
+        ("view/P1_slice000.js", "changed since it was written; to have it as it was, delete it"),
+        ("view/view.js", "changed since it was written; to have it as it was, delete it"),
+        ("view/thumbnail.jpg", "changed since it was written; to have it as it was, delete it"),
+    ],
+)
+def test_whatever_file_was_changed_is_pointed_out_until_it_is_deleted_and_made_again(home, name, said):
+    flags = ("--save", "nifti,dicom-seg,rtstruct", "--png", "some")
+    for _ in range(2):
+        assert "warning" not in again(home, *flags)
+    path = home / "predictions/patient_P1" / name
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    for _ in range(2):
+        text = again(home, *flags)
+        assert "1 done already" in text
+        assert re.search(rf"warning P1 .*{re.escape(name)}: {said}", text)
+    path.unlink()
+    for done in (0, 1):
+        text = again(home, *flags)
+        assert f"{done} done already" in text
+        assert "warning" not in text
+    assert path.is_file()
+
+
+def test_a_file_of_ours_by_name_that_was_put_in_by_hand_is_pointed_out(home):
+    path = home / "predictions/patient_P1/P1.seg.nrrd"
+    path.write_bytes(b"by hand")
+    path.with_name("mine.nii.gz").write_bytes(b"of no name of ours")
+    assert re.search(r"warning P1 .*P1\.seg\.nrrd: a mask was changed", again(home, "--save", "nrrd", *QUICK[:2]))
+    path.unlink()
+    assert "warning" not in again(home, "--save", "nrrd", *QUICK[:2])
+    assert path.stat().st_size > 100
