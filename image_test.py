@@ -101,7 +101,7 @@ def add_mask(stack: Stack, path: Path) -> Stack:
     series = series_of(path)
     if stack.series_uid and series and stack.series_uid not in series:
         raise LungError(f"{path}: it is of series {' and '.join(sorted(series))}, and the CT is {stack.series_uid}")
-    scan = Scan(stack.scan, stack.scan, (), stack.frame)
+    scan = Scan(stack.scan, stack.series_uid or stack.scan, (), stack.frame)
     if found := read_sides(path, scan):
         sides, warnings = found
         lung = sides > 0
@@ -109,9 +109,10 @@ def add_mask(stack: Stack, path: Path) -> Stack:
     else:
         lung, warnings = read_lung(path, scan)
         parts = []
-    if (path.parent / SLICES).is_file():
+    folder = path if path.is_dir() else path.parent
+    if (folder / SLICES).is_file():
         try:
-            check_ct_of_label(path.parent, scan, range(len(scan)), stack.ct_hu)
+            check_ct_of_label(folder, scan, range(len(scan)), stack.ct_hu)
         except LungError as error:
             warnings = (*warnings, error)
     for warning in warnings:
@@ -129,7 +130,7 @@ def open_path(path: Path, conf: Path) -> Stack:
         return open_mask(path, conf)
     if path.suffix == ".npy":
         return open_slices(path.parent, conf, path.stem)
-    if path.is_dir() and any(path.glob("*.npy")):
+    if path.is_dir() and (any(path.glob("*.npy")) or (path / SLICES).is_file()):
         return open_slices(path, conf)
     return open_dicom(path, conf)
 

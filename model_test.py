@@ -148,7 +148,8 @@ def predict_scan(todo: Todo, task: Task) -> tuple[Result, tuple[str, ...]]:
         add_files(folder, files)
     else:
         replace_folder(folder, files)
-    score = replace(score, files="" if earlier else files_stamp(folder))  # others lie there, to be read by the next run
+    names = case.slice_names(score.slices)
+    score = replace(score, files="" if earlier else files_stamp(folder, case.scan, names))  # else read by the next run
     warnings = volume.warnings + ((OTHER_CT,) if todo.earlier and not kept else ())
     return Result(score, audit), warnings
 
@@ -253,10 +254,10 @@ def plan(
         names = case.slice_names(earlier.slices) if earlier else []
         if earlier and not (earlier.fingerprint.startswith(of_mask) and has_mask(folder, earlier, names)):
             earlier = None
-        if change := find_change(folder, earlier) if earlier else "":
+        if change := find_change(folder, earlier, names) if earlier else "":
             warned.append(Warned(case.scan, change))
         if earlier and earlier.fingerprint == of_row and result.is_whole:
-            files = "" if change else files_stamp(folder)
+            files = "" if change else files_stamp(folder, case.scan, names)
             right[case.scan] = replace(result, score=replace(earlier, files=files))
             if has_all(folder, wanted[case.scan], earlier, names):
                 continue

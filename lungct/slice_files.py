@@ -20,21 +20,26 @@ Kind = Literal["ct", "lung"]
 
 
 def write_scan(
-    rows: list[SliceRow], ct_hu: np.ndarray, lung: np.ndarray | None, ct_root: Path, lung_root: Path | None, code: str
+    rows: list[SliceRow],
+    ct_hu: np.ndarray,
+    lung: np.ndarray | None,
+    ct_root: Path,
+    lung_root: Path | None,
+    code: str,
+    warnings: Iterable[str] = (),
 ) -> list[StoredSlice]:
     """Write the slices of one scan, and nothing else, into its folders; returns their rows of the manifest.
 
-    ct_hu: (Z, H, W) HU; lung: the same, bool, where there are labels; code: the `SLICE_CODE` that made them
+    ct_hu: (Z, H, W) HU; lung: the same, bool, where there are labels; code: the `SLICE_CODE` that made them;
+    warnings: what was unusual about the scan
     Raises LungError where the disk does not take them.
     """
     ct_checksums, lung_checksums = write_slices(ct_root, rows, map(clip_ct, ct_hu)), [""] * len(rows)
     if lung is not None:
         lung_checksums = write_slices(lung_root, rows, map(lung_image, ct_hu, lung))
+    same = {"code": code, "warnings": "; ".join(text.replace("; ", ", ") for text in warnings)}
     marks = zip(rows, ct_checksums, lung_checksums, strict=True)
-    return [
-        StoredSlice(**{**vars(row), "code": code, "ct_checksum": ct, "lung_checksum": label})
-        for row, ct, label in marks
-    ]
+    return [StoredSlice(**{**vars(row), **same, "ct_checksum": ct, "lung_checksum": label}) for row, ct, label in marks]
 
 
 def write_slices(root: Path, rows: list[SliceRow], images: Iterable[np.ndarray]) -> list[str]:

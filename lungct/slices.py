@@ -35,7 +35,7 @@ class SliceRow:
 
     x_mm, y_mm, z_mm: where its first pixel lies (LPS)
     axes:             directions along a row and down a column, six numbers
-    source_axes:      how the slices lay in their file, as `Frame` says it
+    source_axes, nifti_code: how the slices lay in their file, as `Frame` says it
     lung_px:          -1 where there is no lung slice
     selection:        which slices of the scan were asked for
     source:           the folder or file that the scan came from, as seen from the manifest
@@ -52,6 +52,7 @@ class SliceRow:
     z_mm: float
     axes: str
     source_axes: str
+    nifti_code: int
     rows: int
     columns: int
     slice_mm: float
@@ -79,15 +80,19 @@ class StoredSlice(SliceRow):
     """A row of manifest.csv: a slice in the folders between the steps, and what tells whether it was changed since.
 
     code:          the `SLICE_CODE` that it was made by
+    warnings:      what was unusual about the scan, semicolons between them
     ct_checksum:   of the CT slice, by `array_checksum`
     lung_checksum: of the lung slice; empty where there is none
-    scan_checksum: of all rows of its scan, without this column; `write_manifest` fills it in
+    scan_checksum: of all rows of its scan, without this column and the next; `write_manifest` fills both in
+    scans:         how many scans the manifest lists, so that one whose rows are all gone is missed
     """
 
     code: str
+    warnings: str
     ct_checksum: str
     lung_checksum: str
     scan_checksum: str = ""
+    scans: int = 0
 
 
 Row = TypeVar("Row", bound=SliceRow)
@@ -172,14 +177,14 @@ def check_folders(ct_root: Path, lung_folder: Path, test_ct_root: Path) -> None:
 
 def rows_checksum(rows: list[StoredSlice]) -> str:
     """Of all that the rows of one scan say, as text: numbers are read back with all their digits."""
-    names = [field.name for field in fields(StoredSlice) if field.name != "scan_checksum"]
+    names = [field.name for field in fields(StoredSlice) if field.name not in ("scan_checksum", "scans")]
     return fingerprint([[str(getattr(row, name)) for name in names] for row in rows])
 
 
 def write_manifest(path: Path, rows: Iterable[StoredSlice]) -> None:
     """All rows, sorted by scan and slice, so that the file does not depend on which scan was ready first."""
     scans = [(scan, rows_checksum(scan)) for scan in by_scan(rows).values()]
-    sealed = (replace(row, scan_checksum=checksum) for scan, checksum in scans for row in scan)
+    sealed = (replace(row, scan_checksum=checksum, scans=len(scans)) for scan, checksum in scans for row in scan)
     replace_file(path, table_bytes(sealed, StoredSlice))
 
 
@@ -209,7 +214,7 @@ def read_manifest(path: Path, next_step: str = STEP_2) -> list[StoredSlice]:
     """The rows of a manifest, sorted by scan and slice.
 
     Raises LungError where it is missing, damaged, of another version, was changed since it was written, or does not
-    list all scans, since the step that writes it was stopped, or is at work.
+    list all scans, since rows were removed, or the step that writes it was stopped, or is at work.
     """
     if not path.is_file():
         raise LungError(f"no {path}; run first: {next_step}")
@@ -223,7 +228,11 @@ def read_manifest(path: Path, next_step: str = STEP_2) -> list[StoredSlice]:
         raise LungError(f"{path}: rows of {some_of(changed)} were changed afterwards; make it again: {next_step}")
     if not scans:
         raise LungError(f"{path} lists no slices; make it again: {next_step}")
-    return [row for rows in scans.values() for row in rows]
+    all_rows = [row for rows in scans.values() for row in rows]
+    if {row.scans for row in all_rows} != {len(scans)}:
+        listed, written = count(len(scans), "scan"), max(row.scans for row in all_rows)
+        raise LungError(f"{path} lists {listed}, but was written with {written}; make it again: {next_step}")
+    return all_rows
 
 
 def print_other_code(rows: Iterable[StoredSlice], ct_root: Path, next_step: str = STEP_2) -> None:

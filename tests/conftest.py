@@ -94,6 +94,7 @@ def make_row(scan: str, z_index: int, **changes) -> StoredSlice:
         z_mm=5.0 * z_index,
         axes="1 0 0 0 1 0",
         source_axes="LPS",
+        nifti_code=1,
         rows=4,
         columns=5,
         slice_mm=5.0,
@@ -105,6 +106,7 @@ def make_row(scan: str, z_index: int, **changes) -> StoredSlice:
         source="/scans/" + scan,
         fingerprint="0",
         code=SLICE_CODE,
+        warnings="",
         ct_checksum="",
         lung_checksum="",
     )

@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shlex
 import shutil
 import warnings
 from collections.abc import Callable
@@ -60,11 +61,22 @@ def move(slices: dict[int, float]) -> Callable[[Path], None]:
     return change
 
 
+def add_phase(folder: Path) -> None:
+    """Six slices of another phase in the same series."""
+    write_series(folder / "phase", WHO, PART[:6], SPACING_MM, TemporalPositionIdentifier=2)
+
+
 DICOM = {
     "whole": (stored_range_left(), lambda folder: None),
     "single slice": (PART[5:6], lambda folder: None),
     "a slice missing": (PART, move({4: None})),
     "unequal steps": (PART, move({z: 12 * z + z * z / 3 for z in range(10)})),
+    "two phases": (PART, add_phase),
+}
+FLAGS = {
+    "a slice missing": "slices missing in 1 place: gap of 24 mm after slice 3",
+    "unequal steps": "unequal steps between slices, 12.33 to 17.67 mm",
+    "two phases": "6 slices left out: TemporalPositionIdentifier 2, not none, at the same places",
 }
 
 
@@ -93,13 +105,14 @@ def test_straight_from_dicom_gives_the_masks_of_steps_4_and_5(name, tmp_path):
     change(tmp_path / "ct")
     two, one = by_both_ways(tmp_path, "--dicom", "ct")
     check_same(two, one, "P1")
-    gap = "slices missing in 1 place: gap of 24 mm after slice 3"
+    expected = [FLAGS[name]] if name in FLAGS else []
     for out in (two, one):
         (score,) = read_scores(out / "scores.csv")
-        assert (gap in score.flags.split("; ")) == (name == "a slice missing")
-        assert (gap in (out / "report.html").read_text(encoding="utf-8")) == (name == "a slice missing")
-    if name == "a slice missing":
-        assert gap in run("model_test.py", *QUICK, "--predictions-path", "two", cwd=tmp_path)  # done already
+        assert [flag for flag in FLAGS.values() if flag in score.flags.split("; ")] == expected
+        assert all(flag in (out / "report.html").read_text(encoding="utf-8") for flag in expected)
+    again = run("model_test.py", *QUICK, "--predictions-path", "two", cwd=tmp_path)
+    assert "1 done already" in again
+    assert all(flag in again for flag in expected)
     masks = np.stack([np.load(path) for path in sorted((one / "patient_P1").glob("*.npy"))])
     assert masks.any()
     nifti = one / "patient_P1" / "P1.nii.gz"
@@ -141,7 +154,7 @@ def test_what_one_command_writes_and_says(tmp_path):
         *("patient_P1", "patient_P2", "report.html", "scores.csv")
     ]
     assert sorted(str(path.relative_to(out / "patient_P1")) for path in (out / "patient_P1").rglob("*.*")) == [
-        *("P1.nii.gz", "slices.csv", "view/mask.npz", "view/thumbnail.jpg")
+        *("P1.nii.gz", "slices.csv", "view/files.csv", "view/mask.npz", "view/thumbnail.jpg")
     ]
     assert not (tmp_path / "mydata").exists()
     assert "P1" in (out / "report.html").read_text(encoding="utf-8")
@@ -221,6 +234,27 @@ def test_what_cannot_be_is_refused_in_a_line_before_anything_is_predicted(flags,
     assert re.search(told, run("model_test.py", *flags, cwd=tmp_path, status=1), re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    ("source", "save"),
+    [("ct", "npy"), ("ct", "rtstruct"), ("a scan.nii.gz", "npy"), ("a scan.nii.gz", "nifti,npy")],
+)
+def test_masks_of_a_scan_s_own_files_are_shown_by_the_command_that_the_viewer_names(source, save, tmp_path):
+    if source == "ct":
+        write_series(tmp_path / source, WHO, PART, SPACING_MM)
+    else:
+        affine = np.diag([-SPACING_MM[2], -SPACING_MM[1], SPACING_MM[0], 1.0])
+        nibabel.save(nibabel.Nifti1Image(PART.T, affine), tmp_path / source)
+    flags = ("--dicom" if source == "ct" else "--nifti", source)
+    run("model_test.py", *QUICK, *flags, "--save", save, cwd=tmp_path)
+    (folder,) = (tmp_path / "predictions").glob("patient_*")
+    seen = folder.relative_to(tmp_path)
+    for path in (seen, *(path.relative_to(tmp_path) for path in folder.glob("*.nii.gz"))):
+        told = run("image_test.py", path, "--save", "look.png", cwd=tmp_path, status=1)
+        _, script, *command = shlex.split(told.split("run: ")[1])
+        assert script == "image_test.py"
+        assert "wrote look.png" in run(script, *command, "--save", "look.png", cwd=tmp_path)
+
+
 @pytest.fixture(scope="module")
 def predicted(tmp_path_factory) -> Path:
     """A folder with a scan ct/, predicted with the defaults but for pictures; to be copied."""
@@ -256,9 +290,10 @@ def again(home: Path, *flags: str, status: int = 0) -> str:
 
 
 def files(home: Path) -> dict[str, int]:
-    """Of the scan's folder, with the time of each."""
+    """Of the scan's folder, with the time of each, but for the record of what was written."""
     folder = home / "predictions/patient_P1"
-    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.*")}
+    found = (path for path in folder.rglob("*.*") if path.name != "files.csv")
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in found}
 
 
 def test_further_formats_and_pictures_are_made_from_the_mask_and_nothing_goes(home):
@@ -327,7 +362,7 @@ def test_a_file_that_was_removed_is_made_from_the_mask_that_is_kept(home):
 def test_a_mask_that_was_corrected_by_hand_stays_and_is_not_what_others_are_made_from(home):
     path = home / "predictions/patient_P1/P1.nii.gz"
     path.write_bytes(b"corrected")
-    said = r"warning P1 .*P1\.nii\.gz: no readable volume"
+    said = r"warning P1 .*P1\.nii\.gz: a mask was changed after the prediction; to train on it, give it with --labels"
     assert re.search(said, again(home, "--save", "nifti,npy", *QUICK[:2]))
     assert re.search(said, again(home, *QUICK[:2]))
     assert path.read_bytes() == b"corrected"
@@ -495,7 +530,7 @@ def test_masks_of_another_scan_in_the_folder_are_pointed_out_and_stay(home):
     assert "0 done already" in again(home, "--save", "npy", *QUICK[:2])  # one is missing
     for flags in (("--save", "npy"), ("--save", "npy,nrrd"), ("--save", "npy")):
         text = again(home, *flags, *QUICK[:2])
-        assert re.search(r"warning P1 .*patient_P1/\*\.npy: a mask was changed after the prediction; .*delete it", text)
+        assert re.search(r"warning P1 .*P1_slice003\.npy: a mask was changed after the prediction; .*delete it", text)
     np.testing.assert_array_equal(np.load(folder / "P1_slice003.npy"), other)
     (folder / "P1_slice003.npy").unlink()
     assert "a mask was changed" not in again(home, "--save", "npy", *QUICK[:2])
@@ -503,11 +538,53 @@ def test_masks_of_another_scan_in_the_folder_are_pointed_out_and_stay(home):
 
 
 def test_a_copied_folder_is_read_once_and_then_known(home, monkeypatch):
-    folder, read = home / "predictions/patient_P1", []
+    folder, read, checksum = home / "predictions/patient_P1", [], results.content_checksum
     again(home, *QUICK[:2])
     for path in folder.glob("*.nii.gz"):
         path.write_bytes(path.read_bytes())
-    monkeypatch.setattr(results, "read_forms", lambda *_: read.append(1) or [])
+    monkeypatch.setattr(results, "content_checksum", lambda content: read.append(len(content)) or checksum(content))
     for _ in range(2):
-        assert "1 done already" in again(home, *QUICK[:2])
-    assert read == [1]
+        text = again(home, *QUICK[:2])
+        assert "1 done already" in text
+        assert "warning" not in text
+    assert sorted(read) == sorted(path.stat().st_size for path in folder.rglob("*.*") if path.name != "files.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("P1.seg.dcm", "a mask was changed after the prediction; to train on it"),
+        ("P1.rtstruct.dcm", "a mask was changed after the prediction; to train on it"),
+        ("P1_slice000.png", "changed since it was written; to have it as it was, delete it"),
+        ("view/P1_slice000.js", "changed since it was written; to have it as it was, delete it"),
+        ("view/view.js", "changed since it was written; to have it as it was, delete it"),
+        ("view/thumbnail.jpg", "changed since it was written; to have it as it was, delete it"),
+    ],
+)
+def test_whatever_file_was_changed_is_pointed_out_until_it_is_deleted_and_made_again(home, name, said):
+    flags = ("--save", "nifti,dicom-seg,rtstruct", "--png", "some")
+    for _ in range(2):
+        assert "warning" not in again(home, *flags)
+    path = home / "predictions/patient_P1" / name
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    for _ in range(2):
+        text = again(home, *flags)
+        assert "1 done already" in text
+        assert re.search(rf"warning P1 .*{re.escape(name)}: {said}", text)
+    path.unlink()
+    for done in (0, 1):
+        text = again(home, *flags)
+        assert f"{done} done already" in text
+        assert "warning" not in text
+    assert path.is_file()
+
+
+def test_a_file_of_ours_by_name_that_was_put_in_by_hand_is_pointed_out(home):
+    path = home / "predictions/patient_P1/P1.seg.nrrd"
+    path.write_bytes(b"by hand")
+    path.with_name("mine.nii.gz").write_bytes(b"of no name of ours")
+    assert re.search(r"warning P1 .*P1\.seg\.nrrd: a mask was changed", again(home, "--save", "nrrd", *QUICK[:2]))
+    path.unlink()
+    assert "warning" not in again(home, "--save", "nrrd", *QUICK[:2])
+    assert path.stat().st_size > 100

@@ -45,6 +45,12 @@ def test_slices_without_labels_have_no_checksum_of_labels(tmp_path):
     assert not is_intact(rows, tmp_path / "ct", tmp_path / "lung")
 
 
+def test_what_was_unusual_about_a_scan_stands_in_its_rows(tmp_path):
+    said = ["2 slices left out: no Rows; no Columns", "a single slice"]
+    rows = write_scan([make_row("A", z) for z in range(2)], CT_HU, None, tmp_path / "ct", None, "code", said)
+    assert {row.warnings for row in rows} == {"2 slices left out: no Rows, no Columns; a single slice"}
+
+
 @pytest.mark.parametrize("kind", ["ct", "lung"])
 @pytest.mark.parametrize("change", ["one pixel", "its neighbour", "other type", "other shape", "damaged", "gone"])
 def test_a_slice_that_was_changed_is_refused_by_name_and_not_taken_as_done(rows, tmp_path, kind, change):

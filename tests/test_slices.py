@@ -79,7 +79,7 @@ def test_manifest_is_typed_and_sorted(tmp_path):
     write_manifest(tmp_path / "manifest.csv", [row("B", 1), row("A", 10), row("A", 9), row("B", 0)])
     rows = read_manifest(tmp_path / "manifest.csv")
     assert [(r.scan, r.z_index) for r in rows] == [("A", 9), ("A", 10), ("B", 0), ("B", 1)]
-    assert replace(rows[0], scan_checksum="") == row("A", 9)
+    assert replace(rows[0], scan_checksum="", scans=0) == row("A", 9)
 
 
 def test_missing_and_damaged_manifests_say_what_to_run(tmp_path):
@@ -133,12 +133,31 @@ def test_a_row_that_was_left_out_or_put_in_is_noticed(tmp_path, change):
         read_manifest(path)
 
 
+@pytest.mark.parametrize("lost", ["A", "B", "C"])
+def test_a_scan_whose_rows_are_all_gone_is_missed(tmp_path, lost):
+    path = tmp_path / "manifest.csv"
+    write_manifest(path, [row(scan, z) for scan in "ABC" for z in (0, 1)])
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith(f"{lost},")))
+    with pytest.raises(LungError, match=r"lists 2 scans, but was written with 3; make it again: python prep.* --test$"):
+        read_manifest(path, "python prepare_lung_image.py --test")
+    assert list(read_done(path)) == [scan for scan in "ABC" if scan != lost]  # the step prepares the lost one alone
+
+
+def test_the_rows_of_a_scan_are_the_same_whatever_other_scans_are_listed(tmp_path):
+    checksums = []
+    for scans in ("A", "AB"):
+        write_manifest(tmp_path / "manifest.csv", [row(scan) for scan in scans])
+        checksums.append(read_manifest(tmp_path / "manifest.csv")[0].scan_checksum)
+    assert checksums[0] == checksums[1]
+
+
 def test_rows_are_read_back_with_all_their_digits(tmp_path):
     """Also numbers of NumPy, as a scan's geometry may have them."""
     odd = make_row("A", 0, x_mm=np.float64(0.1) + 0.2, z_mm=-1e-17, row_mm=1 / 3, rows=np.int64(4), lung_px=np.int64(3))
     write_manifest(tmp_path / "manifest.csv", [odd])
     (found,) = read_manifest(tmp_path / "manifest.csv")
-    assert replace(found, scan_checksum="") == odd
+    assert replace(found, scan_checksum="", scans=0) == odd
 
 
 def test_a_manifest_of_an_earlier_version_is_refused_or_all_is_made_again(tmp_path, capsys):

@@ -14,9 +14,8 @@ from lungct.masks.predicted import without_label
 from lungct.masks.read import find_labels, label_stamps, read_slices
 from lungct.parallel import Skipped, count
 from lungct.scans.dicom import REFERS, DicomScan, as_dicom
-from lungct.scans.find import Job, choose_names, hu_warnings, job_stamps, open_job, read_hu, slice_rows, source_of
-from lungct.scans.geometry import Frame, as_in_rows, frame_of, frame_warnings
-from lungct.scans.hu import check_hu_range
+from lungct.scans.find import Job, choose_names, job_stamps, open_job, read_hu, slice_rows, source_of
+from lungct.scans.geometry import Frame, as_in_rows, frame_of
 from lungct.slice_files import read_stack
 from lungct.slices import (
     STEP_4,
@@ -86,9 +85,8 @@ class StoredCase:
         ct_hu, truth = read_stack(self.ct_root, self.rows, "ct"), None
         if self.rows[0].has_label:
             truth = is_lung(read_stack(lung_root(self.ct_root), self.rows, "lung"))
-        frame = frame_of(self.rows)
-        warnings = (*frame_warnings(frame), *hu_warnings(check_hu_range(ct_hu)))
-        return Volume(self.rows, frame, ct_hu, truth, warnings)
+        warnings = tuple(filter(None, self.rows[0].warnings.split("; ")))
+        return Volume(self.rows, frame_of(self.rows), ct_hu, truth, warnings)
 
     def find_dicom(self, ct_hu: np.ndarray | None = None) -> DicomScan:
         """The scan that step 4 took the slices from.

@@ -1,5 +1,6 @@
 """A scan's folder of results: which masks and pictures belong into it, which are there, and adding others later."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,17 +10,15 @@ import numpy as np
 from lungct import LungError
 from lungct.commands import quoted, with_conf
 from lungct.evaluation.cases import Case, StoredCase, Volume
-from lungct.evaluation.report import PNG_EVERY, THUMBNAIL, VIEW, result_files, thumbnail
+from lungct.evaluation.report import PNG_EVERY, THUMBNAIL, result_files, thumbnail
 from lungct.evaluation.scores import ScanScore
-from lungct.files import file_stamps, fingerprint, read_earlier_table, replace_file
+from lungct.evaluation.view import VIEW, VIEW_SCRIPT
+from lungct.files import file_stamps, fingerprint, read_earlier_table, replace_file, table_bytes, unreadable_error
 from lungct.masks.predicted import (
-    AGAIN,
     CHANGED,
     PREDICTED,
     SLICES,
     check_ct,
-    prediction_files,
-    read_forms,
     slices_table,
 )
 from lungct.masks.write import (
@@ -32,13 +31,22 @@ from lungct.masks.write import (
     encode_masks,
     keep_bytes,
     kept_checksum,
-    mask_checksum,
     read_kept,
 )
-from lungct.slices import SliceRow, safe_name
+from lungct.slices import safe_name
 
 KINDS = (NPY, *FORMATS)
+WRITTEN = f"{VIEW}/files.csv"  # a row for each file that step 5 wrote into the folder
+OTHER_NOW = "changed since it was written; to have it as it was, delete it and run the same model_test.py again"
 AMOUNTS = ("none", "some", "all")  # of pictures, each with those before it
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A row of WRITTEN: a file of the folder, by its name as seen from there, and the checksum of its content."""
+
+    name: str
+    checksum: str
 
 
 @dataclass(frozen=True)
@@ -104,8 +112,16 @@ def files_of(kind: str, scan: str, slice_names: list[str]) -> list[str]:
 
 
 def picture_names(slice_names: list[str], png: str) -> list[str]:
-    """The overlays of so many slices."""
-    return [f"{name}.png" for name in slice_names[:: PNG_EVERY[png]]] if PNG_EVERY[png] else []
+    """The overlays of so many slices, and what the report shows of them."""
+    if not PNG_EVERY[png]:
+        return []
+    shown = slice_names[:: PNG_EVERY[png]]
+    return [f"{VIEW}/{VIEW_SCRIPT}", *(name for one in shown for name in (f"{one}.png", f"{VIEW}/{one}.js"))]
+
+
+def mask_names(scan: str, slice_names: list[str]) -> list[str]:
+    """All files of masks that a scan's folder may hold."""
+    return [KEPT, *(name for kind in KINDS for name in files_of(kind, scan, slice_names))]
 
 
 def missing_kinds(folder: Path, wanted: Wanted, score: ScanScore, slice_names: list[str]) -> tuple[str, ...]:
@@ -148,7 +164,12 @@ def has_mask(folder: Path, score: ScanScore, slice_names: list[str]) -> bool:
     Slices of other names among the .npy masks would be taken for masks of this scan: then all is made anew.
     """
     strays = {path.stem for path in folder.glob("*.npy")} - set(slice_names)
-    return not strays and (folder / SLICES).is_file() and kept_checksum(folder / KEPT) == score.mask
+    return (
+        not strays
+        and bool(read_written(folder))
+        and (folder / SLICES).is_file()
+        and kept_checksum(folder / KEPT) == score.mask
+    )
 
 
 def read_kept_of(folder: Path, volume: Volume, earlier: ScanScore) -> tuple[np.ndarray, np.ndarray] | None:
@@ -160,27 +181,51 @@ def read_kept_of(folder: Path, volume: Volume, earlier: ScanScore) -> tuple[np.n
     return read_kept(folder / KEPT, earlier.mask)
 
 
-def files_stamp(folder: Path) -> str:
-    """Tells, without reading them, whether the masks of a folder are the files of before."""
-    return fingerprint(file_stamps(prediction_files(folder)))
+def content_checksum(content: bytes) -> str:
+    """Sixteen hexadecimal digits that tell whether a file holds the same."""
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
-def find_change(folder: Path, earlier: ScanScore) -> str:
-    """Which file of a folder is not the mask of its row any more, and what to do then; empty where all are.
+def read_written(folder: Path) -> dict[str, str]:
+    """The checksum of each file as step 5 wrote it, by name; empty where nothing says it."""
+    return {row.name: row.checksum for row in read_earlier_table(folder / WRITTEN, WrittenFile)}
+
+
+def with_record(files: dict[str, bytes], earlier: dict[str, str]) -> dict[str, bytes]:
+    """Some files by name, and the record of them and of those written earlier: first, so that none is ever without."""
+    record = {**earlier, **{name: content_checksum(content) for name, content in files.items()}}
+    rows = [WrittenFile(name, record[name]) for name in sorted(record)]
+    return {WRITTEN: table_bytes(rows, WrittenFile), **files} if files else {}
+
+
+def files_there(folder: Path, scan: str, slice_names: list[str]) -> list[Path]:
+    """Of all files that step 5 may write into a scan's folder, those that are there."""
+    names = [*mask_names(scan, slice_names), SLICES, f"{VIEW}/{THUMBNAIL}", *picture_names(slice_names, AMOUNTS[-1])]
+    there = {path.relative_to(folder).as_posix() for found in ("*", f"{VIEW}/*") for path in folder.glob(found)}
+    return [folder / name for name in names if name in there]
+
+
+def files_stamp(folder: Path, scan: str, slice_names: list[str]) -> str:
+    """Tells, without reading them, whether the files of a folder are those of before."""
+    return fingerprint(file_stamps([folder / WRITTEN, *files_there(folder, scan, slice_names)]))
+
+
+def find_change(folder: Path, earlier: ScanScore, slice_names: list[str]) -> str:
+    """Which file of a folder is not as step 5 wrote it, and what to do then; empty where all are.
 
     Files are read only where their stamps are not those of the row.
     """
-    if earlier.files and earlier.files == files_stamp(folder):
+    if earlier.files and earlier.files == files_stamp(folder, earlier.scan, slice_names):
         return ""
-    rows = read_earlier_table(folder / SLICES, SliceRow)
-    if not rows:
-        return f"{folder / SLICES}: damaged; {AGAIN}"
-    try:
-        for path, lung in read_forms(folder, rows):
-            if mask_checksum(lung) != earlier.mask:
-                return f"{path}: {CHANGED}"
-    except LungError as error:
-        return str(error)
+    written, masks = read_written(folder), mask_names(earlier.scan, slice_names)
+    for path in files_there(folder, earlier.scan, slice_names):
+        name = path.relative_to(folder).as_posix()
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            return str(unreadable_error(error))
+        if written.get(name) != content_checksum(content):
+            return f"{path}: {CHANGED if name in masks else OTHER_NOW}"
     return ""
 
 
@@ -209,6 +254,7 @@ def make_files(
     if not earlier:
         files |= {KEPT: keep_bytes(mask.lung, mask.unsure_cm2, volume.ct_hu)}
         files |= {SLICES: slices_table(volume.rows, mask.lung)}
+    files = with_record(files, read_written(folder) if earlier else {})
     return replace(score, flags="; ".join(flags), png=wanted.png, save=",".join(saved)), files
 
 
@@ -226,6 +272,10 @@ def next_command(cases: list[Case], scores: list[ScanScore], out: Path, conf: Pa
     folder = folder_of(out, case.scan)
     if isinstance(case, StoredCase):
         return f", then run: {with_conf(f'python image_test.py {quoted(folder)}', conf)}"
-    masks = [path for kind in FORMATS if (path := folder / files_of(kind, case.scan, [])[0]).is_file()]
-    where = quoted(case.job.location)
-    return f", then run: python image_test.py {where} --mask {quoted(masks[0])}" if masks else ""
+    return f", then run: {show_command(folder, case.scan, case.job.location)}"
+
+
+def show_command(folder: Path, scan: str, ct: Path) -> str:
+    """The command that shows a scan from its own files, with the mask in its folder of results."""
+    masks = [path for kind in FORMATS if (path := folder / files_of(kind, scan, [])[0]).is_file()]
+    return f"python image_test.py {quoted(ct)} --mask {quoted([*masks, folder][0])}"

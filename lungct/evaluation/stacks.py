@@ -10,13 +10,14 @@ import numpy as np
 
 from lungct import LungError
 from lungct.evaluation.figures import GREEN, RED
+from lungct.evaluation.results import show_command
 from lungct.evaluation.viewer import Mask, Stack
-from lungct.files import read_npy
-from lungct.masks.predicted import PREDICTED, check_ct
+from lungct.files import read_earlier_table, read_npy
+from lungct.masks.predicted import PREDICTED, SLICES, check_ct
 from lungct.parallel import some_of
 from lungct.scans.geometry import Frame, frame_of
 from lungct.settings import default_values, load, make_record
-from lungct.slices import DICOM_UID, is_lung, manifest_path, read_manifest, safe_name, slice_order
+from lungct.slices import DICOM_UID, SliceRow, is_lung, manifest_path, read_manifest, safe_name, slice_order
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,19 @@ def find_folders(folder: Path, conf: Path) -> tuple[list[Path], Path]:
         roots = roots[1:]
     found = [root / scan for root in roots if (root / scan).is_dir()]
     if not found:
-        raise LungError(f"{folder}: no CT slices of {scan} beside it or in the folders of {conf}")
+        raise LungError(f"{folder}: no CT slices of {scan} beside it or in the folders of {conf}{on_own_files(folder)}")
     if is_prediction:
         return found, folder
     return found[:1], settings.predictions_path / f"{PREDICTED}{scan}"
+
+
+def on_own_files(folder: Path) -> str:
+    """How to see masks of step 5 on the files that their scan was read from, as the end of a line; else empty."""
+    rows = read_earlier_table(folder / SLICES, SliceRow)
+    if not rows:
+        return ""
+    place = (folder.parent.resolve() / rows[0].source).resolve()  # as `source_of` counts
+    return f"; to see it on its own files, run: {show_command(folder, rows[0].scan, place)}"
 
 
 def read_named(folder: Path, names: list[str]) -> np.ndarray:
@@ -79,8 +89,10 @@ def choose_ct(folders: list[Path], predicted: Path) -> tuple[Path, list[str], np
 def open_slices(folder: Path, conf: Path, only: str | None = None, with_prediction: bool = True) -> Stack:
     """A patient's folder of .npy slices, or one slice of it, with all that belongs to it; says what is not shown.
 
-    Raises LungError for a folder of step 5 whose masks are of another CT.
+    Raises LungError for a folder of step 5 whose masks are of another CT, or are no slices.
     """
+    if with_prediction and folder.name.startswith(PREDICTED) and not any(folder.glob("*.npy")):
+        raise LungError(f"{folder}: holds no *.npy{on_own_files(folder)}")
     folders, predicted = find_folders(folder, conf)
     ct, names, ct_hu, other_ct = choose_ct(folders, predicted)
     if other_ct and folder == predicted:

@@ -4,6 +4,7 @@ Z slices, H rows, W columns; millimetres in LPS.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def _corners(frame: Frame) -> np.ndarray:
 
 def take_slices(frame: Frame, places: np.ndarray) -> Frame:
     """The frame of some of the slices."""
-    return Frame(frame.corners_mm[places], frame.axes, frame.spacing_mm, frame.shape, frame.source_axes)
+    return replace(frame, corners_mm=frame.corners_mm[places])
 
 
 def check_place(path: Path, mask: Frame, scan: Frame) -> np.ndarray:

@@ -21,21 +21,22 @@ def nifti_bytes(labels: np.ndarray, frame: Frame, segments: tuple[Segment, ...] 
 
     segments: what its values are; SIDES for those of `split_left_right`
 
-    Where the file of the scan says nothing of its orientation, this one says nothing either: what a program takes for
-    granted holds for both. A missing slice becomes an empty one. A tilted gantry makes a sheared affine, which NIfTI
-    can say (sform). Raises LungError as `as_volume` does.
+    Its places are in the space of those of the scan, such as MNI. Where a NIfTI file says nothing of its orientation,
+    this one says nothing either: what a program takes for granted holds for both. A missing slice becomes an empty one.
+    A tilted gantry makes a sheared affine, which NIfTI can say (sform). Raises LungError as `as_volume` does.
     """
     import nibabel  # here: DICOM users never need it
 
     volume, affine = as_volume(labels, frame, segments)
-    image = nibabel.Nifti1Image(volume, None if frame.is_guessed else RAS_TO_LPS @ affine)
+    image = nibabel.Nifti1Image(volume, RAS_TO_LPS @ affine if frame.nifti_code else None)
     voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
-    if frame.is_guessed:
-        image.header.set_zooms(voxel_mm)
-    else:
+    if frame.nifti_code:
         unit = image.affine[:3, :3] / voxel_mm
-        image.set_sform(image.affine, code="scanner")
-        image.set_qform(image.affine, code="scanner" if np.allclose(unit.T @ unit, np.eye(3), atol=1e-3) else "unknown")
+        image.set_sform(image.affine, code=frame.nifti_code)
+        is_straight = np.allclose(unit.T @ unit, np.eye(3), atol=1e-3)
+        image.set_qform(image.affine, code=frame.nifti_code if is_straight else 0)
+    else:
+        image.header.set_zooms(voxel_mm)
     image.header.set_xyzt_units("mm")
     image.header.extensions.append(nibabel.nifti1.Nifti1Extension(CARET, label_table(segments).encode()))
     return gzip.compress(image.to_bytes(), compresslevel=3, mtime=0)

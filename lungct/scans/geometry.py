@@ -36,6 +36,8 @@ class Frame:
     source_axes: where the axes of the file ran before they were turned to LPS, a letter each as nibabel writes them:
                  L or R, A or P, I or S; of DICOM columns, rows and slices, of NIfTI the array's own order; followed
                  by GUESSED where the file does not say it
+    nifti_code:  the space of a NIfTI file's places, as its sform or qform has it: 1 scanner, 2 aligned, 3 Talairach,
+                 4 MNI, 5 another template, 0 where it names none; 1 for all other formats
     """
 
     corners_mm: np.ndarray
@@ -43,6 +45,7 @@ class Frame:
     spacing_mm: tuple[float, float, float]
     shape: tuple[int, int]
     source_axes: str = "LPS"
+    nifti_code: int = 1
 
     def __len__(self) -> int:
         return len(self.corners_mm)
@@ -199,6 +202,7 @@ def row_fields(frame: Frame, z_index: int) -> dict:
         "z_mm": z_mm,
         "axes": " ".join(f"{c:.6g}" for c in frame.axes.ravel()),
         "source_axes": frame.source_axes,
+        "nifti_code": frame.nifti_code,
         "rows": frame.shape[0],
         "columns": frame.shape[1],
         "slice_mm": slice_mm,
@@ -212,7 +216,8 @@ def frame_of(rows: list[SliceRow]) -> Frame:
     first = rows[0]
     corners_mm = np.array([[row.x_mm, row.y_mm, row.z_mm] for row in rows])
     axes = np.reshape([float(c) for c in first.axes.split()], (2, 3))
-    return Frame(corners_mm, axes, first.spacing_mm, (first.rows, first.columns), first.source_axes)
+    shape = (first.rows, first.columns)
+    return Frame(corners_mm, axes, first.spacing_mm, shape, first.source_axes, first.nifti_code)
 
 
 def axis_codes(orientation: Iterable[float]) -> str:

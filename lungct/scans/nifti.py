@@ -65,7 +65,7 @@ def read_volume(path: Path) -> tuple[np.ndarray, Frame]:
     from nibabel import orientations  # here, as SimpleITK below: DICOM users never need them
 
     read = _read_nifti if has_ending(path, NIFTI_ENDINGS) else _read_by_itk
-    volume, affine, is_placed = read(path)  # (I, J, K), to millimetres to the right, front and head
+    volume, affine, code, is_placed = read(path)  # (I, J, K), to millimetres to the right, front and head
     check_affine(path, affine)
     as_stored = orientations.io_orientation(affine)
     source_axes = "".join(orientations.ornt2axcodes(as_stored)) + ("" if is_placed else GUESSED)
@@ -76,7 +76,7 @@ def read_volume(path: Path) -> tuple[np.ndarray, Frame]:
     check_spacing(path, (slice_mm, row_mm, col_mm))
     corners_mm = affine[:3, 3] + np.arange(len(volume))[:, None] * affine[:3, 2]
     axes = affine[:3, :2].T / [[col_mm], [row_mm]]
-    return volume, Frame(corners_mm, axes, (slice_mm, row_mm, col_mm), volume.shape[1:], source_axes)
+    return volume, Frame(corners_mm, axes, (slice_mm, row_mm, col_mm), volume.shape[1:], source_axes, code)
 
 
 def check_affine(path: Path, affine: np.ndarray) -> None:
@@ -93,8 +93,11 @@ def check_affine(path: Path, affine: np.ndarray) -> None:
         raise LungError(f"{path}: its axes are oblique or sheared by more than 37 degrees; resample it to axial slices")
 
 
-def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
-    """An array (I, J, K), its affine in millimetres, RAS, and whether the file says it. Raises LungError."""
+def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, int, bool]:
+    """(An array (I, J, K); its affine in millimetres, RAS; `Frame.nifti_code`; whether the file says where it lies).
+
+    Raises LungError.
+    """
     import nibabel  # SimpleITK would turn NaN into 0
 
     try:
@@ -103,19 +106,20 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
         if image.get_data_dtype().kind not in "iuf":
             raise LungError(f"{path}: not a numeric volume (colours or complex numbers); export it in HU")
         volume = np.asanyarray(image.dataobj).reshape(image.shape[:3])
-        is_placed = bool(image.header["sform_code"] or image.header["qform_code"])  # else nibabel guesses
+        code = int(image.header["sform_code"] or image.header["qform_code"])  # of the affine; 0: nibabel guesses
         mm = UNIT_MM.get(image.header.get_xyzt_units()[0], 1.0)
     except (*DECODE_ERRORS, nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
         raise LungError(f"{path}: no readable volume ({first_line(error)})") from error
-    return volume, np.diag([mm, mm, mm, 1.0]) @ image.affine, is_placed
+    return volume, np.diag([mm, mm, mm, 1.0]) @ image.affine, code, code > 0
 
 
-def _read_by_itk(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
+def _read_by_itk(path: Path) -> tuple[np.ndarray, np.ndarray, int, bool]:
     """The same of MetaImage and NRRD. Raises LungError."""
     import SimpleITK
 
     reader = SimpleITK.ImageFileReader()
-    reader.SetImageIO("NrrdImageIO" if has_ending(path, (".nrrd", ".nhdr")) else "MetaImageIO")
+    is_nrrd = has_ending(path, (".nrrd", ".nhdr"))
+    reader.SetImageIO("NrrdImageIO" if is_nrrd else "MetaImageIO")
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
@@ -130,7 +134,8 @@ def _read_by_itk(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     affine = np.eye(4)
     affine[:3, :3] = (directions * image.GetSpacing())[:3, :3]
     affine[:3, 3] = image.GetOrigin()[:3]
-    return SimpleITK.GetArrayFromImage(image).T.reshape(shape[:3]), RAS_TO_LPS @ affine, True
+    is_placed = not is_nrrd or reader.HasMetaDataKey("NRRD_space")  # which is not there without a `space:`
+    return SimpleITK.GetArrayFromImage(image).T.reshape(shape[:3]), RAS_TO_LPS @ affine, 1, is_placed
 
 
 def check_dimensions(path: Path, shape: tuple[int, ...]) -> None:

@@ -23,7 +23,7 @@ CAPTURES = "1.2.840.10008.5.1.4.1.1.7"  # SOP classes of secondary captures: pic
 SAME_SPACING = 1e-3  # relative
 SAME_DIRECTION = 5e-3  # in a cosine: 0.3 degrees
 MAX_SHIFT_PX = 0.5  # of a slice off the line of the others
-MAX_OVERLAP = 0.5  # share of the slices of a pass that may lie where another one of the same scan lies
+MAX_OVERLAP = 0.5  # of the slices of the shorter of two passes of one scan, how many of a pass may lie on the other
 
 
 class SeriesKey(NamedTuple):
@@ -177,7 +177,9 @@ def split_by_pass(files: Slices, tag: str) -> list[Slices]:
     scans: list[tuple[Slices, list[tuple[float, float]]]] = []  # and from where to where in z each of its passes goes
     for _, part in sorted(by_value.items(), key=lambda item: (min(map(z_of, item[1])), natural_order(item[0]))):
         z_mm = [z_of(file) for file in part]
-        home = next((one for one in scans if count_within(z_mm, one[1]) <= MAX_OVERLAP * len(part)), None)
+        home = next(
+            (one for one in scans if count_within(z_mm, one[1]) <= MAX_OVERLAP * min(len(part), len(one[0]))), None
+        )
         if home is None:
             scans.append(home := ([], []))
         home[0].extend(part)

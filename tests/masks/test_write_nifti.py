@@ -12,6 +12,7 @@ import SimpleITK
 from conftest import make_row, run, small_patient
 from placed import FRAMES, NOISE, SPACING_MM, WHO, frame_at, itk_points, rotation, save_nifti, write_scan
 
+from lungct.masks.check import take_slices
 from lungct.masks.segments import SIDES, WHOLE
 from lungct.masks.write_nifti import nifti_bytes
 from lungct.phantom.lidc_tree import write_series
@@ -94,6 +95,21 @@ def test_a_mask_has_the_grid_and_the_axis_order_of_its_nifti(tmp_path, code):
     mask = nibabel.Nifti1Image.from_bytes(gzip.decompress(nifti_bytes(scan.read() > 0, scan.frame)))
     np.testing.assert_array_equal(np.asarray(mask.dataobj), np.asarray(image.dataobj) > 0)
     np.testing.assert_allclose(mask.affine, image.affine, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("sform", "qform", "kept"), [(1, 1, 1), (2, 1, 2), (3, 0, 3), (4, 1, 4), (0, 2, 2), (5, 5, 5), (0, 0, 0)]
+)
+def test_a_mask_lies_in_the_space_of_its_nifti(tmp_path, sform, qform, kept):
+    image = save_nifti(tmp_path / "ct.nii.gz", NOISE, "RAS")
+    image.set_sform(image.affine, sform)
+    image.set_qform(image.affine, qform)
+    nibabel.save(image, tmp_path / "ct.nii.gz")
+    scan = open_nifti(tmp_path / "ct.nii.gz")
+    again = frame_of([make_row("A", z, **row_fields(scan.frame, z)) for z in range(len(scan))])  # of step 4
+    for frame in (scan.frame, take_slices(scan.frame, np.arange(2)), again):
+        mask = nibabel.Nifti1Image.from_bytes(gzip.decompress(nifti_bytes(np.ones((len(frame), 6, 8), bool), frame)))
+        assert (mask.header["sform_code"], mask.header["qform_code"]) == (kept, kept)
 
 
 @pytest.mark.parametrize(("degrees", "axis"), [(3, 0), (20, 0), (-15, 1), (12, 2)])

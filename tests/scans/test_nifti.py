@@ -112,6 +112,28 @@ def test_a_file_that_does_not_say_where_left_and_right_are_is_warned_of(tmp_path
     assert scan.warnings == ("the file says nothing of left and right: sides may be swapped",) * is_guessed
 
 
+@pytest.mark.parametrize(
+    ("space", "steps", "is_guessed"),
+    [
+        ("space: RAS\n", "space directions: (0.9,0,0) (0,0.7,0) (0,0,2.5)\nspace origin: (1,2,3)\n", False),
+        ("space dimension: 3\n", "space directions: (0.9,0,0) (0,0.7,0) (0,0,2.5)\nspace origin: (1,2,3)\n", True),
+        ("", "spacings: 0.9 0.7 2.5\n", True),
+    ],
+    ids=["RAS", "unnamed", "none"],
+)
+def test_an_nrrd_without_a_space_is_warned_of_and_its_mask_lies_where_itk_has_it(tmp_path, space, steps, is_guessed):
+    sizes = " ".join(map(str, NOISE.shape[::-1]))
+    header = f"NRRD0004\ntype: short\ndimension: 3\n{space}sizes: {sizes}\n{steps}endian: little\nencoding: raw\n\n"
+    (tmp_path / "ct.nrrd").write_bytes(header.encode() + NOISE.tobytes())
+    scan = open_nifti(tmp_path / "ct.nrrd")
+    assert scan.frame.is_guessed == is_guessed
+    assert scan.warnings == ("the file says nothing of left and right: sides may be swapped",) * is_guessed
+    (tmp_path / "mask.nii.gz").write_bytes(nifti_bytes(scan.read() > 0, scan.frame))
+    ct, mask = (SimpleITK.ReadImage(str(tmp_path / name)) for name in ("ct.nrrd", "mask.nii.gz"))
+    np.testing.assert_allclose(mask.GetOrigin(), ct.GetOrigin(), atol=1e-5)
+    np.testing.assert_allclose(mask.GetDirection(), ct.GetDirection(), atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["ct.mhd", "ct.mha", "ct.nrrd", "CT.MHD", "ct.NRRD", "ct.NII.GZ"])
 def test_metaimage_and_nrrd_are_read_where_itk_has_them_and_masks_go_back(tmp_path, name):
     image = SimpleITK.GetImageFromArray(NOISE)

@@ -132,6 +132,13 @@ def test_passes_over_the_same_places_are_apart(tmp_path, tag):
     assert scan.warnings == (f"5 slices left out: {tag} {values[1]}, not {values[0]}, at the same places",)
 
 
+def test_slices_of_a_short_phase_take_no_place_of_a_long_one_whichever_comes_first(tmp_path):
+    write_series(tmp_path / "a", WHO, CT_HU[::-1][:3], SPACING_MM, TemporalPositionIdentifier=1)
+    write(tmp_path / "b", TemporalPositionIdentifier=2)
+    assert sizes(tmp_path) == [8, 3]
+    np.testing.assert_array_equal(open_one(tmp_path).read(), CT_HU)
+
+
 def test_acquisitions_that_follow_each_other_are_one_scan(tmp_path):
     write(tmp_path, lambda k: {"AcquisitionNumber": 1 + k // 2})
     assert sizes(tmp_path) == [8]
