@@ -13,9 +13,11 @@ from lungct.segmentation.left_right import split_left_right
 from lungct.segmentation.morphology import add_margin, bounding_box, close_volume
 from lungct.slices import LEFT, RIGHT
 
-RADIUS_MM = 14  # of a ball that rolls over the lung; a dent is what it cannot reach
-FAT_HU, VESSEL_HU = -50, 100  # fat beside the heart has less, vessels with contrast medium have more
-AROUND_MM, LUNG_AROUND = 4, 0.5  # share of lung in a layer so thick; beside heart, dome and wall it is less
+RADIUS_MM = 16  # of a ball that rolls over the lung; a dent is what it cannot reach. Of painted nodules of 6 to 30 mm
+# 0.85 is in; with 12 mm 0.82, with 20 mm 0.86, but the mean Dice of seven scans is 0.0004 lower
+FAT_HU, VESSEL_HU = -50, 100  # fat beside the heart has less, vessels with contrast medium have more; without either
+# limit, the mean Dice is 0.0016 and 0.0003 lower
+AROUND_MM, LUNG_AROUND = 4, 0.5  # share of lung in a layer so thick; with 0.45 the worst scan is 0.0011 lower
 EDGE_MM = 3  # between lung and tissue, where voxels hold some of both
 
 

@@ -47,7 +47,7 @@ def lung_without(*boxes: tuple) -> np.ndarray:
 def test_a_nodule_at_any_wall_is_found_and_nothing_else(nodule):
     lung = lung_without(nodule)
     found = find(lung)
-    assert found[nodule].mean() >= 0.75  # a ball of 14 mm reaches 1.4 mm into its mouth, which costs a pixel of four
+    assert found[nodule].mean() >= 0.7  # a ball of 16 mm reaches 1 to 2 mm into its mouth, which costs a layer of voxels
     found[nodule] = False
     assert not found.any()
 
