@@ -144,7 +144,7 @@ def main() -> None:
         rows.append(row(place, [one for one in judged if one[0].place == place]))
     lines = table(HEAD, rows)
     lines += ["", "Means over nodules of the share of their voxels that is inside. Ellipsoids on the surface of"]
-    lines += ["the seven reference lungs, places by chance; each scan predicted by the network that was trained without it."]
+    lines += ["the seven reference lungs, places by chance, predicted by the network of a training without the scan."]
     write_section("Nodules on the surface of the lungs", lines)
 
 

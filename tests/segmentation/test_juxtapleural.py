@@ -47,7 +47,7 @@ def lung_without(*boxes: tuple) -> np.ndarray:
 def test_a_nodule_at_any_wall_is_found_and_nothing_else(nodule):
     lung = lung_without(nodule)
     found = find(lung)
-    assert found[nodule].mean() >= 0.7  # a ball of 16 mm reaches 1 to 2 mm into its mouth, which costs a layer of voxels
+    assert found[nodule].mean() >= 0.7  # a ball of 18 mm reaches 1 to 2 mm into its mouth: a layer of voxels
     found[nodule] = False
     assert not found.any()
 
@@ -60,6 +60,12 @@ def test_all_that_are_there_are_found():
 @pytest.mark.parametrize("tissue_hu", [-100, 180], ids=["fat", "vessel with contrast medium"])
 def test_what_no_nodule_is_made_of_is_not(tissue_hu):
     assert not find(lung_without(SIDES["behind"]), tissue_hu).any()
+
+
+@pytest.mark.parametrize(("slices", "is_found"), [(14, True), (15, False)], ids=["35 mm", "37.5 mm"])
+def test_a_vessel_along_the_lung_is_not_which_is_longer_than_a_dent_can_be_wide(slices, is_found):
+    vessel = np.s_[12 : 12 + slices, 10:14, 27:33]
+    assert find(lung_without(vessel))[vessel].any() == is_found
 
 
 def test_a_dome_is_not():
@@ -122,11 +128,11 @@ def chest() -> tuple[np.ndarray, np.ndarray]:
 def test_a_nodule_at_the_mediastinum_is_in_the_mask_that_a_network_left_it_out_of(chest):
     ct_hu, lung = chest
     clean = clean_volume(lung, ct_hu, CHEST_MM, find_body(ct_hu, CHEST_MM))
-    assert clean[AT_MEDIASTINUM].mean() >= 0.8
+    assert clean[AT_MEDIASTINUM].mean() >= 0.75  # all but the layer at its mouth
     clean[AT_MEDIASTINUM] = lung[AT_MEDIASTINUM] = False
     assert np.count_nonzero(clean ^ lung) < 100
 
 
 def test_and_in_the_label(chest):
     label = segment_lung(chest[0], CHEST_MM)
-    assert label[AT_MEDIASTINUM].mean() >= 0.8
+    assert label[AT_MEDIASTINUM].mean() >= 0.75  # all but the layer at its mouth
