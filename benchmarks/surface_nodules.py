@@ -113,6 +113,8 @@ def judge(scan: ReferenceScan, predictor: Predictor) -> list[tuple[Nodule, float
 
 
 def row(name: str, judged: list[tuple[Nodule, float, float, float]]) -> tuple:
+    if not judged:
+        return name, 0, *[""] * (len(HEAD) - 2)
     raw, mask, label = np.array([shares for _, *shares in judged]).T
     return (
         name,
@@ -144,7 +146,7 @@ def main() -> None:
         rows.append(row(place, [one for one in judged if one[0].place == place]))
     lines = table(HEAD, rows)
     lines += ["", "Means over nodules of the share of their voxels that is inside. Ellipsoids on the surface of"]
-    lines += ["the seven reference lungs, places by chance, predicted by the network of a training without the scan."]
+    lines += ["the seven reference lungs, random places, predicted by the network of a training without the scan."]
     write_section("Nodules on the surface of the lungs", lines)
 
 

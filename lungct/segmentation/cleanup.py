@@ -7,6 +7,7 @@ import cc3d
 import numpy as np
 
 from lungct.segmentation.adjoining import find_adjoining
+from lungct.segmentation.airway import find_airway
 from lungct.segmentation.body import AIR_TISSUE_HU, Body
 from lungct.segmentation.chest_wall import fill_dents
 from lungct.segmentation.enclosed import take_in_enclosed
@@ -39,10 +40,10 @@ MIN_LUNG_MM2 = 500  # of the largest piece, in its largest slice; less is stool,
 def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], body: Body) -> np.ndarray:
     """Keep what can be lung of a predicted volume (Z, H, W), and fill what it encloses.
 
-    Out: the air of the room, gas of stomach and bowel and air of the airway, pieces beside the trunk (table, blanket),
-    small pieces in the lower half, and all of a volume where no piece is larger than stool. In: lung that adjoins
-    without a wall between, a hole in a slice as small as a nodule, any hole on all sides, a mass that hangs on the wall
-    by a neck, and a dent at the chest wall as small as a nodule.
+    Out: the air of the room, gas of stomach and bowel, airway that is in for a few slices, pieces beside the trunk
+    (table, blanket), small pieces in the lower half, and all of a volume where no piece is larger than stool. In: lung
+    that adjoins without a wall between, a hole in a slice as small as a nodule, any hole on all sides, a mass that
+    hangs on the wall by a neck, nodules in dents of the surface, and what lies between lung and chest wall.
     """
     rows, cols = body.steps
     clean = np.zeros(lung.shape, bool)
@@ -69,6 +70,7 @@ def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, f
     if area_mm2 < MIN_LUNG_MM2 or size[largest] * voxel_ml < BELLY_SHARE * gas_ml:
         return clean
     kept = pieces[label]
+    kept &= ~enlarge(find_airway(kept[:, ::rows, ::cols], body), body.steps, kept.shape)
     added = find_adjoining(kept[:, ::rows, ::cols], body, gas, lung_hu)
     if added.any():
         kept |= enlarge(grow_slices(added), body.steps, kept.shape) & (ct_hu < EDGE_HU) & may_be_lung

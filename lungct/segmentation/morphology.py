@@ -58,7 +58,7 @@ def close_slices(mask: np.ndarray, spacing_mm: tuple, radii_mm: tuple[float, ...
 
 
 def close_volume(mask: np.ndarray, spacing_mm: tuple, radius_mm: float) -> np.ndarray:
-    """Close a volume by a ball, bool (Z, H, W); nothing is known beyond its faces, so nothing is closed there."""
+    """Close a volume by a ball that rolls over its faces, too, since there is no mask beyond them: bool (Z, H, W)."""
     margin = [(math.ceil(radius_mm / mm) + 1,) * 2 for mm in spacing_mm]
     near = edt.edt(~np.pad(mask, margin), anisotropy=spacing_mm) <= radius_mm
     closed = edt.edt(near, anisotropy=spacing_mm) > radius_mm

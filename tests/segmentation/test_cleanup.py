@@ -62,16 +62,17 @@ def test_a_mass_with_a_broad_base_on_the_chest_wall_is_taken_in(chest):
 
 
 @pytest.mark.parametrize("lungs", [np.s_[..., :50], np.s_[..., 50:], np.s_[...]], ids=["right", "left", "both"])
-def test_a_vessel_at_the_mediastinum_stays_out_beside_one_lung_too(chest, lungs):
+def test_a_vessel_along_the_mediastinum_stays_out_beside_one_lung_too(chest, lungs):
     """A lung that is not there, as behind a mass or after its removal, does not move the middle of the trunk."""
     ct_hu, lung = chest
     for cols in (slice(40, 42), slice(58, 60)):
-        lung[3:6, 30:34, cols] = False
-        ct_hu[3:6, 30:34, cols] = 180  # with contrast medium
+        lung[:, 30:34, cols] = False
+        ct_hu[:, 30:34, cols] = 40
     predicted = np.zeros_like(lung)
     predicted[lungs] = lung[lungs]
     ct_hu[lung & ~predicted] = 40
-    np.testing.assert_array_equal(clean(predicted, ct_hu), predicted)
+    spacing_mm = (10.0, 3.0, 4.0)  # the vessel is 60 mm long
+    np.testing.assert_array_equal(clean_volume(predicted, ct_hu, spacing_mm, find_body(ct_hu, spacing_mm)), predicted)
 
 
 def test_a_small_piece_is_dropped(chest):
@@ -126,7 +127,11 @@ def test_a_small_piece_of_lung_stays_where_it_is_as_high_as_the_upper_half(chest
     predicted = lung.copy()
     predicted[apex] = True
     ct_hu[apex] = -800
-    np.testing.assert_array_equal(clean(predicted, ct_hu)[apex], is_lung)
+    found = clean(predicted, ct_hu)
+    lung[apex] = is_lung
+    between = np.s_[z - 2 :, 20:50, 42:44]  # taken in as a nodule, the thin layer beside the piece that stays
+    lung[between] = found[between] = False
+    np.testing.assert_array_equal(found, lung)
 
 
 def test_a_mass_on_the_wall_that_the_network_left_out_is_lung(chest):

@@ -57,9 +57,9 @@ def test_all_that_are_there_are_found():
     assert all(found[nodule].any() for nodule in SIDES.values())
 
 
-@pytest.mark.parametrize("tissue_hu", [-100, 180], ids=["fat", "vessel with contrast medium"])
-def test_what_no_nodule_is_made_of_is_not(tissue_hu):
-    assert not find(lung_without(SIDES["behind"]), tissue_hu).any()
+@pytest.mark.parametrize(("tissue_hu", "is_found"), [(-100, False), (-51, False), (-49, True), (800, True)])
+def test_fat_is_not_but_chalk_is(tissue_hu, is_found):
+    assert find(lung_without(SIDES["behind"]), tissue_hu).any() == is_found
 
 
 @pytest.mark.parametrize(("slices", "is_found"), [(14, True), (15, False)], ids=["35 mm", "37.5 mm"])
@@ -76,20 +76,55 @@ def test_a_dome_is_not():
     assert np.count_nonzero(found) < 0.02 * np.count_nonzero(lung & dome)  # single pixels of its steps
 
 
-def test_what_two_layers_of_one_lung_hold_between_them_is_body_where_half_of_what_is_around_it_is():
-    """A layer of 8 mm is a dent, one of 20 mm too; the thicker has more body at its sides than lung above and below."""
-    for slices, is_found in ((3, True), (8, False)):
-        lung = np.zeros(SHAPE, bool)
-        lung[10:30, 24:36, 24:36] = lung[10:30, 24:36, 5:12] = True  # another lung beside it
-        lung[16 : 16 + slices, 24:36, 24:36] = False
-        lung[10:30, 22:24, 24:36] = True  # where its layers hang together
-        assert find(lung)[16 : 16 + slices, 24:36, 24:36].any() == is_found
+@pytest.mark.parametrize(("slices", "is_found"), [(3, True), (8, False)])
+def test_what_has_more_body_than_lung_around_it_is_not(slices, is_found):
+    """Between two ends of a thin lung, 8 x 8 mm: 7.5 mm high, and 20 mm, with more body at its sides."""
+    gap = np.s_[16 : 16 + slices, 30:34, 30:34]
+    lung = np.zeros(SHAPE, bool)
+    lung[10:30, 28:34, 30:34] = True
+    lung[10:30, 24:36, 5:12] = True  # another lung beside it
+    lung[gap] = False
+    assert find(lung)[gap].any() == is_found
 
 
-@pytest.mark.parametrize("columns", [4, 10])
+@pytest.mark.parametrize("columns", [4, 6])
 def test_nothing_is_found_between_two_lungs(columns):
-    lung = lung_without(np.s_[:, :, 30 - columns // 2 : 30 + columns // 2])
+    """30 x 30 mm of tissue, 8 or 12 mm thick: less than a dent of one lung can be."""
+    lung = np.zeros(SHAPE, bool)
+    lung[14:26, 22:37, 10:50] = True
+    lung[..., 30 - columns // 2 : 30 + columns // 2] = False
     assert not find(lung).any()
+
+
+def test_a_vessel_that_runs_through_all_of_ten_slices_is_not_but_a_nodule_at_one_end_is():
+    vessel, nodule = np.s_[:, 10:14, 27:33], np.s_[:5, 46:50, 27:33]
+    lung = lung_without(np.s_[15:25, 10:14, 27:33], np.s_[15:20, 46:50, 27:33])[15:25]
+    found = find(lung)
+    assert not found[vessel].any()
+    assert found[nodule].any()
+
+
+def test_two_nodules_near_each_other_are_both_found_and_tissue_beside_them_that_is_fat_is_not():
+    """Two of 12 x 8 mm with 4 mm of lung between; a dent of fat reaches 20 mm further from the second."""
+    first, second, fat = (np.s_[17:22, 46:50, 18 + at : 18 + to] for at, to in ((0, 5), (7, 12), (12, 20)))
+    lung = lung_without(first, second, fat)
+    ct_hu = hu_of(lung)
+    ct_hu[fat] = -100
+    found = find(lung, ct_hu)
+    assert found[first].any()
+    assert found[second].any()
+    assert not found[17:22, 46:50, 34:38].any()
+
+
+def test_pixels_larger_than_the_layer_that_is_looked_at_around_a_nodule(recwarn):
+    lung = np.zeros((20, 30, 30), bool)
+    lung[3:17, 5:25, 5:25] = True
+    lung[9:11, 5:7, 13:16] = False
+    body = np.ones(lung.shape, bool)
+    mm = (5.0, 4.07, 4.07)
+    found = find_juxtapleural(lung, Body(hu_of(lung), ~body, body, (15, 15), (1, 1), mm, -1000.0))
+    assert found[9:11, 5:7, 13:16].any()
+    assert not recwarn.list
 
 
 def test_the_edge_between_lung_and_nodule_is_found_with_it():
