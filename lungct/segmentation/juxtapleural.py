@@ -48,7 +48,7 @@ def find_in_dents(lung: np.ndarray, tissue: np.ndarray, hu: np.ndarray, spacing_
     """What of the tissue is a nodule in a dent of one lung; all (Z, h, w) of one box, bool but for the HU."""
     dents = close_volume(lung, spacing_mm, RADIUS_MM) & tissue
     label = cc3d.connected_components(dents & (hu > FAT_HU), connectivity=6)
-    found, around_mm = np.zeros(lung.shape, bool), max(AROUND_MM, *spacing_mm)
+    found, around_mm = np.zeros(lung.shape, bool), max(AROUND_MM, min(spacing_mm))
     for number, inner in enumerate(ndimage.find_objects(label), start=1):
         if is_groove(inner, lung.shape, spacing_mm):
             continue
