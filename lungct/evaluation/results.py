@@ -14,13 +14,7 @@ from lungct.evaluation.report import PNG_EVERY, THUMBNAIL, result_files, thumbna
 from lungct.evaluation.scores import ScanScore
 from lungct.evaluation.view import VIEW, VIEW_SCRIPT
 from lungct.files import file_stamps, fingerprint, read_earlier_table, replace_file, table_bytes, unreadable_error
-from lungct.masks.predicted import (
-    CHANGED,
-    PREDICTED,
-    SLICES,
-    check_ct,
-    slices_table,
-)
+from lungct.masks.predicted import CHANGED, PREDICTED, SLICES, check_ct, slices_table
 from lungct.masks.write import (
     ANONYMOUS,
     DICOM_FORMATS,
