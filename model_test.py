@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from lungct.code_hash import MASK_CODE, SCORE_CODE
 from lungct.device import keep_freed_memory, shared_processors
-from lungct.evaluation.cases import Case, StoredCase, file_cases, stored_cases
+from lungct.evaluation.cases import Case, StoredCase, file_cases, read_from, stored_cases
 from lungct.evaluation.compare import comparison_lines
 from lungct.evaluation.nodules import audit_nodules, print_coverage
 from lungct.evaluation.report import report_bytes, report_row
@@ -124,7 +124,7 @@ def predict_scan(todo: Todo, task: Task) -> tuple[Result, tuple[str, ...]]:
     case, settings = todo.case, task.settings
     folder = folder_of(settings.predictions_path, case.scan)
     _, made_from = fingerprint_of(case, task)
-    volume, card = case.read(), get_predictor(task).card
+    volume, card = read_from(settings.predictions_path, case), get_predictor(task).card
     kept = read_kept_of(folder, volume, todo.earlier) if todo.earlier else None
     earlier = todo.earlier if kept else None
     spacing_mm = volume.frame.spacing_mm

@@ -255,6 +255,20 @@ def test_masks_of_a_scan_s_own_files_are_shown_by_the_command_that_the_viewer_na
         assert "wrote look.png" in run(script, *command, "--save", "look.png", cwd=tmp_path)
 
 
+def test_masks_of_the_slices_of_step_4_are_shown_on_the_scan_itself_where_the_slices_are_gone(tmp_path):
+    write_series(tmp_path / "scans" / "ct", WHO, PART, SPACING_MM)
+    run("prepare_lung_image.py", "--test", "--dicom", "scans", cwd=tmp_path)
+    run("model_test.py", *QUICK, cwd=tmp_path)
+    shutil.rmtree(tmp_path / "mydata")
+    told = run("image_test.py", "predictions/patient_P1", "--save", "look.png", cwd=tmp_path, status=1)
+    _, script, *command = shlex.split(told.split("run: ")[1])
+    assert "wrote look.png" in run(script, *command, "--save", "look.png", cwd=tmp_path)
+    (tmp_path / "scans").rename(tmp_path / "elsewhere")
+    told = run("image_test.py", "predictions/patient_P1", "--save", "look.png", cwd=tmp_path, status=1)
+    assert "no CT slices of P1 beside it" in told
+    assert "run: " not in told
+
+
 @pytest.fixture(scope="module")
 def predicted(tmp_path_factory) -> Path:
     """A folder with a scan ct/, predicted with the defaults but for pictures; to be copied."""

@@ -266,7 +266,7 @@ def next_command(cases: list[Case], scores: list[ScanScore], out: Path, conf: Pa
     folder = folder_of(out, case.scan)
     if isinstance(case, StoredCase):
         return f", then run: {with_conf(f'python image_test.py {quoted(folder)}', conf)}"
-    return f", then run: {show_command(folder, case.scan, case.job.location)}"
+    return f", then run: {show_command(folder, case.scan, case.location)}"
 
 
 def show_command(folder: Path, scan: str, ct: Path) -> str:
