@@ -42,6 +42,7 @@ from lungct.evaluation.results import (
     folder_of,
     has_all,
     has_mask,
+    lost_record,
     make_files,
     next_command,
     read_kept_of,
@@ -144,13 +145,14 @@ def predict_scan(todo: Todo, task: Task) -> tuple[Result, tuple[str, ...]]:
         fingerprint=made_from,
     )
     score, files = make_files(folder, todo.wanted, volume, mask, score, earlier)
+    warnings = volume.warnings + ((OTHER_CT,) if todo.earlier and not kept else ())
     if earlier:
+        warnings += lost_record(folder)
         add_files(folder, files)
     else:
         replace_folder(folder, files)
     names = case.slice_names(score.slices)
     score = replace(score, files="" if earlier else files_stamp(folder, case.scan, names))  # else read by the next run
-    warnings = volume.warnings + ((OTHER_CT,) if todo.earlier and not kept else ())
     return Result(score, audit), warnings
 
 

@@ -594,6 +594,24 @@ def test_whatever_file_was_changed_is_pointed_out_until_it_is_deleted_and_made_a
     assert path.is_file()
 
 
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"name\xff")])
+def test_without_the_record_of_what_was_written_the_masks_stay_with_a_warning(home, damage):
+    folder = home / "predictions/patient_P1"
+    mask, record = folder / "P1.nii.gz", folder / "view/files.csv"
+    mask.write_bytes(b"corrected by hand")
+    damage(record)
+    text = again(home, *QUICK[:2])
+    assert re.search(r"warning P1 .*files\.csv: missing or damaged, so that it is not known whether masks were", text)
+    assert "not predicted again: P1" in text
+    assert "other slices, weights, options or code" not in text
+    assert mask.read_bytes() == b"corrected by hand"
+    text = again(home, *QUICK[:2])
+    assert "1 done already" in text
+    assert "warning" not in text
+    mask.write_bytes(b"corrected again")
+    assert re.search(r"warning P1 .*P1\.nii\.gz: a mask was changed", again(home, *QUICK[:2]))
+
+
 def test_a_file_of_ours_by_name_that_was_put_in_by_hand_is_pointed_out(home):
     path = home / "predictions/patient_P1/P1.seg.nrrd"
     path.write_bytes(b"by hand")

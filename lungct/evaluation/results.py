@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,6 +33,10 @@ from lungct.slices import safe_name
 KINDS = (NPY, *FORMATS)
 WRITTEN = f"{VIEW}/files.csv"  # a row for each file that step 5 wrote into the folder
 OTHER_NOW = "changed since it was written; to have it as it was, delete it and run the same model_test.py again"
+NOT_KNOWN = (
+    "missing or damaged, so that it is not known whether masks were changed after the prediction; all files stay, and "
+    "count from now on as they were written"
+)
 AMOUNTS = ("none", "some", "all")  # of pictures, each with those before it
 
 
@@ -148,8 +153,12 @@ def has_pictures(folder: Path, png: str, slice_names: list[str]) -> bool:
 
 
 def has_all(folder: Path, wanted: Wanted, score: ScanScore, slice_names: list[str]) -> bool:
-    """Whether all masks and pictures that are wanted are there."""
-    return not missing_kinds(folder, wanted, score, slice_names) and has_pictures(folder, wanted.png, slice_names)
+    """Whether all masks and pictures that are wanted are there, and the record of what was written."""
+    return (
+        bool(read_written(folder))
+        and not missing_kinds(folder, wanted, score, slice_names)
+        and has_pictures(folder, wanted.png, slice_names)
+    )
 
 
 def has_mask(folder: Path, score: ScanScore, slice_names: list[str]) -> bool:
@@ -158,12 +167,7 @@ def has_mask(folder: Path, score: ScanScore, slice_names: list[str]) -> bool:
     Slices of other names among the .npy masks would be taken for masks of this scan: then all is made anew.
     """
     strays = {path.stem for path in folder.glob("*.npy")} - set(slice_names)
-    return (
-        not strays
-        and bool(read_written(folder))
-        and (folder / SLICES).is_file()
-        and kept_checksum(folder / KEPT) == score.mask
-    )
+    return not strays and (folder / SLICES).is_file() and kept_checksum(folder / KEPT) == score.mask
 
 
 def read_kept_of(folder: Path, volume: Volume, earlier: ScanScore) -> tuple[np.ndarray, np.ndarray] | None:
@@ -185,11 +189,25 @@ def read_written(folder: Path) -> dict[str, str]:
     return {row.name: row.checksum for row in read_earlier_table(folder / WRITTEN, WrittenFile)}
 
 
+def as_now(folder: Path, scan: str, slice_names: list[str]) -> dict[str, str]:
+    """The checksum of each file as it is, by name: a record in place of one that was lost."""
+    record = {}
+    for path in files_there(folder, scan, slice_names):
+        with suppress(OSError):  # the next run says that it cannot be read
+            record[path.relative_to(folder).as_posix()] = content_checksum(path.read_bytes())
+    return record
+
+
+def lost_record(folder: Path) -> tuple[str, ...]:
+    """A warning where nothing says any more what step 5 wrote into a folder."""
+    return () if read_written(folder) else (f"{folder / WRITTEN}: {NOT_KNOWN}",)
+
+
 def with_record(files: dict[str, bytes], earlier: dict[str, str]) -> dict[str, bytes]:
     """Some files by name, and the record of them and of those written earlier: first, so that none is ever without."""
     record = {**earlier, **{name: content_checksum(content) for name, content in files.items()}}
     rows = [WrittenFile(name, record[name]) for name in sorted(record)]
-    return {WRITTEN: table_bytes(rows, WrittenFile), **files} if files else {}
+    return {WRITTEN: table_bytes(rows, WrittenFile), **files}
 
 
 def files_there(folder: Path, scan: str, slice_names: list[str]) -> list[Path]:
@@ -201,7 +219,11 @@ def files_there(folder: Path, scan: str, slice_names: list[str]) -> list[Path]:
 
 def files_stamp(folder: Path, scan: str, slice_names: list[str]) -> str:
     """Tells, without reading them, whether the files of a folder are those of before."""
-    return fingerprint(file_stamps([folder / WRITTEN, *files_there(folder, scan, slice_names)]))
+    stamps = []
+    for path in [folder / WRITTEN, *files_there(folder, scan, slice_names)]:
+        with suppress(FileNotFoundError):  # lost, or removed just now
+            stamps += file_stamps([path])
+    return fingerprint(stamps)
 
 
 def find_change(folder: Path, earlier: ScanScore, slice_names: list[str]) -> str:
@@ -212,6 +234,8 @@ def find_change(folder: Path, earlier: ScanScore, slice_names: list[str]) -> str
     if earlier.files and earlier.files == files_stamp(folder, earlier.scan, slice_names):
         return ""
     written, masks = read_written(folder), mask_names(earlier.scan, slice_names)
+    if not written:
+        return ""  # `predict_scan` says so, and writes it again
     for path in files_there(folder, earlier.scan, slice_names):
         name = path.relative_to(folder).as_posix()
         try:
@@ -248,7 +272,8 @@ def make_files(
     if not earlier:
         files |= {KEPT: keep_bytes(mask.lung, mask.unsure_cm2, volume.ct_hu)}
         files |= {SLICES: slices_table(volume.rows, mask.lung)}
-    files = with_record(files, read_written(folder) if earlier else {})
+    written = (read_written(folder) or as_now(folder, score.scan, names)) if earlier else {}
+    files = with_record(files, written)
     return replace(score, flags="; ".join(flags), png=wanted.png, save=",".join(saved)), files
 
 
