@@ -35,10 +35,10 @@ from lungct.evaluation.report import report_bytes, report_row
 from lungct.evaluation.results import (
     Wanted,
     add_files,
+    check_files,
     choose_files,
     choose_kinds,
     files_stamp,
-    find_change,
     folder_of,
     has_all,
     has_mask,
@@ -256,11 +256,10 @@ def plan(
         names = case.slice_names(earlier.slices) if earlier else []
         if earlier and not (earlier.fingerprint.startswith(of_mask) and has_mask(folder, earlier, names)):
             earlier = None
-        if change := find_change(folder, earlier, names) if earlier else "":
-            warned.append(Warned(case.scan, change))
+        stamp, changes = check_files(folder, earlier, names) if earlier else ("", [])
+        warned += [Warned(case.scan, change) for change in changes]
         if earlier and earlier.fingerprint == of_row and result.is_whole:
-            files = "" if change else files_stamp(folder, case.scan, names)
-            right[case.scan] = replace(result, score=replace(earlier, files=files))
+            right[case.scan] = replace(result, score=replace(earlier, files=stamp))
             if has_all(folder, wanted[case.scan], earlier, names):
                 continue
         todos.append(Todo(case, wanted[case.scan], earlier))

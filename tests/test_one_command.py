@@ -612,6 +612,50 @@ def test_without_the_record_of_what_was_written_the_masks_stay_with_a_warning(ho
     assert re.search(r"warning P1 .*P1\.nii\.gz: a mask was changed", again(home, *QUICK[:2]))
 
 
+def test_all_files_that_were_changed_are_pointed_out(home):
+    folder = home / "predictions/patient_P1"
+    for name in ("P1.nii.gz", "slices.csv", "view/thumbnail.jpg"):
+        (folder / name).write_bytes((folder / name).read_bytes() + b"\n")
+    for _ in range(2):
+        text = again(home, *QUICK[:2])
+        assert re.search(r"warning P1 .*patient_P1.P1\.nii\.gz: a mask was changed after the prediction", text)
+        assert re.search(r"warning P1 .*patient_P1.slices\.csv, view/thumbnail\.jpg: changed since it was", text)
+
+
+def test_a_file_that_is_changed_while_files_are_checked_is_pointed_out_by_the_next_run(home, monkeypatch):
+    again(home, "--save", "nrrd", *QUICK[:2])  # its row says of no file that it was checked
+    mask, find_changes = home / "predictions/patient_P1/P1.nii.gz", results.find_changes
+
+    def change_after(*args):
+        found = find_changes(*args)
+        mask.write_bytes(b"corrected by hand")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "find_changes", change_after)
+        assert "warning" not in again(home, *QUICK[:2])
+    assert re.search(r"warning P1 .*P1\.nii\.gz: a mask was changed", again(home, *QUICK[:2]))
+
+
+@pytest.mark.parametrize("seen", [1, 2])  # when stamps are taken, when files are read
+def test_a_file_that_is_removed_while_files_are_checked_is_made_again(home, monkeypatch, seen):
+    again(home, "--save", "nrrd", *QUICK[:2])
+    files_there, calls = results.files_there, []
+
+    def remove_after(*args):
+        found = files_there(*args)
+        calls.append(found)
+        if len(calls) == seen:
+            (home / "predictions/patient_P1/P1.seg.nrrd").unlink()
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "files_there", remove_after)
+        assert "warning" not in again(home, "--save", "nrrd", *QUICK[:2])
+    assert "warning" not in again(home, "--save", "nrrd", *QUICK[:2])
+    assert (home / "predictions/patient_P1/P1.seg.nrrd").is_file()
+
+
 def test_a_file_of_ours_by_name_that_was_put_in_by_hand_is_pointed_out(home):
     path = home / "predictions/patient_P1/P1.seg.nrrd"
     path.write_bytes(b"by hand")

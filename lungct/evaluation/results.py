@@ -28,6 +28,7 @@ from lungct.masks.write import (
     kept_checksum,
     read_kept,
 )
+from lungct.parallel import some_of
 from lungct.slices import safe_name
 
 KINDS = (NPY, *FORMATS)
@@ -226,25 +227,32 @@ def files_stamp(folder: Path, scan: str, slice_names: list[str]) -> str:
     return fingerprint(stamps)
 
 
-def find_change(folder: Path, earlier: ScanScore, slice_names: list[str]) -> str:
-    """Which file of a folder is not as step 5 wrote it, and what to do then; empty where all are.
+def check_files(folder: Path, earlier: ScanScore, slice_names: list[str]) -> tuple[str, list[str]]:
+    """(What tells that all files of a folder are as step 5 wrote them, else empty; a line for those that are not).
 
-    Files are read only where their stamps are not those of the row.
+    The stamp is taken first: what is changed while files are read, the next run sees. They are read only where it is
+    not that of the row.
     """
-    if earlier.files and earlier.files == files_stamp(folder, earlier.scan, slice_names):
-        return ""
-    written, masks = read_written(folder), mask_names(earlier.scan, slice_names)
-    if not written:
-        return ""  # `predict_scan` says so, and writes it again
-    for path in files_there(folder, earlier.scan, slice_names):
+    stamp = files_stamp(folder, earlier.scan, slice_names)
+    changes = {} if earlier.files == stamp else find_changes(folder, earlier.scan, slice_names)
+    reasons = dict.fromkeys(changes.values())
+    lines = [(some_of([name for name in changes if changes[name] == reason]), reason) for reason in reasons]
+    return "" if changes else stamp, [f"{folder / names}: {reason}" for names, reason in lines]
+
+
+def find_changes(folder: Path, scan: str, slice_names: list[str]) -> dict[str, str]:
+    """Which files of a folder are not as step 5 wrote them, by name, and what to do then."""
+    written, masks, changes = read_written(folder), mask_names(scan, slice_names), {}
+    for path in files_there(folder, scan, slice_names) if written else []:  # else see `lost_record`
         name = path.relative_to(folder).as_posix()
         try:
-            content = path.read_bytes()
+            if written.get(name) != content_checksum(path.read_bytes()):
+                changes[name] = CHANGED if name in masks else OTHER_NOW
+        except FileNotFoundError:  # removed just now
+            continue
         except OSError as error:
-            return str(unreadable_error(error))
-        if written.get(name) != content_checksum(content):
-            return f"{path}: {CHANGED if name in masks else OTHER_NOW}"
-    return ""
+            changes[name] = str(unreadable_error(error)).removeprefix(f"{path}: ")
+    return changes
 
 
 def make_files(
