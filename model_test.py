@@ -256,7 +256,7 @@ def plan(
         names = case.slice_names(earlier.slices) if earlier else []
         if earlier and not (earlier.fingerprint.startswith(of_mask) and has_mask(folder, earlier, names)):
             earlier = None
-        stamp, changes = check_files(folder, earlier, names) if earlier else ("", [])
+        stamp, changes = check_files(folder, wanted[case.scan], earlier, of_row, names) if earlier else ("", [])
         warned += [Warned(case.scan, change) for change in changes]
         if earlier and earlier.fingerprint == of_row and result.is_whole:
             right[case.scan] = replace(result, score=replace(earlier, files=stamp))

@@ -612,6 +612,25 @@ def test_without_the_record_of_what_was_written_the_masks_stay_with_a_warning(ho
     assert re.search(r"warning P1 .*P1\.nii\.gz: a mask was changed", again(home, *QUICK[:2]))
 
 
+def test_a_changed_picture_is_replaced_without_a_word_by_a_run_that_makes_pictures(home, monkeypatch):
+    folder = home / "predictions/patient_P1"
+    again(home, "--png", "some")
+    again(home, "--png", "some")
+    for flags, code in ((("--png", "all"), model_test.SCORE_CODE), (("--png", "some"), "other code")):
+        (picture,) = folder.glob("*slice000.png")
+        drawn = picture.read_bytes()
+        picture.write_bytes(b"mine")
+        (folder / "P1.nii.gz").write_bytes(b"corrected by hand")
+        assert re.search(r"warning P1 .*patient_P1.P1_slice000\.png: changed", again(home, "--png", "some"))
+        monkeypatch.setattr(model_test, "SCORE_CODE", code)
+        text = again(home, *flags)
+        assert re.search(r"warning P1 .*P1\.nii\.gz: a mask was changed", text)
+        assert "slice000.png" not in text
+        assert picture.read_bytes() == drawn
+        assert (folder / "P1.nii.gz").read_bytes() == b"corrected by hand"
+        assert "slice000.png" not in again(home, *flags)
+
+
 def test_all_files_that_were_changed_are_pointed_out(home):
     folder = home / "predictions/patient_P1"
     for name in ("P1.nii.gz", "slices.csv", "view/thumbnail.jpg"):

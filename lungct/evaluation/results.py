@@ -153,6 +153,17 @@ def has_pictures(folder: Path, png: str, slice_names: list[str]) -> bool:
     return all((folder / name).is_file() for name in names)
 
 
+def pictures_anew(folder: Path, wanted: Wanted, earlier: ScanScore, made_from: str, names: list[str]) -> list[str]:
+    """The pictures that this run makes, also in place of those that are there; none where the row and they are right.
+
+    made_from: the row's fingerprint as it would be now; names: of the slices
+    """
+    png = wanted.with_earlier(earlier).png
+    if earlier.fingerprint == made_from and has_pictures(folder, png, names):
+        return []
+    return [f"{VIEW}/{THUMBNAIL}", *picture_names(names, png)]
+
+
 def has_all(folder: Path, wanted: Wanted, score: ScanScore, slice_names: list[str]) -> bool:
     """Whether all masks and pictures that are wanted are there, and the record of what was written."""
     return (
@@ -227,16 +238,21 @@ def files_stamp(folder: Path, scan: str, slice_names: list[str]) -> str:
     return fingerprint(stamps)
 
 
-def check_files(folder: Path, earlier: ScanScore, slice_names: list[str]) -> tuple[str, list[str]]:
+def check_files(
+    folder: Path, wanted: Wanted, earlier: ScanScore, made_from: str, slice_names: list[str]
+) -> tuple[str, list[str]]:
     """(What tells that all files of a folder are as step 5 wrote them, else empty; a line for those that are not).
 
+    Nothing is said of pictures that this run makes anew; made_from: as `pictures_anew` takes it
     The stamp is taken first: what is changed while files are read, the next run sees. They are read only where it is
     not that of the row.
     """
     stamp = files_stamp(folder, earlier.scan, slice_names)
     changes = {} if earlier.files == stamp else find_changes(folder, earlier.scan, slice_names)
-    reasons = dict.fromkeys(changes.values())
-    lines = [(some_of([name for name in changes if changes[name] == reason]), reason) for reason in reasons]
+    anew = pictures_anew(folder, wanted, earlier, made_from, slice_names)
+    stay = {name: reason for name, reason in changes.items() if name not in anew}
+    reasons = dict.fromkeys(stay.values())
+    lines = [(some_of([name for name in stay if stay[name] == reason]), reason) for reason in reasons]
     return "" if changes else stamp, [f"{folder / names}: {reason}" for names, reason in lines]
 
 
@@ -269,7 +285,7 @@ def make_files(
     if not files and NPY not in wanted.kinds and new == wanted.kinds:  # none of these formats can hold this mask
         wanted, new = replace(wanted, kinds=(NPY, *wanted.kinds)), (NPY, *new)
     flags = base + (flags_of_files(earlier, base, new) if earlier else []) + flags
-    is_same = earlier and earlier.fingerprint == score.fingerprint and has_pictures(folder, wanted.png, names)
+    is_same = earlier and not pictures_anew(folder, wanted, earlier, score.fingerprint, names)
     made = result_files(volume.rows, volume.ct_hu, mask.sides, volume.truth, "none" if is_same else wanted.png)
     there = {path.name for path in folder.glob("*.npy")} if earlier else set()  # corrected by hand, perhaps
     left_out = there if NPY in new else {name for name in made if name.endswith(".npy")}
