@@ -675,6 +675,25 @@ def test_a_file_that_is_removed_while_files_are_checked_is_made_again(home, monk
     assert (home / "predictions/patient_P1/P1.seg.nrrd").is_file()
 
 
+def test_after_a_write_that_failed_nothing_counts_as_changed(home, monkeypatch):
+    flags, replace_file, written = ("--save", "npy,nrrd", "--png", "some"), results.replace_file, []
+
+    def full_after_two(path: Path, content: bytes) -> None:
+        written.append(path)
+        if len(written) > 2:
+            raise LungError("disk full")
+        replace_file(path, content)
+
+    before = files(home).keys()
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "replace_file", full_after_two)
+        assert "disk full" in again(home, *flags, status=1)
+    assert "P1.seg.nrrd" in files(home).keys() - before
+    for more in (QUICK[:2], flags, flags):
+        assert "warning" not in again(home, *more)
+    assert files(home).keys() - before > {"P1.seg.nrrd", "P1_slice000.npy", "P1_slice000.png"}
+
+
 def test_a_file_of_ours_by_name_that_was_put_in_by_hand_is_pointed_out(home):
     path = home / "predictions/patient_P1/P1.seg.nrrd"
     path.write_bytes(b"by hand")
