@@ -28,20 +28,21 @@ from tqdm import tqdm
 
 from lungct.code_hash import MASK_CODE, SCORE_CODE
 from lungct.device import keep_freed_memory, shared_processors
-from lungct.evaluation.cases import Case, StoredCase, file_cases, stored_cases
+from lungct.evaluation.cases import Case, StoredCase, file_cases, read_from, stored_cases
 from lungct.evaluation.compare import comparison_lines
 from lungct.evaluation.nodules import audit_nodules, print_coverage
 from lungct.evaluation.report import report_bytes, report_row
 from lungct.evaluation.results import (
     Wanted,
     add_files,
+    check_files,
     choose_files,
     choose_kinds,
     files_stamp,
-    find_change,
     folder_of,
     has_all,
     has_mask,
+    lost_record,
     make_files,
     next_command,
     read_kept_of,
@@ -124,7 +125,7 @@ def predict_scan(todo: Todo, task: Task) -> tuple[Result, tuple[str, ...]]:
     case, settings = todo.case, task.settings
     folder = folder_of(settings.predictions_path, case.scan)
     _, made_from = fingerprint_of(case, task)
-    volume, card = case.read(), get_predictor(task).card
+    volume, card = read_from(settings.predictions_path, case), get_predictor(task).card
     kept = read_kept_of(folder, volume, todo.earlier) if todo.earlier else None
     earlier = todo.earlier if kept else None
     spacing_mm = volume.frame.spacing_mm
@@ -144,13 +145,14 @@ def predict_scan(todo: Todo, task: Task) -> tuple[Result, tuple[str, ...]]:
         fingerprint=made_from,
     )
     score, files = make_files(folder, todo.wanted, volume, mask, score, earlier)
+    warnings = volume.warnings + ((OTHER_CT,) if todo.earlier and not kept else ())
     if earlier:
+        warnings += lost_record(folder)
         add_files(folder, files)
     else:
         replace_folder(folder, files)
     names = case.slice_names(score.slices)
     score = replace(score, files="" if earlier else files_stamp(folder, case.scan, names))  # else read by the next run
-    warnings = volume.warnings + ((OTHER_CT,) if todo.earlier and not kept else ())
     return Result(score, audit), warnings
 
 
@@ -254,11 +256,10 @@ def plan(
         names = case.slice_names(earlier.slices) if earlier else []
         if earlier and not (earlier.fingerprint.startswith(of_mask) and has_mask(folder, earlier, names)):
             earlier = None
-        if change := find_change(folder, earlier, names) if earlier else "":
-            warned.append(Warned(case.scan, change))
+        stamp, changes = check_files(folder, wanted[case.scan], earlier, of_row, names) if earlier else ("", [])
+        warned += [Warned(case.scan, change) for change in changes]
         if earlier and earlier.fingerprint == of_row and result.is_whole:
-            files = "" if change else files_stamp(folder, case.scan, names)
-            right[case.scan] = replace(result, score=replace(earlier, files=files))
+            right[case.scan] = replace(result, score=replace(earlier, files=stamp))
             if has_all(folder, wanted[case.scan], earlier, names):
                 continue
         todos.append(Todo(case, wanted[case.scan], earlier))

@@ -158,7 +158,7 @@ def prepare_scan(task: Task, options: PrepareOptions) -> tuple[list[StoredSlice]
         if not lung.any():
             warnings = (*warnings, "no lung found in these slices: look at it, or give a mask with --labels")
     lung_px = None if lung is None else slice_pixels(lung).tolist()
-    place = source_of(job, options.ct_root.parent)
+    place = source_of(job.location, options.ct_root.parent)
     same = {"label_source": source, "selection": options.selection, "source": place, "fingerprint": task.fingerprint}
     rows = slice_rows(job, scan, wanted, lung_px, **same)
     return write_scan(rows, ct_hu, lung, options.ct_root, options.lung_root, SLICE_CODE, warnings), warnings

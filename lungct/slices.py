@@ -84,7 +84,7 @@ class StoredSlice(SliceRow):
     ct_checksum:   of the CT slice, by `array_checksum`
     lung_checksum: of the lung slice; empty where there is none
     scan_checksum: of all rows of its scan, without this column and the next; `write_manifest` fills both in
-    scans:         how many scans the manifest lists, so that one whose rows are all gone is missed
+    scans:         how many scans the manifest lists, so that one whose rows are all gone is noticed
     """
 
     code: str
@@ -229,9 +229,12 @@ def read_manifest(path: Path, next_step: str = STEP_2) -> list[StoredSlice]:
     if not scans:
         raise LungError(f"{path} lists no slices; make it again: {next_step}")
     all_rows = [row for rows in scans.values() for row in rows]
-    if {row.scans for row in all_rows} != {len(scans)}:
-        listed, written = count(len(scans), "scan"), max(row.scans for row in all_rows)
-        raise LungError(f"{path} lists {listed}, but was written with {written}; make it again: {next_step}")
+    written = {row.scans for row in all_rows}
+    if len(written) > 1:
+        raise LungError(f"{path}: rows were changed afterwards (column scans); make it again: {next_step}")
+    if written != {len(scans)}:
+        listed = count(len(scans), "scan")
+        raise LungError(f"{path} lists {listed}, but was written with {written.pop()}; make it again: {next_step}")
     return all_rows
 
 

@@ -255,6 +255,20 @@ def test_masks_of_a_scan_s_own_files_are_shown_by_the_command_that_the_viewer_na
         assert "wrote look.png" in run(script, *command, "--save", "look.png", cwd=tmp_path)
 
 
+def test_masks_of_the_slices_of_step_4_are_shown_on_the_scan_itself_where_the_slices_are_gone(tmp_path):
+    write_series(tmp_path / "scans" / "ct", WHO, PART, SPACING_MM)
+    run("prepare_lung_image.py", "--test", "--dicom", "scans", cwd=tmp_path)
+    run("model_test.py", *QUICK, cwd=tmp_path)
+    shutil.rmtree(tmp_path / "mydata")
+    told = run("image_test.py", "predictions/patient_P1", "--save", "look.png", cwd=tmp_path, status=1)
+    _, script, *command = shlex.split(told.split("run: ")[1])
+    assert "wrote look.png" in run(script, *command, "--save", "look.png", cwd=tmp_path)
+    (tmp_path / "scans").rename(tmp_path / "elsewhere")
+    told = run("image_test.py", "predictions/patient_P1", "--save", "look.png", cwd=tmp_path, status=1)
+    assert "no CT slices of P1 beside it" in told
+    assert "run: " not in told
+
+
 @pytest.fixture(scope="module")
 def predicted(tmp_path_factory) -> Path:
     """A folder with a scan ct/, predicted with the defaults but for pictures; to be copied."""
@@ -578,6 +592,106 @@ def test_whatever_file_was_changed_is_pointed_out_until_it_is_deleted_and_made_a
         assert f"{done} done already" in text
         assert "warning" not in text
     assert path.is_file()
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"name\xff")])
+def test_without_the_record_of_what_was_written_the_masks_stay_with_a_warning(home, damage):
+    folder = home / "predictions/patient_P1"
+    mask, record = folder / "P1.nii.gz", folder / "view/files.csv"
+    mask.write_bytes(b"corrected by hand")
+    damage(record)
+    text = again(home, *QUICK[:2])
+    assert re.search(r"warning P1 .*files\.csv: missing or damaged, so that it is not known whether masks were", text)
+    assert "not predicted again: P1" in text
+    assert "other slices, weights, options or code" not in text
+    assert mask.read_bytes() == b"corrected by hand"
+    text = again(home, *QUICK[:2])
+    assert "1 done already" in text
+    assert "warning" not in text
+    mask.write_bytes(b"corrected again")
+    assert re.search(r"warning P1 .*P1\.nii\.gz: a mask was changed", again(home, *QUICK[:2]))
+
+
+def test_a_changed_picture_is_replaced_without_a_word_by_a_run_that_makes_pictures(home, monkeypatch):
+    folder = home / "predictions/patient_P1"
+    again(home, "--png", "some")
+    again(home, "--png", "some")
+    for flags, code in ((("--png", "all"), model_test.SCORE_CODE), (("--png", "some"), "other code")):
+        (picture,) = folder.glob("*slice000.png")
+        drawn = picture.read_bytes()
+        picture.write_bytes(b"mine")
+        (folder / "P1.nii.gz").write_bytes(b"corrected by hand")
+        assert re.search(r"warning P1 .*patient_P1.P1_slice000\.png: changed", again(home, "--png", "some"))
+        monkeypatch.setattr(model_test, "SCORE_CODE", code)
+        text = again(home, *flags)
+        assert re.search(r"warning P1 .*P1\.nii\.gz: a mask was changed", text)
+        assert "slice000.png" not in text
+        assert picture.read_bytes() == drawn
+        assert (folder / "P1.nii.gz").read_bytes() == b"corrected by hand"
+        assert "slice000.png" not in again(home, *flags)
+
+
+def test_all_files_that_were_changed_are_pointed_out(home):
+    folder = home / "predictions/patient_P1"
+    for name in ("P1.nii.gz", "slices.csv", "view/thumbnail.jpg"):
+        (folder / name).write_bytes((folder / name).read_bytes() + b"\n")
+    for _ in range(2):
+        text = again(home, *QUICK[:2])
+        assert re.search(r"warning P1 .*patient_P1.P1\.nii\.gz: a mask was changed after the prediction", text)
+        assert re.search(r"warning P1 .*patient_P1.slices\.csv, view/thumbnail\.jpg: changed since it was", text)
+
+
+def test_a_file_that_is_changed_while_files_are_checked_is_pointed_out_by_the_next_run(home, monkeypatch):
+    again(home, "--save", "nrrd", *QUICK[:2])  # its row says of no file that it was checked
+    mask, find_changes = home / "predictions/patient_P1/P1.nii.gz", results.find_changes
+
+    def change_after(*args):
+        found = find_changes(*args)
+        mask.write_bytes(b"corrected by hand")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "find_changes", change_after)
+        assert "warning" not in again(home, *QUICK[:2])
+    assert re.search(r"warning P1 .*P1\.nii\.gz: a mask was changed", again(home, *QUICK[:2]))
+
+
+@pytest.mark.parametrize("seen", [1, 2])  # when stamps are taken, when files are read
+def test_a_file_that_is_removed_while_files_are_checked_is_made_again(home, monkeypatch, seen):
+    again(home, "--save", "nrrd", *QUICK[:2])
+    files_there, calls = results.files_there, []
+
+    def remove_after(*args):
+        found = files_there(*args)
+        calls.append(found)
+        if len(calls) == seen:
+            (home / "predictions/patient_P1/P1.seg.nrrd").unlink()
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "files_there", remove_after)
+        assert "warning" not in again(home, "--save", "nrrd", *QUICK[:2])
+    assert "warning" not in again(home, "--save", "nrrd", *QUICK[:2])
+    assert (home / "predictions/patient_P1/P1.seg.nrrd").is_file()
+
+
+def test_after_a_write_that_failed_nothing_counts_as_changed(home, monkeypatch):
+    flags, replace_file, written = ("--save", "npy,nrrd", "--png", "some"), results.replace_file, []
+
+    def full_after_two(path: Path, content: bytes) -> None:
+        written.append(path)
+        if len(written) > 2:
+            raise LungError("disk full")
+        replace_file(path, content)
+
+    before = files(home).keys()
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "replace_file", full_after_two)
+        assert "disk full" in again(home, *flags, status=1)
+    assert "P1.seg.nrrd" in files(home).keys() - before
+    for more in (QUICK[:2], flags, flags):
+        assert "warning" not in again(home, *more)
+    assert files(home).keys() - before > {"P1.seg.nrrd", "P1_slice000.npy", "P1_slice000.png"}
 
 
 def test_a_file_of_ours_by_name_that_was_put_in_by_hand_is_pointed_out(home):

@@ -134,7 +134,7 @@ def test_a_row_that_was_left_out_or_put_in_is_noticed(tmp_path, change):
 
 
 @pytest.mark.parametrize("lost", ["A", "B", "C"])
-def test_a_scan_whose_rows_are_all_gone_is_missed(tmp_path, lost):
+def test_a_scan_whose_rows_are_all_gone_is_noticed(tmp_path, lost):
     path = tmp_path / "manifest.csv"
     write_manifest(path, [row(scan, z) for scan in "ABC" for z in (0, 1)])
     lines = path.read_text().splitlines(keepends=True)
@@ -142,6 +142,15 @@ def test_a_scan_whose_rows_are_all_gone_is_missed(tmp_path, lost):
     with pytest.raises(LungError, match=r"lists 2 scans, but was written with 3; make it again: python prep.* --test$"):
         read_manifest(path, "python prepare_lung_image.py --test")
     assert list(read_done(path)) == [scan for scan in "ABC" if scan != lost]  # the step prepares the lost one alone
+
+
+def test_rows_that_differ_in_how_many_scans_there_are_were_changed(tmp_path):
+    path = tmp_path / "manifest.csv"
+    write_manifest(path, [row(scan) for scan in "ABC"])
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:3], lines[3].removesuffix(",3") + ",2", ""]))
+    with pytest.raises(LungError, match=r"manifest\.csv: rows were changed afterwards \(column scans\); make it again"):
+        read_manifest(path)
 
 
 def test_the_rows_of_a_scan_are_the_same_whatever_other_scans_are_listed(tmp_path):

@@ -3,7 +3,7 @@
 Z slices, H rows, W columns.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +69,11 @@ class StoredCase:
     def patient_id(self) -> str:
         return self.rows[0].patient_id
 
+    @property
+    def location(self) -> Path:
+        """Where step 4 read the scan, which may be there no longer."""
+        return (self.ct_root.parent.resolve() / self.rows[0].source).resolve()  # as `source_of` counts
+
     def stamps(self) -> tuple[list, list]:
         """What tells whether CT and reference are those of before. Raises OSError where one is gone."""
         ct = file_stamps(slice_path(self.ct_root, row) for row in self.rows)
@@ -97,7 +102,7 @@ class StoredCase:
         """
         from lungct.masks.source import SAY_WHERE, find_scan  # few ask for it
 
-        place = (self.ct_root.parent.resolve() / self.rows[0].source).resolve()  # as `source_of` counts
+        place = self.location
         if place.is_file():
             raise LungError(f"{REFERS}, and it was {place.name}")
         if not place.is_dir():
@@ -140,6 +145,11 @@ class FileCase:
     def patient_id(self) -> str:
         return self.job.patient_id
 
+    @property
+    def location(self) -> Path:
+        """Where the scan lies."""
+        return self.job.location
+
     def stamps(self) -> tuple[list, list]:
         """What tells whether scan and reference are those of before. Raises OSError where one is gone."""
         truth = label_stamps(self.label, self.label_values) if self.label else []
@@ -159,7 +169,8 @@ class FileCase:
             compared = None if self.any_values else ct_hu
             truth, more = read_slices(self.label, scan, everything, compared, self.label_values)
             warnings += more
-        same = {"label_source": "", "selection": "all", "source": source_of(self.job, self.root), "fingerprint": ""}
+        source = source_of(self.location, self.root)
+        same = {"label_source": "", "selection": "all", "source": source, "fingerprint": ""}
         rows = slice_rows(self.job, scan, everything, **same)
         return Volume(rows, as_in_rows(scan.frame), clip_ct(ct_hu, out=ct_hu), truth, warnings)
 
@@ -169,6 +180,12 @@ class FileCase:
 
 
 Case = StoredCase | FileCase
+
+
+def read_from(root: Path, case: Case) -> Volume:
+    """What is read of a scan, with its place as seen from a folder in its rows. Raises LungError as `read` does."""
+    volume, source = case.read(), source_of(case.location, root)
+    return replace(volume, rows=[replace(row, source=source) for row in volume.rows])
 
 
 def stored_cases(ct_root: Path, wanted: str | None) -> list[StoredCase]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,13 +15,7 @@ from lungct.evaluation.report import PNG_EVERY, THUMBNAIL, result_files, thumbna
 from lungct.evaluation.scores import ScanScore
 from lungct.evaluation.view import VIEW, VIEW_SCRIPT
 from lungct.files import file_stamps, fingerprint, read_earlier_table, replace_file, table_bytes, unreadable_error
-from lungct.masks.predicted import (
-    CHANGED,
-    PREDICTED,
-    SLICES,
-    check_ct,
-    slices_table,
-)
+from lungct.masks.predicted import CHANGED, PREDICTED, SLICES, check_ct, slices_table
 from lungct.masks.write import (
     ANONYMOUS,
     DICOM_FORMATS,
@@ -33,11 +28,16 @@ from lungct.masks.write import (
     kept_checksum,
     read_kept,
 )
+from lungct.parallel import some_of
 from lungct.slices import safe_name
 
 KINDS = (NPY, *FORMATS)
 WRITTEN = f"{VIEW}/files.csv"  # a row for each file that step 5 wrote into the folder
 OTHER_NOW = "changed since it was written; to have it as it was, delete it and run the same model_test.py again"
+NOT_KNOWN = (
+    "missing or damaged, so that it is not known whether masks were changed after the prediction; all files stay, and "
+    "count from now on as they were written"
+)
 AMOUNTS = ("none", "some", "all")  # of pictures, each with those before it
 
 
@@ -153,9 +153,24 @@ def has_pictures(folder: Path, png: str, slice_names: list[str]) -> bool:
     return all((folder / name).is_file() for name in names)
 
 
+def pictures_anew(folder: Path, wanted: Wanted, earlier: ScanScore, made_from: str, names: list[str]) -> list[str]:
+    """The pictures that this run makes, also in place of those that are there; none where the row and they are right.
+
+    made_from: the row's fingerprint as it would be now; names: of the slices
+    """
+    png = wanted.with_earlier(earlier).png
+    if earlier.fingerprint == made_from and has_pictures(folder, png, names):
+        return []
+    return [f"{VIEW}/{THUMBNAIL}", *picture_names(names, png)]
+
+
 def has_all(folder: Path, wanted: Wanted, score: ScanScore, slice_names: list[str]) -> bool:
-    """Whether all masks and pictures that are wanted are there."""
-    return not missing_kinds(folder, wanted, score, slice_names) and has_pictures(folder, wanted.png, slice_names)
+    """Whether all masks and pictures that are wanted are there, and the record of what was written."""
+    return (
+        bool(read_written(folder))
+        and not missing_kinds(folder, wanted, score, slice_names)
+        and has_pictures(folder, wanted.png, slice_names)
+    )
 
 
 def has_mask(folder: Path, score: ScanScore, slice_names: list[str]) -> bool:
@@ -164,12 +179,7 @@ def has_mask(folder: Path, score: ScanScore, slice_names: list[str]) -> bool:
     Slices of other names among the .npy masks would be taken for masks of this scan: then all is made anew.
     """
     strays = {path.stem for path in folder.glob("*.npy")} - set(slice_names)
-    return (
-        not strays
-        and bool(read_written(folder))
-        and (folder / SLICES).is_file()
-        and kept_checksum(folder / KEPT) == score.mask
-    )
+    return not strays and (folder / SLICES).is_file() and kept_checksum(folder / KEPT) == score.mask
 
 
 def read_kept_of(folder: Path, volume: Volume, earlier: ScanScore) -> tuple[np.ndarray, np.ndarray] | None:
@@ -191,11 +201,25 @@ def read_written(folder: Path) -> dict[str, str]:
     return {row.name: row.checksum for row in read_earlier_table(folder / WRITTEN, WrittenFile)}
 
 
+def as_now(folder: Path, scan: str, slice_names: list[str]) -> dict[str, str]:
+    """The checksum of each file as it is, by name: a record in place of one that was lost."""
+    record = {}
+    for path in files_there(folder, scan, slice_names):
+        with suppress(OSError):  # the next run says that it cannot be read
+            record[path.relative_to(folder).as_posix()] = content_checksum(path.read_bytes())
+    return record
+
+
+def lost_record(folder: Path) -> tuple[str, ...]:
+    """A warning where nothing says any more what step 5 wrote into a folder."""
+    return () if read_written(folder) else (f"{folder / WRITTEN}: {NOT_KNOWN}",)
+
+
 def with_record(files: dict[str, bytes], earlier: dict[str, str]) -> dict[str, bytes]:
     """Some files by name, and the record of them and of those written earlier: first, so that none is ever without."""
     record = {**earlier, **{name: content_checksum(content) for name, content in files.items()}}
     rows = [WrittenFile(name, record[name]) for name in sorted(record)]
-    return {WRITTEN: table_bytes(rows, WrittenFile), **files} if files else {}
+    return {WRITTEN: table_bytes(rows, WrittenFile), **files}
 
 
 def files_there(folder: Path, scan: str, slice_names: list[str]) -> list[Path]:
@@ -207,26 +231,44 @@ def files_there(folder: Path, scan: str, slice_names: list[str]) -> list[Path]:
 
 def files_stamp(folder: Path, scan: str, slice_names: list[str]) -> str:
     """Tells, without reading them, whether the files of a folder are those of before."""
-    return fingerprint(file_stamps([folder / WRITTEN, *files_there(folder, scan, slice_names)]))
+    stamps = []
+    for path in [folder / WRITTEN, *files_there(folder, scan, slice_names)]:
+        with suppress(FileNotFoundError):  # lost, or removed just now
+            stamps += file_stamps([path])
+    return fingerprint(stamps)
 
 
-def find_change(folder: Path, earlier: ScanScore, slice_names: list[str]) -> str:
-    """Which file of a folder is not as step 5 wrote it, and what to do then; empty where all are.
+def check_files(
+    folder: Path, wanted: Wanted, earlier: ScanScore, made_from: str, slice_names: list[str]
+) -> tuple[str, list[str]]:
+    """(What tells that all files of a folder are as step 5 wrote them, else empty; a line for those that are not).
 
-    Files are read only where their stamps are not those of the row.
+    Nothing is said of pictures that this run makes anew; made_from: as `pictures_anew` takes it
+    The stamp is taken first: what is changed while files are read, the next run sees. They are read only where it is
+    not that of the row.
     """
-    if earlier.files and earlier.files == files_stamp(folder, earlier.scan, slice_names):
-        return ""
-    written, masks = read_written(folder), mask_names(earlier.scan, slice_names)
-    for path in files_there(folder, earlier.scan, slice_names):
+    stamp = files_stamp(folder, earlier.scan, slice_names)
+    changes = {} if earlier.files == stamp else find_changes(folder, earlier.scan, slice_names)
+    anew = pictures_anew(folder, wanted, earlier, made_from, slice_names)
+    stay = {name: reason for name, reason in changes.items() if name not in anew}
+    reasons = dict.fromkeys(stay.values())
+    lines = [(some_of([name for name in stay if stay[name] == reason]), reason) for reason in reasons]
+    return "" if changes else stamp, [f"{folder / names}: {reason}" for names, reason in lines]
+
+
+def find_changes(folder: Path, scan: str, slice_names: list[str]) -> dict[str, str]:
+    """Which files of a folder are not as step 5 wrote them, by name, and what to do then."""
+    written, masks, changes = read_written(folder), mask_names(scan, slice_names), {}
+    for path in files_there(folder, scan, slice_names) if written else []:  # else see `lost_record`
         name = path.relative_to(folder).as_posix()
         try:
-            content = path.read_bytes()
+            if written.get(name) != content_checksum(path.read_bytes()):
+                changes[name] = CHANGED if name in masks else OTHER_NOW
+        except FileNotFoundError:  # removed just now
+            continue
         except OSError as error:
-            return str(unreadable_error(error))
-        if written.get(name) != content_checksum(content):
-            return f"{path}: {CHANGED if name in masks else OTHER_NOW}"
-    return ""
+            changes[name] = str(unreadable_error(error)).removeprefix(f"{path}: ")
+    return changes
 
 
 def make_files(
@@ -243,7 +285,7 @@ def make_files(
     if not files and NPY not in wanted.kinds and new == wanted.kinds:  # none of these formats can hold this mask
         wanted, new = replace(wanted, kinds=(NPY, *wanted.kinds)), (NPY, *new)
     flags = base + (flags_of_files(earlier, base, new) if earlier else []) + flags
-    is_same = earlier and earlier.fingerprint == score.fingerprint and has_pictures(folder, wanted.png, names)
+    is_same = earlier and not pictures_anew(folder, wanted, earlier, score.fingerprint, names)
     made = result_files(volume.rows, volume.ct_hu, mask.sides, volume.truth, "none" if is_same else wanted.png)
     there = {path.name for path in folder.glob("*.npy")} if earlier else set()  # corrected by hand, perhaps
     left_out = there if NPY in new else {name for name in made if name.endswith(".npy")}
@@ -254,7 +296,8 @@ def make_files(
     if not earlier:
         files |= {KEPT: keep_bytes(mask.lung, mask.unsure_cm2, volume.ct_hu)}
         files |= {SLICES: slices_table(volume.rows, mask.lung)}
-    files = with_record(files, read_written(folder) if earlier else {})
+    written = (read_written(folder) or as_now(folder, score.scan, names)) if earlier else {}
+    files = with_record(files, written)
     return replace(score, flags="; ".join(flags), png=wanted.png, save=",".join(saved)), files
 
 
@@ -272,7 +315,7 @@ def next_command(cases: list[Case], scores: list[ScanScore], out: Path, conf: Pa
     folder = folder_of(out, case.scan)
     if isinstance(case, StoredCase):
         return f", then run: {with_conf(f'python image_test.py {quoted(folder)}', conf)}"
-    return f", then run: {show_command(folder, case.scan, case.job.location)}"
+    return f", then run: {show_command(folder, case.scan, case.location)}"
 
 
 def show_command(folder: Path, scan: str, ct: Path) -> str:

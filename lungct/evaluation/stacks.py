@@ -49,11 +49,14 @@ def find_folders(folder: Path, conf: Path) -> tuple[list[Path], Path]:
 
 
 def on_own_files(folder: Path) -> str:
-    """How to see masks of step 5 on the files that their scan was read from, as the end of a line; else empty."""
+    """How to see masks of step 5 on the files that their scan was read from, as the end of a line.
+
+    Empty where no place is known, or nothing is there any more.
+    """
     rows = read_earlier_table(folder / SLICES, SliceRow)
-    if not rows:
+    place = (folder.parent.resolve() / rows[0].source).resolve() if rows else None  # as `source_of` counts
+    if place is None or not place.exists():
         return ""
-    place = (folder.parent.resolve() / rows[0].source).resolve()  # as `source_of` counts
     return f"; to see it on its own files, run: {show_command(folder, rows[0].scan, place)}"
 
 

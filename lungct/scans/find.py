@@ -237,9 +237,9 @@ def open_job(job: Job) -> Scan:
     raise LungError(f"{job.location} holds no CT of series {job.series_uid}; download it again")
 
 
-def source_of(job: Job, folder: Path) -> str:
+def source_of(location: Path, folder: Path) -> str:
     """Where a scan lies, from a folder, so that a study can be moved as a whole."""
-    place = job.location.resolve()
+    place = location.resolve()
     try:
         return Path(os.path.relpath(place, folder.resolve())).as_posix()
     except ValueError:  # on another drive of Windows
@@ -248,7 +248,7 @@ def source_of(job: Job, folder: Path) -> str:
 
 def job_stamps(job: Job, folder: Path) -> list:
     """What tells, in a fingerprint, whether a scan is that of before; its place from a folder. Raises OSError."""
-    return [job.series_uid, source_of(job, folder), file_stamps(job.files)]
+    return [job.series_uid, source_of(job.location, folder), file_stamps(job.files)]
 
 
 def read_hu(job: Job, scan: Scan, z_indices: range, any_values: bool) -> tuple[np.ndarray, tuple[str, ...]]:

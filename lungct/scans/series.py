@@ -23,7 +23,7 @@ CAPTURES = "1.2.840.10008.5.1.4.1.1.7"  # SOP classes of secondary captures: pic
 SAME_SPACING = 1e-3  # relative
 SAME_DIRECTION = 5e-3  # in a cosine: 0.3 degrees
 MAX_SHIFT_PX = 0.5  # of a slice off the line of the others
-MAX_OVERLAP = 0.5  # of the slices of the shorter of two passes of one scan, how many of a pass may lie on the other
+MAX_OVERLAP = 0.5  # share of the shorter pass that may overlap another pass of the same scan
 
 
 class SeriesKey(NamedTuple):

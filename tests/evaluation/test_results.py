@@ -103,7 +103,7 @@ def test_what_is_missing_and_what_cannot_be_made(tmp_path):
 
 
 def test_pictures_belong_to_all(tmp_path):
-    fill(tmp_path, "A.nii.gz")
+    add_files(tmp_path, with_record({"A.nii.gz": b"x"}, {}))
     assert not has_all(tmp_path, Wanted(("nifti",), "none"), score(), NAMES)
     fill(tmp_path, "view/thumbnail.jpg")
     assert has_all(tmp_path, Wanted(("nifti",), "none"), score(), NAMES)
@@ -113,6 +113,8 @@ def test_pictures_belong_to_all(tmp_path):
     fill(tmp_path, "view/view.js")
     assert has_all(tmp_path, Wanted(("nifti",), "some"), score(), NAMES)
     assert not has_all(tmp_path, Wanted(("nifti",), "all"), score(), NAMES)
+    (tmp_path / "view/files.csv").unlink()
+    assert not has_all(tmp_path, Wanted(("nifti",), "some"), score(), NAMES)
 
 
 def test_flags_of_files_that_stay_are_kept_and_others_not():
@@ -131,8 +133,6 @@ def test_a_mask_counts_where_it_is_the_row_s_and_no_strange_slice_lies_beside_it
     add_files(tmp_path, {KEPT: keep_bytes(LUNG, np.zeros(2), np.zeros(LUNG.shape, np.int16)), "A_slice000.npy": b"x"})
     assert not has_mask(tmp_path, score(), NAMES)  # nor where nothing says which slices they are
     fill(tmp_path, "slices.csv")
-    assert not has_mask(tmp_path, score(), NAMES)  # or what was written
-    add_files(tmp_path, with_record({"A_slice000.npy": b"x"}, {}))
     assert has_mask(tmp_path, score(), NAMES)
     assert not has_mask(tmp_path, score(mask="0123456789abcdef"), NAMES)
     fill(tmp_path, "A_slice002.npy")
