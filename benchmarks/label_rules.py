@@ -34,6 +34,7 @@ OFF = (  # a name in lungct/segmentation/, and what takes its place; a function'
     ("MIN_POCKET_SHARE", 0), ("BELLY_SHARE", 0), ("SMALL_SHARE", 0), ("NEAR_MM", 0),
     ("find_gas", lambda body, _: np.zeros(body.air.shape, bool)),
     ("find_masses", lambda lung, _: np.zeros(lung.shape, bool)),
+    ("find_juxtapleural", lambda lung, _: np.zeros(lung.shape, bool)),
     ("GAS_ML", (0.3, INF)), ("LUNG_AROUND", 1), ("NECK_RADII_MM", (4,)), ("LUNG_CONTACT", 0.5),
     ("HULL_MARGIN_MM", 0), ("group_by_side", lambda body, pockets, lungs: [lungs] if lungs else []), ("VESSEL_MM", 0),
     ("PATCH_HU", -INF), ("PATCH_HU", INF), ("PATCH_OPENING", np.ones((1, 1, 1), bool)), ("HOLE_MM2", 0),
