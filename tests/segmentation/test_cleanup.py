@@ -61,6 +61,17 @@ def test_a_mass_with_a_broad_base_on_the_chest_wall_is_taken_in(chest):
     np.testing.assert_array_equal(clean(predicted, ct_hu), lung)
 
 
+def test_a_nodule_that_reaches_the_wall_in_the_next_slice_is_taken_in(chest):
+    """As a dome does, it gets wider below; unlike a dome, it fills a dent."""
+    ct_hu, lung = chest
+    nodule = np.zeros(lung.shape, bool)
+    nodule[4, 28:34, 13:18] = nodule[5, 28:34, 12:18] = True  # 18 x 20 mm, 18 x 24 mm
+    ct_hu[nodule] = 40
+    found = clean(lung & ~nodule, ct_hu)
+    assert found[nodule].mean() > 0.8
+    np.testing.assert_array_equal(found | nodule, lung)
+
+
 @pytest.mark.parametrize("lungs", [np.s_[..., :50], np.s_[..., 50:], np.s_[...]], ids=["right", "left", "both"])
 def test_a_vessel_along_the_mediastinum_stays_out_beside_one_lung_too(chest, lungs):
     """A lung that is not there, as behind a mass or after its removal, does not move the middle of the trunk."""

@@ -104,14 +104,6 @@ def test_the_tip_of_something_wider_is_no_hole(radii, is_filled, upside_down):
     assert filled.all(axis=(1, 2)).tolist() == (is_filled[::-1] if upside_down else is_filled)
 
 
-def test_a_nodule_that_reaches_the_wall_in_the_next_slice_is_filled():
-    y, x = np.mgrid[-40:41, -40:41]
-    nodule = np.hypot(y, x) < 10
-    mask = np.stack([~nodule, ~nodule])
-    mask[0] &= x < 0  # wall
-    np.testing.assert_array_equal(fill_slices(mask, 800, 1)[1], True)
-
-
 def test_opening_keeps_squares_of_two_by_two():
     mask = volume(2, 9, 9)
     mask[0, 1:4, 1:3] = mask[0, 6, 1:8] = mask[0, 1:8, 6] = mask[1, 0, 0] = True
