@@ -12,8 +12,8 @@ from scipy import ndimage
 
 IN_SLICE = np.pad(ndimage.generate_binary_structure(2, 1)[None], ((1, 1), (0, 0), (0, 0)))  # neighbours by edges
 IN_SLICE_8 = np.ones((1, 3, 3), bool)  # neighbours by corners too
-TIP_MM2, TIP_SHARE = 200, 0.05  # all eight such tips, in five of thirteen scans, are domes; of the other holes of that size
-# in them, 0.06 or more lies in the mask of the slices beside
+TIP_MM2, TIP_SHARE = 200, 0.05  # all eight such tips, in five of thirteen scans, are domes; of the other holes of that
+# size in them, 0.06 or more lies in the mask of the slices beside
 HOLE_MM2 = 800  # a nodule or vessel of up to 32 mm, surrounded by lung; without it: Dice of single slices -0.0008
 
 
