@@ -53,6 +53,7 @@ bench: .venv/installed $(PEER)/installed
 	$(BIN)/python -m benchmarks.flags --real $(REAL)
 	$(BIN)/python -m benchmarks.diseases --real $(REAL)
 	$(BIN)/python -m benchmarks.surface_nodules --real $(REAL)
+	$(BIN)/python -m benchmarks.misses --real $(REAL)
 	$(BIN)/python -m benchmarks.first_hour
 
 weights: .venv/installed
