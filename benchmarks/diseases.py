@@ -3,14 +3,12 @@
 Run     python -m benchmarks.diseases     after `python -m benchmarks.accuracy`, whose networks it takes
 """
 
-import argparse
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.real import ReferenceScan, has_references, references
-from benchmarks.report import REAL, ROOT, table, write_section
+from benchmarks.real import ReferenceScan, named_folder, references
+from benchmarks.report import ROOT, table, write_section
 from lungct.evaluation.figures import GREEN, RED, Tile, contact_sheet, save_png, to_grey
 from lungct.predict import Predictor, load_predictor, segment
 from lungct.slices import clip_ct, pixel_mm, slice_pixels
@@ -60,10 +58,8 @@ def judge(predictor: Predictor, scan: ReferenceScan, tiles: list[Tile]) -> Itera
 
 def main() -> None:
     """Judge all references by the network of their fold; write table and picture."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--real", type=Path, default=REAL, help="folder with the real scans (default: %(default)s)")
-    real = parser.parse_args().real.resolve()
-    if not has_references(real):
+    real = named_folder(__doc__)
+    if real is None:
         return
     found: dict[str, list[tuple[int, int]]] = {name: [] for name in DISEASES}
     tiles: list[Tile] = []

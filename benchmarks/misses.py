@@ -3,11 +3,10 @@
 Run     python -m benchmarks.misses     after `python -m benchmarks.accuracy`, whose networks it takes
 """
 
-import argparse
 from pathlib import Path
 
-from benchmarks.real import has_references, references
-from benchmarks.report import REAL, ROOT
+from benchmarks.real import named_folder, references
+from benchmarks.report import ROOT
 from lungct.evaluation.figures import GREEN, RED, Tile, contact_sheet, save_png, to_grey
 from lungct.predict import load_predictor, segment
 from lungct.slices import clip_ct
@@ -31,10 +30,8 @@ PICTURE = ROOT / "pictures" / "misses.png"
 
 def main() -> None:
     """Predict the scans of MISSES, write the picture."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--real", type=Path, default=REAL, help="folder with the real scans (default: %(default)s)")
-    real = parser.parse_args().real.resolve()
-    if not has_references(real):
+    real = named_folder(__doc__)
+    if real is None:
         return
     tiles = []
     for fold, sources in enumerate(FOLDS):

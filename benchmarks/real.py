@@ -1,11 +1,13 @@
 """Real scans, and what is known of them: reference lungs, radiologists' nodules, slices without any lung."""
 
+import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.report import REAL
 from lungct.predict import read_ct
 from lungct.scans.dicom import open_series, read_slices
 from lungct.scans.find import dicom_jobs, open_job
@@ -36,6 +38,14 @@ def has_references(real: Path) -> bool:
     if not found:
         print(f"skipped: no real scans with references in {real}; RESULTS.md keeps what it says of them")
     return found
+
+
+def named_folder(what: str | None) -> Path | None:
+    """The folder of real scans that the command line names, of a module with that docstring; None where it has none."""
+    parser = argparse.ArgumentParser(description=what, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--real", type=Path, default=REAL, help="folder with the real scans (default: %(default)s)")
+    real = parser.parse_args().real.resolve()
+    return real if has_references(real) else None
 
 
 def references(real: Path, sources: tuple[str, ...] | None = None) -> Iterator[ReferenceScan]:

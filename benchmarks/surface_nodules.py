@@ -3,16 +3,14 @@
 Run     python -m benchmarks.surface_nodules     after `python -m benchmarks.accuracy`, whose networks it takes
 """
 
-import argparse
 from dataclasses import dataclass
-from pathlib import Path
 
 import edt
 import numpy as np
 from scipy import ndimage
 
-from benchmarks.real import ReferenceScan, has_references, references
-from benchmarks.report import REAL, table, write_section
+from benchmarks.real import ReferenceScan, named_folder, references
+from benchmarks.report import table, write_section
 from lungct.predict import Predictor, load_predictor, predict_in_body
 from lungct.segmentation.body import find_body
 from lungct.segmentation.cleanup import clean_volume
@@ -128,10 +126,8 @@ def row(name: str, judged: list[tuple[Nodule, float, float, float]]) -> tuple:
 
 def main() -> None:
     """Judge all references by the network of their fold; write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--real", type=Path, default=REAL, help="folder with the real scans (default: %(default)s)")
-    real = parser.parse_args().real.resolve()
-    if not has_references(real):
+    real = named_folder(__doc__)
+    if real is None:
         return
     judged = []
     for fold, sources in enumerate(FOLDS):
