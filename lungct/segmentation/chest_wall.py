@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from lungct.segmentation.body import Body
-from lungct.segmentation.morphology import close_slices
+from lungct.segmentation.morphology import close_slices, surround
 
 RADIUS_MM = 10  # of painted nodules of 6 to 20 mm at the edge 0.18 inside become 0.48, and the mean Dice of seven scans
 # falls by 0.0001; with 8 mm they become 0.41, and with 15 one scan loses 0.001
@@ -32,10 +32,8 @@ def fill_dents(lung: np.ndarray, body: Body, radius_mm: float = RADIUS_MM) -> np
     )
     distance_mm = np.hypot(down[:, None], right)
     ray = (np.arctan2(down[:, None], right) * (RAYS / (2 * np.pi))).astype(int) % RAYS
-    margin = [(0, 0)] + [(math.ceil(radius_mm / step) + 1,) * 2 for step in mm]
-    closed = close_slices(np.pad(lung, margin), body.spacing_mm, (radius_mm,))[0]
-    inner = tuple(slice(before, before + size) for (before, _), size in zip(margin, lung.shape, strict=True))
-    dents = closed[inner] & ~lung & body.beside
+    padded, inner = surround(lung, (math.inf, *mm), radius_mm)
+    dents = close_slices(padded, body.spacing_mm, (radius_mm,))[0][inner] & ~lung & body.beside
     for z in np.flatnonzero(dents.any(axis=(1, 2))):
         last_mm = np.zeros(RAYS)
         np.maximum.at(last_mm, ray[lung[z]], distance_mm[lung[z]])

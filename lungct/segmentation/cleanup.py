@@ -70,7 +70,9 @@ def clean_volume(lung: np.ndarray, ct_hu: np.ndarray, spacing_mm: tuple[float, f
     if area_mm2 < MIN_LUNG_MM2 or size[largest] * voxel_ml < BELLY_SHARE * gas_ml:
         return clean
     kept = pieces[label]
-    kept &= ~enlarge(find_airway(kept[:, ::rows, ::cols], body), body.steps, kept.shape)
+    airway = find_airway(kept[:, ::rows, ::cols], body)
+    if airway.any():
+        kept &= ~enlarge(airway, body.steps, kept.shape)
     added = find_adjoining(kept[:, ::rows, ::cols], body, gas, lung_hu)
     if added.any():
         kept |= enlarge(grow_slices(added), body.steps, kept.shape) & (ct_hu < EDGE_HU) & may_be_lung

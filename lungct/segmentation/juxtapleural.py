@@ -38,9 +38,10 @@ def find_juxtapleural(lung: np.ndarray, body: Body) -> np.ndarray:
     hu = body.coarse_hu[box]
     tissue = ~lung[box] & (hu > AIR_TISSUE_HU)
     for side in (RIGHT, LEFT):
-        if (sides == side).any():
-            part = np.s_[:], *bounding_box(sides == side, body.spacing_mm, margin_mm=AROUND_MM)[1:]
-            found[box][part] |= find_in_dents(sides[part] == side, tissue[part], hu[part], body.spacing_mm)
+        one = sides == side
+        if one.any():
+            part = np.s_[:], *bounding_box(one, body.spacing_mm, margin_mm=AROUND_MM)[1:]
+            found[box][part] |= find_in_dents(one[part], tissue[part], hu[part], body.spacing_mm)
     return found
 
 

@@ -60,10 +60,16 @@ def close_slices(mask: np.ndarray, spacing_mm: tuple, radii_mm: tuple[float, ...
 
 def close_volume(mask: np.ndarray, spacing_mm: tuple, radius_mm: float) -> np.ndarray:
     """Close a volume by a ball that rolls over its faces, too, since there is no mask beyond them: bool (Z, H, W)."""
-    margin = [(math.ceil(radius_mm / mm) + 1,) * 2 for mm in spacing_mm]
-    near = edt.edt(~np.pad(mask, margin), anisotropy=spacing_mm) <= radius_mm
-    closed = edt.edt(near, anisotropy=spacing_mm) > radius_mm
-    return closed[tuple(slice(before, before + size) for (before, _), size in zip(margin, mask.shape, strict=True))]
+    padded, inner = surround(mask, spacing_mm, radius_mm)
+    near = edt.edt(~padded, anisotropy=spacing_mm) <= radius_mm
+    return edt.edt(near, anisotropy=spacing_mm)[inner] > radius_mm
+
+
+def surround(mask: np.ndarray, spacing_mm: tuple, radius_mm: float) -> tuple[np.ndarray, tuple[slice, ...]]:
+    """A mask with room for a ball on all sides, and where it lies there; no room along an axis of infinite spacing."""
+    pixels = [math.ceil(radius_mm / mm) + 1 if mm < math.inf else 0 for mm in spacing_mm]
+    inner = tuple(slice(before, before + size) for before, size in zip(pixels, mask.shape, strict=True))
+    return np.pad(mask, [(n, n) for n in pixels]), inner
 
 
 def grow_slices(mask: np.ndarray) -> np.ndarray:

@@ -129,7 +129,7 @@ def test_a_kept_mask_of_another_checksum_or_damaged_is_none(mask, tmp_path):
     other[0, 0, 0] = True
     path.write_bytes(keep_bytes(other, UNSURE_CM2, CT_HU))
     assert read_kept(path, checksum) is None
-    for damaged in (b"", content[:100], content[:-60], gzip.compress(content), content.replace(b"packed", b"mended")):
+    for damaged in (b"", content[:100], content[:-60], gzip.compress(content), content.replace(b"packed", b"edited")):
         path.write_bytes(damaged)
         assert read_kept(path, checksum) is None
     path.unlink()
