@@ -8,7 +8,7 @@ from chest import chest_with_ribs
 
 from lungct.segmentation.body import find_body
 from lungct.segmentation.cleanup import clean_volume
-from lungct.segmentation.enclosed import between_slices, find_enclosed
+from lungct.segmentation.enclosed import find_beside, find_enclosed, lung_above
 from lungct.segmentation.threshold import segment_lung
 
 SPACING_MM = (5.0, 3.0, 3.0)
@@ -61,12 +61,43 @@ def test_ribs_of_every_fourth_slice_and_a_gap_in_them_are_enough(chest):
     assert np.mean(enclosed(ct_hu, lung)[AT_WALL["behind"]]) > 0.95
 
 
-def test_where_the_lung_above_is_narrower_a_mass_is_filled_up_to_the_wall(chest):
+def test_where_the_lung_above_and_below_is_narrower_a_mass_is_filled_up_to_the_wall(chest):
     ct_hu, lung = make_dense(chest, np.s_[14:24, 39:50, 90:106])
-    ct_hu[24:, 16:70, 98:106], lung[24:, 16:70, 98:106] = 40, False
+    for z in (slice(14), slice(24, None)):
+        ct_hu[z, 16:70, 98:106], lung[z, 16:70, 98:106] = 40, False
     found = enclosed(ct_hu, lung)
-    assert np.mean(found[14:24, 39:50, 90:98]) > 0.95  # lung lies above these
-    assert np.mean(found[14:24, 39:50, 98:106]) > 0.6  # and not above these
+    assert np.mean(found[14:24, 39:50, 90:98]) > 0.95  # lung lies above and below these
+    assert np.mean(found[14:24, 39:50, 98:106]) > 0.6  # and neither above nor below these
+
+
+@pytest.mark.parametrize(("rows", "share"), [(3, 1), (1, 0)])
+def test_a_mass_may_stand_on_the_diaphragm(chest, rows, share):
+    ct_hu, lung = make_dense(chest, AT_WALL["behind"])  # 15 rows
+    box = np.s_[:14, 55 + rows : 70, 66:106]  # no lung below but for some rows
+    ct_hu[box], lung[box] = 40, False
+    assert np.mean(enclosed(ct_hu, lung)[AT_WALL["behind"]]) == pytest.approx(share, abs=0.1)
+
+
+def test_the_side_of_a_mass_that_faces_the_hilum_is_in(chest):
+    ct_hu, lung = make_dense(chest, np.s_[14:24, 55:70, 68:100])
+    ct_hu[14:24, 40:44, 48:54], lung[14:24, 40:44, 48:54] = 40, False  # a dent of the other lung
+    found = enclosed(ct_hu, lung)
+    assert np.mean(found[14:24, 56:64, 71:74]) > 0.95  # nearer to the middle than bone is looked for
+    assert not found[:, :54].any()
+
+
+def test_air_between_a_mass_and_lung_stays_out():
+    lung, found, tissue = np.zeros((1, 20, 20), bool), np.zeros((1, 20, 20), bool), np.ones((1, 20, 20), bool)
+    lung[:, 5:15, 2:8], found[:, 5:15, 12:18], tissue[:, 9, 10] = True, True, False
+    beside = find_beside(found, lung, tissue, SPACING_MM)
+    assert beside[0, 8, 8:12].all()
+    assert not beside[0, 9, 10]
+
+
+def test_the_middle_itself_stays_out_beside_a_mass(chest):
+    ct_hu, lung = make_dense(chest, np.s_[14:24, 55:70, 66:100])
+    lung[14:24, 55:70, 60:62] = True
+    assert not enclosed(ct_hu, lung)[..., 62:70].any()  # 30 mm from the middle
 
 
 def test_what_has_no_lung_below_or_above_is_not(chest):
@@ -118,10 +149,10 @@ def test_a_hole_is_judged_by_most_of_it(chest):
         assert enclosed(ct_hu, below)[22, 35, 93] == is_mass
 
 
-def test_between_slices_means_some_slice_above_and_some_below():
-    lung = np.zeros((5, 1, 3), bool)
-    lung[0, 0, :2] = lung[4, 0, 1:] = True
-    assert between_slices(lung)[:, 0].tolist() == [[False] * 3, *[[False, True, False]] * 3, [False] * 3]
+def test_lung_above_means_some_slice_above():
+    lung = np.zeros((4, 1, 2), bool)
+    lung[0, 0, 0] = lung[3, 0, 1] = True
+    assert lung_above(lung)[:, 0].tolist() == [[False, True], [False, True], [False, True], [False, False]]
 
 
 def test_a_volume_is_cleaned_with_its_masses_in(chest):
