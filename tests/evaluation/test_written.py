@@ -83,7 +83,9 @@ def test_a_file_that_was_removed_or_never_written_keeps_no_folder(folder):
     assert files_to_keep(folder) == []
 
 
-@pytest.mark.parametrize("name", ["A.nii.gz", "A_slice000.npy", KEPT, "my_mask.nii.gz", "notes.txt", "mine/mask.nrrd"])
+@pytest.mark.parametrize(
+    "name", ["A.nii.gz", "A_slice000.npy", KEPT, "my_mask.nii.gz", "mine/mask.nrrd", "look.png", "view/x.txt"]
+)
 def test_a_mask_that_was_changed_and_files_of_the_user_are_set_aside_whole(folder, name):
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(b"by hand")
