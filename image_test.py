@@ -39,7 +39,7 @@ from lungct.evaluation.figures import (
 )
 from lungct.evaluation.stacks import open_slices
 from lungct.evaluation.viewer import AXIAL, STYLES, Mask, Stack, Viewer
-from lungct.masks.predicted import PREDICTED, SLICES, check_ct_of_label
+from lungct.masks.predicted import FOLDERS, SLICES, check_ct_of_label
 from lungct.masks.read import are_labels, read_lung
 from lungct.masks.read_dicom import series_of
 from lungct.masks.read_sides import read_sides
@@ -87,7 +87,7 @@ def open_dicom(path: Path, conf: Path) -> Stack:
 
 def open_mask(path: Path, conf: Path) -> Stack:
     """A mask that was given as PATH: one of step 5 on its slices. Raises LungError for any other."""
-    if path.parent.name.startswith(PREDICTED):
+    if path.parent.name.startswith(FOLDERS):
         return add_mask(open_slices(path.parent, conf, with_prediction=False), path)
     raise LungError(f"{path}: this is a mask; give its CT as PATH and this as --mask")
 

@@ -18,7 +18,6 @@ from lungct import LungError, __version__  # first: it says which package is mis
 
 # isort: split
 import argparse
-import shutil
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -41,15 +40,15 @@ from lungct.evaluation.results import (
     files_stamp,
     folder_of,
     has_all,
-    has_mask,
-    lost_record,
     make_files,
     next_command,
     read_kept_of,
+    why_predict_again,
 )
 from lungct.evaluation.scores import ScanScore, print_scores, score_volume
 from lungct.evaluation.tables import NODULES, Result, read_results, write_results
-from lungct.files import exclusive_lock, fingerprint, is_dir_path, periodic_save, replace_file, replace_folder
+from lungct.evaluation.written import find_set_aside, lost_record, remove_results, replace_results
+from lungct.files import exclusive_lock, fingerprint, is_dir_path, periodic_save, replace_file
 from lungct.masks.predicted import SCORES, take_reviews
 from lungct.masks.read import parse_values
 from lungct.masks.reviews import earlier_reviews
@@ -95,11 +94,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Todo:
-    """A scan to work on: what it is to have, and its earlier row where the mask of that is still right."""
+    """A scan to work on: what it is to have, and its earlier row, or why the mask of that is not right any more."""
 
     case: Case
     wanted: Wanted
     earlier: ScanScore | None
+    reason: str
 
 
 def fingerprint_of(case: Case, task: Task) -> tuple[str, str]:
@@ -150,7 +150,7 @@ def predict_scan(todo: Todo, task: Task) -> tuple[Result, tuple[str, ...]]:
         warnings += lost_record(folder)
         add_files(folder, files)
     else:
-        replace_folder(folder, files)
+        warnings += replace_results(folder, files)
     names = case.slice_names(score.slices)
     score = replace(score, files="" if earlier else files_stamp(folder, case.scan, names))  # else read by the next run
     return Result(score, audit), warnings
@@ -231,7 +231,7 @@ def predict_all(
             if isinstance(outcome, LungError):
                 failed.append(Skipped(name, str(outcome)))
                 if not todo.earlier:
-                    shutil.rmtree(folder_of(out, name), ignore_errors=True)  # of an earlier input
+                    warned += [Warned(name, warning) for warning in remove_results(folder_of(out, name))]
                 continue
             results[name], warnings = outcome
             warned += [Warned(name, warning) for warning in warnings]
@@ -254,15 +254,15 @@ def plan(
         folder, result = folder_of(out, case.scan), before.get(case.scan)
         earlier = result.score if result else None
         names = case.slice_names(earlier.slices) if earlier else []
-        if earlier and not (earlier.fingerprint.startswith(of_mask) and has_mask(folder, earlier, names)):
-            earlier = None
+        reason = why_predict_again(folder, earlier, of_mask, names) if earlier else ""
+        earlier = None if reason else earlier
         stamp, changes = check_files(folder, wanted[case.scan], earlier, of_row, names) if earlier else ("", [])
         warned += [Warned(case.scan, change) for change in changes]
         if earlier and earlier.fingerprint == of_row and result.is_whole:
             right[case.scan] = replace(result, score=replace(earlier, files=stamp))
             if has_all(folder, wanted[case.scan], earlier, names):
                 continue
-        todos.append(Todo(case, wanted[case.scan], earlier))
+        todos.append(Todo(case, wanted[case.scan], earlier, reason))
     done = len(cases) - len(todos) - len(skipped)
     print(f"{count(len(cases), 'scan')}, {done} done already; on {where}, {task.precision}")
     print_plan(cases, todos, before, out)
@@ -271,14 +271,15 @@ def plan(
 
 def print_plan(cases: list[Case], todos: list[Todo], before: dict[str, Result], out: Path) -> None:
     """What is made again, what is made from the masks that are there, and what earlier commands left."""
-    again = [todo.case.scan for todo in todos if todo.case.scan in before and not todo.earlier]
-    if again:
-        print(f"other slices, weights, options or code; predicted again: {some_of(again)}")
+    for reason in dict.fromkeys(todo.reason for todo in todos if todo.reason):
+        print(f"{reason}; predicted again: {some_of([todo.case.scan for todo in todos if todo.reason == reason])}")
     if more := [todo.case.scan for todo in todos if todo.earlier]:
         print(f"files and scores from the masks that are there, not predicted again: {some_of(more)}")
     left = sorted(set(before) - {case.scan for case in cases})
     if left:
         print(f"{out} holds {count(len(left), 'scan')} of earlier commands, not in the tables: {some_of(left)}")
+    if aside := find_set_aside(out):
+        print(f"{out} holds folders with masks that were changed or added, used by no step: {some_of(aside)}")
 
 
 def main(argv: list[str] | None = None) -> None:

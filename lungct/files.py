@@ -90,13 +90,15 @@ def periodic_save(save: Callable[[], None]) -> Iterator[Callable[[], None]]:
         save()
 
 
-def replace_folder(folder: Path, files: dict[str, bytes]) -> None:
+def replace_folder(folder: Path, files: dict[str, bytes], keep_as: Path | None = None) -> None:
     """Make `folder` hold exactly `files`, by name or `folder/name`, all or nothing.
+
+    keep_as: the name that what was there gets, beside it; None: it is removed
 
     Raises LungError when the disk does not take it, or another program holds a file open that is there.
     """
     beside, old = (folder.with_name(f".{folder.name}.{ending}") for ending in ("tmp", "old"))
-    complete = False
+    before, complete = keep_as or old, False
     try:
         shutil.rmtree(beside, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
@@ -107,12 +109,12 @@ def replace_folder(folder: Path, files: dict[str, bytes]) -> None:
             path.write_bytes(content)
         complete = True
         if folder.exists() and not folder.is_symlink():  # a link is refused by the next line
-            folder.replace(old)  # removed file by file, half of it would be gone where one is held open
+            folder.replace(before)  # removed file by file, half of it would be gone where one is held open
         beside.replace(folder)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
-        if complete and old.exists() and not folder.exists():
-            old.replace(folder)
+        if complete and before.exists() and not folder.exists():
+            before.replace(folder)
         raise write_error(folder, error, complete and folder.is_dir()) from error
     shutil.rmtree(old, ignore_errors=True)
 

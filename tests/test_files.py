@@ -91,6 +91,18 @@ def test_old_folder_is_put_back_where_the_new_one_cannot_take_its_place(tmp_path
     assert (folder / "a").read_bytes() == b"1"
 
 
+def test_old_folder_is_kept_under_a_name_or_stays_where_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    folder, aside = tmp_path / "P", tmp_path / "Q"
+    replace_folder(folder, {"a": b"1"}, aside)  # nothing there to keep
+    with monkeypatch.context() as patch:
+        hold_open(patch, tmp_path / ".P.tmp")
+        with pytest.raises(LungError, match="P: open in another program"):
+            replace_folder(folder, {"a": b"2"}, aside)
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")} == {"P", "P/a"}
+    replace_folder(folder, {"a": b"3"}, aside)
+    assert ((folder / "a").read_bytes(), (aside / "a").read_bytes()) == (b"3", b"1")
+
+
 def test_folder_that_may_not_be_written_is_not_said_to_be_open_elsewhere(tmp_path, monkeypatch):
     def refuse(self: Path, content: bytes) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")

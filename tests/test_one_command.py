@@ -18,10 +18,11 @@ from conftest import run, small_patient
 
 import model_test
 from lungct import LungError
-from lungct.evaluation import cases, results
+from lungct.evaluation import cases, results, written
 from lungct.evaluation.metrics import dice
 from lungct.evaluation.results import add_files
 from lungct.evaluation.scores import read_scores
+from lungct.masks.predicted import find_predictions
 from lungct.masks.read_dicom import read_dicom_label
 from lungct.masks.write import FORMATS, keep_bytes, kept_checksum, read_kept
 from lungct.phantom.lidc_tree import write_series
@@ -386,8 +387,16 @@ def test_a_mask_that_was_corrected_by_hand_stays_and_is_not_what_others_are_made
     assert np.sum(masks) * voxel_ml / 1e3 == pytest.approx(score.litres, abs=1e-3)
 
 
-@pytest.mark.parametrize("change", ["scan", "kept mask damaged", "kept mask of another scan", "a slice put in by hand"])
-def test_masks_of_other_input_are_predicted_again(home, change, monkeypatch):
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("scan", "other slices, weights, options or code"),
+        ("kept mask damaged", "view/mask.npz damaged, or another mask in it"),
+        ("kept mask of another scan", "view/mask.npz damaged, or another mask in it"),
+        ("a slice put in by hand", "slices of other names among the masks"),
+    ],
+)
+def test_masks_of_other_input_are_predicted_again(home, change, reason, monkeypatch):
     folder = home / "predictions/patient_P1"
     if change == "scan":
         write_series(home / "ct", WHO, PART[:, :, ::-1], SPACING_MM)
@@ -399,7 +408,8 @@ def test_masks_of_other_input_are_predicted_again(home, change, monkeypatch):
         (folder / "view/mask.npz").write_bytes(keep_bytes(np.ones(PART.shape, bool), np.zeros(len(PART)), PART))
     monkeypatch.setattr(model_test, "segment_volume", by_threshold)
     text = again(home, "--save", "npy", *QUICK[:2])
-    assert "other slices, weights, options or code; predicted again: P1" in text
+    assert f"{reason}; predicted again: P1" in text.splitlines()
+    assert text.count("predicted again") == 1
     names = {name for name in files(home) if name.endswith(".npy")}
     assert len(names) == len(PART)
     assert not (folder / "P1.nii.gz").exists()  # of the other mask
@@ -552,11 +562,11 @@ def test_masks_of_another_scan_in_the_folder_are_pointed_out_and_stay(home):
 
 
 def test_a_copied_folder_is_read_once_and_then_known(home, monkeypatch):
-    folder, read, checksum = home / "predictions/patient_P1", [], results.content_checksum
+    folder, read, checksum = home / "predictions/patient_P1", [], written.content_checksum
     again(home, *QUICK[:2])
     for path in folder.glob("*.nii.gz"):
         path.write_bytes(path.read_bytes())
-    monkeypatch.setattr(results, "content_checksum", lambda content: read.append(len(content)) or checksum(content))
+    monkeypatch.setattr(written, "content_checksum", lambda content: read.append(len(content)) or checksum(content))
     for _ in range(2):
         text = again(home, *QUICK[:2])
         assert "1 done already" in text
@@ -702,3 +712,97 @@ def test_a_file_of_ours_by_name_that_was_put_in_by_hand_is_pointed_out(home):
     path.unlink()
     assert "warning" not in again(home, "--save", "nrrd", *QUICK[:2])
     assert path.stat().st_size > 100
+
+
+def remove(name: str) -> Callable[[Path, pytest.MonkeyPatch], None]:
+    """Take a file away from the predictions."""
+    return lambda predictions, patch: (predictions / name).unlink()
+
+
+PREDICTED_AGAIN = {
+    "other slices, weights, options or code": lambda _, patch: patch.setattr(model_test, "MASK_CODE", "after git pull"),
+    "slices.csv missing": remove("patient_P1/slices.csv"),
+    "view/mask.npz missing": remove("patient_P1/view/mask.npz"),
+    "": remove("scores.csv"),  # as after a run with other scores that was stopped
+}
+
+
+@pytest.mark.parametrize("reason", PREDICTED_AGAIN)
+def test_a_corrected_mask_is_set_aside_where_its_scan_is_predicted_again(home, monkeypatch, reason):
+    predictions = home / "predictions"
+    folder, aside = predictions / "patient_P1", predictions / "changed_patient_P1"
+    (folder / "P1.nii.gz").write_bytes(b"corrected by hand")
+    PREDICTED_AGAIN[reason](predictions, monkeypatch)
+    monkeypatch.setattr(model_test, "segment_volume", by_threshold)
+    text = again(home, *QUICK[:2])
+    assert [line for line in text.splitlines() if "predicted again" in line] == (
+        [f"{reason}; predicted again: P1"] if reason else []
+    )
+    (warning,) = (line for line in text.splitlines() if line.startswith("warning"))
+    assert re.match(
+        r"warning P1 .*patient_P1.P1\.nii\.gz: changed or added since .*, so that folder is kept as "
+        r"predictions.changed_patient_P1$",
+        warning,
+    )
+    assert (aside / "P1.nii.gz").read_bytes() == b"corrected by hand"
+    assert read_volume(folder / "P1.nii.gz")[0].sum() == np.count_nonzero(PART < -600)
+    text = again(home, *QUICK[:2])
+    assert "1 done already" in text
+    assert "warning" not in text
+    assert "with masks that were changed or added, used by no step: changed_patient_P1" in text
+    assert [one.folder for one in find_predictions(predictions)] == [folder]
+    assert "changed_" not in (predictions / "report.html").read_text(encoding="utf-8")
+
+
+def test_masks_as_they_were_written_are_replaced_and_none_is_set_aside(home, monkeypatch):
+    again(home, "--save", "npy,sides,nrrd,dicom-seg,rtstruct", "--png", "some")
+    (picture,) = (home / "predictions/patient_P1").glob("*.png")
+    picture.write_bytes(b"changed")
+    (home / "predictions/patient_P1/.DS_Store").write_bytes(b"of macOS")
+    monkeypatch.setattr(model_test, "MASK_CODE", "after git pull")
+    monkeypatch.setattr(model_test, "segment_volume", by_threshold)
+    text = again(home, *QUICK[:2])
+    assert "predicted again: P1" in text
+    assert "changed" not in text
+    assert [path.name for path in (home / "predictions").iterdir() if path.is_dir()] == ["patient_P1"]
+
+
+@pytest.mark.parametrize("is_changed", [True, False])
+def test_a_scan_that_fails_now_leaves_a_corrected_mask_and_no_other(home, monkeypatch, is_changed):
+    def fail(*_):
+        raise MemoryError
+
+    if is_changed:
+        (home / "predictions/patient_P1/P1.nii.gz").write_bytes(b"corrected by hand")
+    monkeypatch.setattr(model_test, "MASK_CODE", "after git pull")
+    monkeypatch.setattr(model_test, "segment_volume", fail)
+    text = again(home, *QUICK[:2], status=1)
+    assert "skipped P1: not enough memory" in text
+    left = [path.name for path in (home / "predictions").iterdir() if path.is_dir()]
+    assert left == (["changed_patient_P1"] if is_changed else [])
+    assert bool(re.search(r"warning P1 .*is kept as predictions.changed_patient_P1", text)) == is_changed
+    if is_changed:
+        assert (home / "predictions/changed_patient_P1/P1.nii.gz").read_bytes() == b"corrected by hand"
+
+
+def test_a_kept_mask_of_another_ct_takes_no_corrected_mask_with_it(home, monkeypatch):
+    mask = home / "predictions/patient_P1/P1.nii.gz"
+    monkeypatch.setattr(model_test, "read_kept_of", lambda *_: None)
+    monkeypatch.setattr(model_test, "segment_volume", by_threshold)
+    mask.write_bytes(b"corrected by hand")
+    text = again(home, "--save", "npy", *QUICK[:2])
+    assert "damaged, or of another CT: predicted again" in text
+    assert "is kept as predictions" in text
+    assert (home / "predictions/changed_patient_P1/P1.nii.gz").read_bytes() == b"corrected by hand"
+
+
+def test_a_mask_whose_record_was_lost_is_set_aside_later(home, monkeypatch):
+    mask = home / "predictions/patient_P1/P1.nii.gz"
+    mask.write_bytes(b"corrected by hand")
+    (mask.parent / "view/files.csv").unlink()
+    assert "only what changes from now on is pointed out" in again(home, *QUICK[:2])
+    assert "warning" not in again(home, *QUICK[:2])
+    monkeypatch.setattr(model_test, "MASK_CODE", "after git pull")
+    monkeypatch.setattr(model_test, "segment_volume", by_threshold)
+    assert re.search(r"warning P1 .*P1\.nii\.gz: perhaps changed or added since", again(home, *QUICK[:2]))
+    assert (home / "predictions/changed_patient_P1/P1.nii.gz").read_bytes() == b"corrected by hand"

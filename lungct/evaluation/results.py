@@ -1,6 +1,5 @@
 """A scan's folder of results: which masks and pictures belong into it, which are there, and adding others later."""
 
-import hashlib
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,8 +13,9 @@ from lungct.evaluation.cases import Case, StoredCase, Volume
 from lungct.evaluation.report import PNG_EVERY, THUMBNAIL, result_files, thumbnail
 from lungct.evaluation.scores import ScanScore
 from lungct.evaluation.view import VIEW, VIEW_SCRIPT
-from lungct.files import file_stamps, fingerprint, read_earlier_table, replace_file, table_bytes, unreadable_error
-from lungct.masks.predicted import CHANGED, PREDICTED, SLICES, check_ct, slices_table
+from lungct.evaluation.written import WRITTEN, as_now, find_changes, read_written, with_record
+from lungct.files import file_stamps, fingerprint, replace_file
+from lungct.masks.predicted import PREDICTED, SLICES, check_ct, slices_table
 from lungct.masks.write import (
     ANONYMOUS,
     DICOM_FORMATS,
@@ -32,21 +32,8 @@ from lungct.parallel import some_of
 from lungct.slices import safe_name
 
 KINDS = (NPY, *FORMATS)
-WRITTEN = f"{VIEW}/files.csv"  # a row for each file that step 5 wrote into the folder
-OTHER_NOW = "changed since it was written; to have it as it was, delete it and run the same model_test.py again"
-NOT_KNOWN = (
-    "missing or damaged, so that it is not known whether masks were changed after the prediction; all files stay, and "
-    "count from now on as they were written"
-)
+OTHER_INPUT = "other slices, weights, options or code"
 AMOUNTS = ("none", "some", "all")  # of pictures, each with those before it
-
-
-@dataclass(frozen=True)
-class WrittenFile:
-    """A row of WRITTEN: a file of the folder, by its name as seen from there, and the checksum of its content."""
-
-    name: str
-    checksum: str
 
 
 @dataclass(frozen=True)
@@ -173,13 +160,19 @@ def has_all(folder: Path, wanted: Wanted, score: ScanScore, slice_names: list[st
     )
 
 
-def has_mask(folder: Path, score: ScanScore, slice_names: list[str]) -> bool:
-    """Whether the mask of a row of scores.csv is kept there, from which other files can be made.
+def why_predict_again(folder: Path, score: ScanScore, made_from: str, slice_names: list[str]) -> str:
+    """Why the kept mask of a row of scores.csv, from which other files are made, cannot be taken; empty where it can.
 
-    Slices of other names among the .npy masks would be taken for masks of this scan: then all is made anew.
+    made_from: the fingerprint of the mask as it would be now. Slices of other names among the .npy masks would be taken
+    for masks of this scan: then all is made anew.
     """
-    strays = {path.stem for path in folder.glob("*.npy")} - set(slice_names)
-    return not strays and (folder / SLICES).is_file() and kept_checksum(folder / KEPT) == score.mask
+    if not score.fingerprint.startswith(made_from):
+        return OTHER_INPUT
+    if {path.stem for path in folder.glob("*.npy")} - set(slice_names):
+        return "slices of other names among the masks"
+    if missing := [name for name in (SLICES, KEPT) if not (folder / name).is_file()]:
+        return f"{' and '.join(missing)} missing"
+    return "" if kept_checksum(folder / KEPT) == score.mask else f"{KEPT} damaged, or another mask in it"
 
 
 def read_kept_of(folder: Path, volume: Volume, earlier: ScanScore) -> tuple[np.ndarray, np.ndarray] | None:
@@ -189,37 +182,6 @@ def read_kept_of(folder: Path, volume: Volume, earlier: ScanScore) -> tuple[np.n
     except LungError:
         return None
     return read_kept(folder / KEPT, earlier.mask)
-
-
-def content_checksum(content: bytes) -> str:
-    """Sixteen hexadecimal digits that tell whether a file holds the same."""
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
-def read_written(folder: Path) -> dict[str, str]:
-    """The checksum of each file as step 5 wrote it, by name; empty where nothing says it."""
-    return {row.name: row.checksum for row in read_earlier_table(folder / WRITTEN, WrittenFile)}
-
-
-def as_now(folder: Path, scan: str, slice_names: list[str]) -> dict[str, str]:
-    """The checksum of each file as it is, by name: a record in place of one that was lost."""
-    record = {}
-    for path in files_there(folder, scan, slice_names):
-        with suppress(OSError):  # the next run says that it cannot be read
-            record[path.relative_to(folder).as_posix()] = content_checksum(path.read_bytes())
-    return record
-
-
-def lost_record(folder: Path) -> tuple[str, ...]:
-    """A warning where nothing says any more what step 5 wrote into a folder."""
-    return () if read_written(folder) else (f"{folder / WRITTEN}: {NOT_KNOWN}",)
-
-
-def with_record(files: dict[str, bytes], earlier: dict[str, str]) -> dict[str, bytes]:
-    """Some files by name, and the record of them and of those written earlier: first, so that none is ever without."""
-    record = {**earlier, **{name: content_checksum(content) for name, content in files.items()}}
-    rows = [WrittenFile(name, record[name]) for name in sorted(record)]
-    return {WRITTEN: table_bytes(rows, WrittenFile), **files}
 
 
 def files_there(folder: Path, scan: str, slice_names: list[str]) -> list[Path]:
@@ -248,27 +210,12 @@ def check_files(
     not that of the row.
     """
     stamp = files_stamp(folder, earlier.scan, slice_names)
-    changes = {} if earlier.files == stamp else find_changes(folder, earlier.scan, slice_names)
+    changes = {} if earlier.files == stamp else find_changes(folder, files_there(folder, earlier.scan, slice_names))
     anew = pictures_anew(folder, wanted, earlier, made_from, slice_names)
     stay = {name: reason for name, reason in changes.items() if name not in anew}
     reasons = dict.fromkeys(stay.values())
     lines = [(some_of([name for name in stay if stay[name] == reason]), reason) for reason in reasons]
     return "" if changes else stamp, [f"{folder / names}: {reason}" for names, reason in lines]
-
-
-def find_changes(folder: Path, scan: str, slice_names: list[str]) -> dict[str, str]:
-    """Which files of a folder are not as step 5 wrote them, by name, and what to do then."""
-    written, masks, changes = read_written(folder), mask_names(scan, slice_names), {}
-    for path in files_there(folder, scan, slice_names) if written else []:  # else see `lost_record`
-        name = path.relative_to(folder).as_posix()
-        try:
-            if written.get(name) != content_checksum(path.read_bytes()):
-                changes[name] = CHANGED if name in masks else OTHER_NOW
-        except FileNotFoundError:  # removed just now
-            continue
-        except OSError as error:
-            changes[name] = str(unreadable_error(error)).removeprefix(f"{path}: ")
-    return changes
 
 
 def make_files(
@@ -296,7 +243,7 @@ def make_files(
     if not earlier:
         files |= {KEPT: keep_bytes(mask.lung, mask.unsure_cm2, volume.ct_hu)}
         files |= {SLICES: slices_table(volume.rows, mask.lung)}
-    written = (read_written(folder) or as_now(folder, score.scan, names)) if earlier else {}
+    written = (read_written(folder) or as_now(folder, files_there(folder, score.scan, names))) if earlier else {}
     files = with_record(files, written)
     return replace(score, flags="; ".join(flags), png=wanted.png, save=",".join(saved)), files
 

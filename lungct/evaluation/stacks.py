@@ -13,7 +13,7 @@ from lungct.evaluation.figures import GREEN, RED
 from lungct.evaluation.results import show_command
 from lungct.evaluation.viewer import Mask, Stack
 from lungct.files import read_earlier_table, read_npy
-from lungct.masks.predicted import PREDICTED, SLICES, check_ct
+from lungct.masks.predicted import FOLDERS, PREDICTED, SET_ASIDE, SLICES, check_ct
 from lungct.parallel import some_of
 from lungct.scans.geometry import Frame, frame_of
 from lungct.settings import default_values, load, make_record
@@ -29,12 +29,18 @@ class ViewSettings:
     predictions_path: Path
 
 
+def scan_of(folder: Path) -> str:
+    """The scan that a patient's folder is of, by its name; one that was set aside may have a number at its end."""
+    rows = read_earlier_table(folder / SLICES, SliceRow) if folder.name.startswith(SET_ASIDE) else []
+    return safe_name(rows[0].scan) if rows else folder.name.removeprefix(SET_ASIDE).removeprefix(PREDICTED)
+
+
 def find_folders(folder: Path, conf: Path) -> tuple[list[Path], Path]:
     """Where the CT of a patient's folder may lie, by the roots in lung.conf and beside it; and where its prediction.
 
     Raises LungError where there is no CT. A folder of CT slices, or of lungs beside them, has that CT alone.
     """
-    scan, is_prediction = folder.name.removeprefix(PREDICTED), folder.name.startswith(PREDICTED)
+    scan, is_prediction = scan_of(folder), folder.name.startswith(FOLDERS)
     values = load(conf) if conf.is_file() else default_values()
     settings = make_record(ViewSettings, values, conf.parent)
     roots = [folder.parent, folder.parent.parent / "ct", settings.lung_ct_test_path, settings.lung_ct_path]
@@ -94,7 +100,7 @@ def open_slices(folder: Path, conf: Path, only: str | None = None, with_predicti
 
     Raises LungError for a folder of step 5 whose masks are of another CT, or are no slices.
     """
-    if with_prediction and folder.name.startswith(PREDICTED) and not any(folder.glob("*.npy")):
+    if with_prediction and folder.name.startswith(FOLDERS) and not any(folder.glob("*.npy")):
         raise LungError(f"{folder}: holds no *.npy{on_own_files(folder)}")
     folders, predicted = find_folders(folder, conf)
     ct, names, ct_hu, other_ct = choose_ct(folders, predicted)

@@ -25,6 +25,8 @@ from lungct.slices import DICOM_UID, SliceRow, clip_ct, safe_name, slice_pixels
 
 SLICES, SCORES = "slices.csv", "scores.csv"
 PREDICTED = "patient_"  # how the folders of scans begin
+SET_ASIDE = f"changed_{PREDICTED}"  # and those with a mask that was changed, after the scan was predicted again
+FOLDERS = (PREDICTED, SET_ASIDE)
 VOLUMES = (NIFTI, SIDES, NRRD)  # forms of the mask that are read back as they were written; an RTSTRUCT is not
 AGAIN = "predict it again: python model_test.py"
 CHANGED = (
@@ -86,6 +88,11 @@ def check_ct(folder: Path, names: list[str], ct_hu: np.ndarray) -> None:
     if others := [name for name, mark in now.items() if predicted.get(name) != mark]:
         where = f"{len(others)} of {count(len(now), 'slice')}, such as {others[0]}"
         raise LungError(f"{folder}: its masks are of another CT in {where}; {AGAIN}")
+
+
+def is_of_scan(folder: Path) -> bool:
+    """Whether a folder is one of a scan that step 5 wrote, or that was set aside since: no label without a review."""
+    return (folder / SLICES).is_file() or folder.name.startswith(SET_ASIDE)
 
 
 def is_predictions(place: Path) -> bool:

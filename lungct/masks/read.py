@@ -17,9 +17,11 @@ from lungct import LungError
 from lungct.files import file_stamps, files_below, is_dir_path, read_npy
 from lungct.masks.check import check_is_lung, check_place
 from lungct.masks.predicted import (
+    SET_ASIDE,
     SLICES,
     check_ct_of_label,
     find_accepted,
+    is_of_scan,
     is_predictions,
     prediction_files,
     read_prediction,
@@ -63,6 +65,8 @@ def find_labels(place: Path, scans: list[tuple[str, ...]]) -> list[Path | LungEr
     """
     if is_predictions(place):
         return find_accepted(place, scans)
+    if place.name.startswith(SET_ASIDE) and place.is_dir():
+        raise LungError(f"{place}: set aside with masks that were changed; give the one to train on as a file")
     if (place / SLICES).is_file():
         raise LungError(f"{place}: give {place.parent}, which holds the reviews of such masks")
     labels: list[Path | LungError] = []
@@ -97,7 +101,7 @@ def find_label(place: Path, names: tuple[str, ...], alone: bool = False) -> Path
             raise LungError(f"{found[0]} and {found[1].name} are both of this scan; leave one of them there")
         if found:
             return found[0]
-    in_dicom = index_folder(place).get(names[-1], ())
+    in_dicom = [path for path in index_folder(place).get(names[-1], ()) if not is_of_scan(path.parent)]
     if len(in_dicom) > 1:
         raise LungError(f"{in_dicom[0]} and {in_dicom[1].name} are both of this scan; leave one of them there")
     if in_dicom:
@@ -137,7 +141,7 @@ def _files_by_name(folder: Path) -> dict[str, list[Path]]:
     """The mask files below a folder by their names without the ending; of one name, those that lie least deep."""
     found: dict[str, list[Path]] = {}
     files = files_below(folder)
-    predicted = {path.parent for path in files if path.name == SLICES}  # not without a review
+    predicted = {folder for folder in {path.parent for path in files} if is_of_scan(folder)}
     for path in sorted(files, key=lambda path: (len(path.parts), path.is_symlink(), path)):
         name, ending = _split_ending(path)
         if not ending or (path.parent != folder and name.casefold() in CT_NAMES):  # s0001/ct.nii.gz

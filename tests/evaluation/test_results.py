@@ -11,11 +11,11 @@ from lungct.evaluation.results import (
     choose_kinds,
     flags_of_files,
     has_all,
-    has_mask,
     missing_kinds,
-    with_record,
+    why_predict_again,
 )
 from lungct.evaluation.scores import ScanScore
+from lungct.evaluation.written import with_record
 from lungct.files import replace_file
 from lungct.masks.write import KEPT, keep_bytes, mask_checksum
 
@@ -129,11 +129,17 @@ def test_flags_of_files_that_stay_are_kept_and_others_not():
 
 
 def test_a_mask_counts_where_it_is_the_row_s_and_no_strange_slice_lies_beside_it(tmp_path):
-    assert not has_mask(tmp_path, score(), NAMES)
+    def why(made_from: str = "ab", **changes) -> str:
+        return why_predict_again(tmp_path, score(fingerprint="ab-cd", **changes), made_from, NAMES)
+
+    assert why() == "slices.csv and view/mask.npz missing"
     add_files(tmp_path, {KEPT: keep_bytes(LUNG, np.zeros(2), np.zeros(LUNG.shape, np.int16)), "A_slice000.npy": b"x"})
-    assert not has_mask(tmp_path, score(), NAMES)  # nor where nothing says which slices they are
+    assert why() == "slices.csv missing"  # which says what slices they are
     fill(tmp_path, "slices.csv")
-    assert has_mask(tmp_path, score(), NAMES)
-    assert not has_mask(tmp_path, score(mask="0123456789abcdef"), NAMES)
+    assert why() == ""
+    assert why("ac") == "other slices, weights, options or code"
+    assert why(mask="0123456789abcdef") == "view/mask.npz damaged, or another mask in it"
+    (tmp_path / KEPT).unlink()
+    assert why() == "view/mask.npz missing"
     fill(tmp_path, "A_slice002.npy")
-    assert not has_mask(tmp_path, score(), NAMES)
+    assert why() == "slices of other names among the masks"

@@ -52,6 +52,24 @@ def test_masks_are_shown_on_the_ct_that_they_are_of_wherever_it_lies(slices, tmp
         np.testing.assert_array_equal(stack.ct_hu == -800, lung[1:])
 
 
+@pytest.mark.parametrize("name", ["changed_patient_P", "changed_patient_P_2"])
+def test_masks_that_were_set_aside_are_shown_where_they_are_asked_for_and_nowhere_else(slices, tmp_path, name, capsys):
+    ct, lung = slices
+    predicted = tmp_path / "predictions" / "patient_P"
+    aside = predicted.rename(predicted.with_name(name))
+    (aside / "P.nii.gz").write_bytes(nifti_bytes(lung, image_test.open_path(ct, tmp_path / "lung.conf").frame))
+    path = aside / "P_slice001.npy"
+    corrected = np.load(path)
+    corrected[0, 0] = 1
+    np.save(path, corrected)
+    assert image_test.open_path(ct, tmp_path / "lung.conf").predicted is None
+    capsys.readouterr()
+    stack = image_test.open_path(aside, tmp_path / "lung.conf")
+    assert stack.scan == "P"
+    np.testing.assert_array_equal(stack.predicted.lung[1], corrected > 0)
+    np.testing.assert_array_equal(image_test.open_path(aside / "P.nii.gz", tmp_path / "lung.conf").predicted.lung, lung)
+
+
 def test_where_it_is_not_said_of_which_ct_the_masks_are_none_is_shown(slices, tmp_path, capsys):
     ct, _ = slices
     predicted = tmp_path / "predictions" / "patient_P"

@@ -1,5 +1,6 @@
 """Masks of step 5 as labels: accepted ones alone, of the same series, on the same slices, as they were predicted."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,9 +9,11 @@ from conftest import make_row
 
 from lungct import LungError
 from lungct.files import npy_bytes, replace_file, table_bytes
+from lungct.masks import read
 from lungct.masks.predicted import (
     NotAccepted,
     find_accepted,
+    find_predictions,
     is_predictions,
     mask_fingerprint,
     prediction_files,
@@ -275,3 +278,27 @@ def test_reviews_are_added_to_those_beside_the_predictions(tmp_path, capsys):
     assert "0 accepted, 1 rejected, 1 without a verdict" in capsys.readouterr().out
     take_reviews(place / "reviews.csv", place)
     assert len(read_reviews(place / "reviews.csv")) == 2
+
+
+def test_masks_that_were_set_aside_are_no_label_unless_one_is_given_as_a_file(tmp_path, monkeypatch):
+    place = tmp_path / "predictions"
+    rows = predict(place, forms=(NPY, "nifti", KEPT))
+    aside = place / "changed_patient_a"
+    for name in ("changed_patient_a_2", aside.name):
+        shutil.copytree(place / "patient_a", place / name)
+    (place / "changed_patient_a_2" / "slices.csv").unlink()
+    review(place, a="accept")
+    assert [one.folder.name for one in find_predictions(place)] == ["patient_a"]
+    assert find_labels(place, [NAMES]) == [place / "patient_a"]
+    shutil.rmtree(place / "patient_a")
+    (place / "scores.csv").touch()
+    (label,) = find_labels(place, [NAMES])
+    assert isinstance(label, NotAccepted)
+    (place / "changed_patient_a_2" / "a.seg.dcm").touch()
+    monkeypatch.setattr(read, "index_folder", lambda _: {UID: (place / "changed_patient_a_2" / "a.seg.dcm",)})
+    (label,) = find_labels(tmp_path, [NAMES])
+    assert str(label).startswith(f"no label in {tmp_path}")
+    with pytest.raises(LungError, match="set aside with masks that were changed; give the one to train on as a file"):
+        find_labels(aside, [NAMES])
+    assert find_labels(aside / "a.nii.gz", [NAMES]) == [aside / "a.nii.gz"]
+    np.testing.assert_array_equal(read_lung(aside / "a.nii.gz", scan_of(rows))[0], lungs())
