@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from lungct.code_hash import SLICE_CODE
 from lungct.files import fingerprint, replace_file
@@ -182,13 +183,15 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def ready_home(tmp_path_factory) -> Path:
-    """A folder ready for step 2; to be copied, not worked in."""
-    from killing import make_home  # which needs what is above
+def undisturbed_steps(tmp_path_factory) -> dict:
+    """The steps that are killed and hindered, each run once to its end; one process of pytest does it for all."""
+    from killing import run_steps  # which needs what is above
 
-    folder = tmp_path_factory.mktemp("ready") / "home"
-    make_home(folder)
-    return folder
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # the folder of all processes of this run
+    with FileLock(folder / "undisturbed.lock"):
+        return run_steps(folder / "undisturbed")
 
 
 @pytest.fixture(scope="session")
