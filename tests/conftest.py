@@ -32,6 +32,20 @@ ROOT = Path(__file__).parent.parent
 REAL = ROOT.parent / "shared" / "data"
 PHANTOMS = ROOT / ".pytest_cache" / "phantoms"
 MATRIX = (176, 208)
+SLOWEST = (  # files of tests, begun first, so that no process is left with one of them in the end
+    *("test_disk_full.py", "test_pipeline.py", "test_real_scans.py", "test_threshold.py", "test_cluster.py"),
+    *("test_one_command.py", "test_determinism.py", "test_killed.py", "test_distributed.py", "test_report_clicks.py"),
+    *("test_lidc_tree.py", "test_resume.py", "test_own_data.py"),
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # of pytest-xdist, which begins with the files of most tests
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {name: rank for rank, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
 
 
 @cache
