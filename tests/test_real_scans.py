@@ -1,6 +1,6 @@
 """The shipped weights on real scans, where these are there. The weights have seen them: this is about the clean-up."""
 
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ WITH_REFERENCE = (
 )
 
 
-@cache
+@lru_cache(maxsize=len(WITH_NODULES))  # these come last, and are asked for again
 def find_lungs(real: Path, source: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of a scan with a reference: the reference, the network's own answer, what `segment` makes of it."""
     (scan,) = references(real, (source,))
