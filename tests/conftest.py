@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from lungct.code_hash import SLICE_CODE
 from lungct.files import fingerprint, replace_file
@@ -31,6 +32,20 @@ ROOT = Path(__file__).parent.parent
 REAL = ROOT.parent / "shared" / "data"
 PHANTOMS = ROOT / ".pytest_cache" / "phantoms"
 MATRIX = (176, 208)
+SLOWEST = (  # files of tests, begun first, so that no process is left with one of them in the end
+    *("test_disk_full.py", "test_pipeline.py", "test_real_scans.py", "test_threshold.py", "test_cluster.py"),
+    *("test_one_command.py", "test_determinism.py", "test_killed.py", "test_distributed.py", "test_report_clicks.py"),
+    *("test_lidc_tree.py", "test_resume.py", "test_own_data.py"),
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # of pytest-xdist, which begins with the files of most tests
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {name: rank for rank, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
 
 
 @cache
@@ -182,13 +197,15 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def ready_home(tmp_path_factory) -> Path:
-    """A folder ready for step 2; to be copied, not worked in."""
-    from killing import make_home  # which needs what is above
+def undisturbed_steps(tmp_path_factory) -> dict:
+    """The steps that are killed and hindered, each run once to its end; one process of pytest does it for all."""
+    from killing import run_steps  # which needs what is above
 
-    folder = tmp_path_factory.mktemp("ready") / "home"
-    make_home(folder)
-    return folder
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # the folder of all processes of this run
+    with FileLock(folder / "undisturbed.lock"):
+        return run_steps(folder / "undisturbed")
 
 
 @pytest.fixture(scope="session")

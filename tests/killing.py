@@ -5,6 +5,7 @@ The tests do it once for each step, `make soak` many times.
 
 import csv
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -12,10 +13,11 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from conftest import ROOT, small_patient
+from conftest import ROOT, run, small_patient
 
 from lungct.files import LOCK_NAME
 from lungct.phantom.lidc_tree import write_series
@@ -50,6 +52,42 @@ def finish(process: subprocess.Popen) -> None:
     assert process.returncode == 0, errors
 
 
+@dataclass(frozen=True)
+class Step:
+    """A step that nobody disturbed: the folder before it (to be copied, not worked in), what it gave, its time."""
+
+    before: Path
+    expected: dict[str, str]
+    seconds: float
+    growth: int  # bytes of its new files
+
+
+def run_steps(folder: Path) -> dict[str, Step]:
+    """Run each step to its end, or read what an earlier call has left in `folder`; by script."""
+    homes = [folder / str(number) for number in range(len(STEPS) + 1)]
+    record = folder / "seconds.json"
+    if not record.is_file():
+        shutil.rmtree(folder, ignore_errors=True)  # of a call that failed
+        make_home(homes[0])
+        seconds = []
+        for script, before, after in zip(STEPS, homes, homes[1:], strict=False):
+            shutil.copytree(before, after)
+            seconds.append(undisturbed(after, script)[1])
+        record.write_text(json.dumps(seconds))
+    took = json.loads(record.read_text())
+    steps = zip(STEPS, homes, homes[1:], took, strict=False)
+    return {
+        script: Step(before, snapshot(after), seconds, bytes_added(before, after))
+        for script, before, after, seconds in steps
+    }
+
+
+def bytes_added(before: Path, after: Path) -> int:
+    """The size of the files that a folder has more than the one before."""
+    new = (path for path in after.rglob("*") if path.is_file() and not (before / path.relative_to(after)).exists())
+    return sum(path.stat().st_size for path in new)
+
+
 def make_home(folder: Path) -> None:
     """Scans and settings, ready for step 2; step 4's slices, too, so that step 5 finds them."""
     folder.mkdir(parents=True)
@@ -58,13 +96,8 @@ def make_home(folder: Path) -> None:
         middle = len(patient.ct_hu) // 2
         part = patient.ct_hu[middle - 6 : middle + 6]
         write_series(folder / "LIDC-IDRI" / who.patient_id / "a" / "b", who, part, patient.spacing_mm)
-    for command in (
-        ("config_file_create.py", "--lidc-test-dicom-path", "./LIDC-IDRI"),
-        ("prepare_lung_image.py", "--test", "--workers", "1"),
-    ):
-        subprocess.run(
-            [sys.executable, str(ROOT / command[0]), *command[1:]], cwd=folder, check=True, capture_output=True
-        )
+    run("config_file_create.py", "--lidc-test-dicom-path", "./LIDC-IDRI", cwd=folder)
+    run("prepare_lung_image.py", "--test", "--workers", "1", cwd=folder)
 
 
 def snapshot(folder: Path) -> dict[str, str]:

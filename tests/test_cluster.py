@@ -77,7 +77,7 @@ def test_a_cluster_that_loses_a_worker_writes_what_one_machine_writes(tmp_path):
     scans = tmp_path / "scans"
     scans.mkdir()
     for number in range(SCANS):
-        part = np.moveaxis(patient.ct_hu[10 + number : 20 + number], (0, 1, 2), (2, 1, 0))
+        part = np.moveaxis(patient.ct_hu[10 + number : 16 + number], (0, 1, 2), (2, 1, 0))
         nib.save(nib.Nifti1Image(part, affine), scans / f"scan{number:02d}.nii")
     here, cluster = tmp_path / "here", tmp_path / "cluster"
     for folder in (here, cluster):

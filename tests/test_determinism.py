@@ -2,36 +2,38 @@
 
 import shutil
 
-import pytest
 from killing import undisturbed
 
-
-@pytest.fixture(scope="module")
-def homes(ready_home, tmp_path_factory):
-    """Two copies of a folder ready for step 2, in which each test runs the next step."""
-    return tuple(shutil.copytree(ready_home, tmp_path_factory.mktemp("determinism") / name) for name in ("a", "b"))
+TWO = ("--patients", "LIDC-IDRI-0028,LIDC-IDRI-0032")
 
 
-def test_step_2_gives_the_same_bytes_with_one_process_and_eight(homes):
-    first, second = homes
-    one, _ = undisturbed(first, "prepare_lung_image.py", "--workers", "1")
-    assert undisturbed(second, "prepare_lung_image.py", "--workers", "8")[0] == one
-    assert sum(name.endswith(".npy") for name in one) > 80
+def test_step_2_gives_the_same_bytes_with_one_process_and_eight(undisturbed_steps, tmp_path):
+    step = undisturbed_steps["prepare_lung_image.py"]
+    for workers in ("1", "8"):
+        home = shutil.copytree(step.before, tmp_path / workers)
+        assert undisturbed(home, "prepare_lung_image.py", "--workers", workers)[0] == step.expected  # of two processes
+    assert sum(name.endswith(".npy") for name in step.expected) > 80
 
 
-def test_step_3_gives_the_same_history_and_weights_twice(homes):
-    first, second = homes
-    once, _ = undisturbed(first, "Lung_segmentation.py")
-    assert undisturbed(second, "Lung_segmentation.py")[0] == once
-    assert {"runs/lung/history.csv", "runs/lung/unet_model.pth"} <= set(once)
+def test_step_3_gives_the_same_history_and_weights_twice(undisturbed_steps, tmp_path):
+    step = undisturbed_steps["Lung_segmentation.py"]
+    home = shutil.copytree(step.before, tmp_path / "home")
+    assert undisturbed(home, "Lung_segmentation.py")[0] == step.expected
+    assert {"runs/lung/history.csv", "runs/lung/unet_model.pth"} <= set(step.expected)
 
 
-@pytest.mark.parametrize("amp", ["off", "on"])
-def test_step_5_gives_the_same_masks_with_one_thread_and_two(homes, amp):
-    first, second = homes
-    shutil.copytree(first / "runs", second / "runs", dirs_exist_ok=True)
-    for home in homes:
-        shutil.rmtree(home / "predictions", ignore_errors=True)
-    one, _ = undisturbed(first, "model_test.py", "--amp", amp, threads=1)
-    assert undisturbed(second, "model_test.py", "--amp", amp, threads=2)[0] == one
-    assert any(name.startswith("predictions/patient_") and name.endswith(".npy") for name in one)
+def test_step_5_gives_the_same_masks_with_one_thread_and_two(undisturbed_steps, tmp_path):
+    step = undisturbed_steps["model_test.py"]
+    home = shutil.copytree(step.before, tmp_path / "home")
+    assert undisturbed(home, "model_test.py", threads=2)[0] == step.expected  # of one thread
+    assert any(name.startswith("predictions/patient_") and name.endswith(".npy") for name in step.expected)
+
+
+def test_step_5_gives_the_same_masks_in_bfloat16_with_one_thread_and_two(undisturbed_steps, tmp_path):
+    step = undisturbed_steps["model_test.py"]
+    found = []
+    for threads in (1, 2):
+        home = shutil.copytree(step.before, tmp_path / str(threads))
+        found.append(undisturbed(home, "model_test.py", "--amp", "on", *TWO, threads=threads)[0])
+    assert found[0] == found[1]
+    assert any(name.startswith("predictions/patient_") and name.endswith(".npy") for name in found[0])

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from conftest import ROOT
-from killing import STEPS, snapshot, undisturbed
+from killing import STEPS, snapshot
 
 from lungct.files import read_npy
 
@@ -35,26 +35,14 @@ def can_mount(folder) -> bool:
 
 
 @pytest.mark.parametrize("script", STEPS)
-def test_full_disk_is_told_and_the_step_goes_on_when_there_is_room(ready_home, tmp_path, script):
+def test_full_disk_is_told_and_the_step_goes_on_when_there_is_room(request, tmp_path, script):
     if not can_mount(tmp_path):
         pytest.skip("no small disk can be mounted here")
-    home = shutil.copytree(ready_home, tmp_path / "home")
-    for earlier in STEPS:
-        if earlier == script:
-            break
-        undisturbed(home, earlier)
-    before = tmp_path / "before"
-    shutil.copytree(home, before)
-    expected, _ = undisturbed(home, script)
-    growth = sum(
-        path.stat().st_size
-        for path in home.rglob("*")
-        if path.is_file() and not (before / path.relative_to(home)).exists()
-    )
-    places = {name: tmp_path / name for name in ("before", "disk", "told", "at_full", "after")}
+    undisturbed = request.getfixturevalue("undisturbed_steps")[script]
+    places = {name: tmp_path / name for name in ("disk", "told", "at_full", "after")}
     places["disk"].mkdir()
     step = shlex.join([sys.executable, str(ROOT / script), *STEPS[script]])
-    command = SCRIPT.format(**places, step=step, room_kib=growth // 2048)
+    command = SCRIPT.format(**places, before=undisturbed.before, step=step, room_kib=undisturbed.growth // 2048)
     env = {**os.environ, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*NAMESPACE, "sh", "-c", command], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -65,4 +53,4 @@ def test_full_disk_is_told_and_the_step_goes_on_when_there_is_room(ready_home, t
     assert not list(places["at_full"].rglob(".*.tmp"))
     for path in places["at_full"].rglob("*.npy"):
         assert np.isfinite(read_npy(path)).all()
-    assert snapshot(places["after"]) == expected
+    assert snapshot(places["after"]) == undisturbed.expected

@@ -16,7 +16,7 @@ from lungct.phantom.lidc_tree import write_series
 from lungct.scans import lidc
 
 PATIENTS = [scan.patient_id for scan in lidc.scans_without_nodules()[:6]]
-SMALL = ("--width", 8, "--depth", 4, "--epochs", 12, "--learning-rate", 0.01, "--device", "cpu", "--amp", "off")
+SMALL = ("--width", 8, "--depth", 4, "--epochs", 8, "--learning-rate", 0.01, "--device", "cpu", "--amp", "off")
 
 
 def table(path) -> list[dict]:
@@ -79,7 +79,7 @@ def test_step_3_learns_and_keeps_what_it_learned(home):
     folder, printed = home
     run_folder = folder / "runs" / "lung"
     history = table(run_folder / "history.csv")
-    assert len(history) == 12
+    assert len(history) == 8
     assert float(history[-1]["train_loss"]) < 0.3 * float(history[0]["train_loss"])
     card = json.loads((run_folder / "unet_model.json").read_text())
     assert max(float(row["val_dice"]) for row in history) == pytest.approx(card["validation"]["val_dice"])
@@ -288,15 +288,17 @@ def test_home_file_is_not_replaced_without_force(tmp_path, monkeypatch):
 def test_torchrun_with_two_processes_learns_what_one_process_does(home, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as torchrun sets it: the number of threads changes a training, too
     folder, _ = home
-    calm = ("--augment", "no", "--batch-size", 8, "--epochs", 20)  # in which the order of the draws matters little
+    calm = ("--augment", "no", "--batch-size", 8, "--epochs", 4)  # in which the order of the draws matters little
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    best = []
+    losses = []
     for name, launcher in (("one", ()), ("two", torchrun)):
         flags = (*SMALL, *calm, "--run-path", tmp_path / name)
         text = run_process("Lung_segmentation.py", *flags, cwd=folder, launcher=launcher)
         assert text.count("best validation Dice") == 1
-        best.append(max(float(row["val_dice"]) for row in table(tmp_path / name / "history.csv")))
-    assert best[1] == pytest.approx(best[0], abs=0.01)
+        losses.append([float(row["train_loss"]) for row in table(tmp_path / name / "history.csv")])
+    assert losses[0][3] < 0.6 * losses[0][0]
+    assert losses[1][:2] == pytest.approx(losses[0][:2], rel=0.002)  # 0.005 where gradients are not shared
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)  # as each process normalises its half of a batch
 
 
 def test_nodules_of_real_scans_lie_in_the_lung(home, real_data, tmp_path):

@@ -101,6 +101,7 @@ def test_series_land_where_pylidc_looks(client, tmp_path, monkeypatch):
     stand_in.write_text(ARRIVES.format(python=sys.executable, log=str(log), files=3, each=1000))
     stand_in.chmod(0o755)
     monkeypatch.setattr(client, "s5cmdPath", str(stand_in))
+    monkeypatch.setattr(client, "index", client.index[client.index.PatientID.isin(series.PatientID)])  # else seconds
     monkeypatch.setattr(download, "urlopen", lambda *args, **options: io.BytesIO())
     assert download.download(client, series, tmp_path / "LIDC") == []
     for row in series.itertuples():
