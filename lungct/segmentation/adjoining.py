@@ -8,7 +8,7 @@ import numpy as np
 
 from lungct.segmentation.body import Body
 from lungct.segmentation.gas import gas_limit_hu
-from lungct.segmentation.morphology import grow_slices, open_slices
+from lungct.segmentation.morphology import grow_slices, open_slices, slices_beside
 
 AERATED_HU = -500  # less than half of it tissue
 MIN_ML = 0.3
@@ -30,9 +30,7 @@ def find_adjoining(lung: np.ndarray, body: Body, gas: np.ndarray, lung_hu: float
     if not found.any():
         return found
     label = cc3d.connected_components(found, connectivity=6)
-    near = grow_slices(lung)
-    near[1:] |= lung[:-1]
-    near[:-1] |= lung[1:]
+    near = grow_slices(lung) | slices_beside(lung)
     voxels = np.bincount(label[found])
     adjoins = np.bincount(label[found & near], minlength=len(voxels)) > 0
     return (adjoins & (voxels * np.prod(body.spacing_mm) >= 1e3 * MIN_ML))[label]

@@ -24,13 +24,16 @@ from lungct.segmentation.morphology import (
     fine_box,
     grow_slices,
     shrink_slices,
+    slices_beside,
 )
 from lungct.segmentation.threshold import EDGE_HU
 from lungct.slices import slice_pixels
 
 MIN_PIECE_SHARE = 0.05  # of the largest piece of lung; smaller pieces are bowel gas, noise and the like,
 MIN_APEX_ML = 1.0  # but for those as high as the upper half of the lungs, where no bowel is
-APEX_TRUNK_SHARE = 0.99
+APEX_TRUNK_SHARE = (
+    0.99  # and half of it not below or above open air, as in a fold of the skin: 0.66 in one, 0.00 in lungs
+)
 BELLY_SHARE = 0.2  # of the gas: where the largest piece is smaller, all pieces are blurred bowel
 MIN_LUNG_MM2 = 500  # of the largest piece, in its largest slice; less is stool, or the last tip of a lung
 # both chosen on 75 single slices and stacks of belly: all but one have 411 or fewer, or at most 0.17 of the gas; and on
@@ -124,9 +127,10 @@ def choose_pieces(
     slices = np.flatnonzero(keep[label].any(axis=(1, 2)))
     if not len(slices):
         return keep
+    at_room = np.bincount(sample[slices_beside(body.open_air)], minlength=len(size))
     for number in np.flatnonzero(~keep & (size * voxel_ml >= MIN_APEX_ML)):
         here = label == number
         is_high = np.flatnonzero(here.any(axis=(1, 2)))[0] > slices.mean()
-        in_trunk = inside[number] >= APEX_TRUNK_SHARE * sampled[number]
+        in_trunk = inside[number] >= APEX_TRUNK_SHARE * sampled[number] and at_room[number] < sampled[number] / 2
         keep[number] = is_high and in_trunk and np.median(ct_hu[here]) > gas_hu[number]
     return keep

@@ -83,6 +83,14 @@ def grow_slices(mask: np.ndarray) -> np.ndarray:
     return both
 
 
+def slices_beside(mask: np.ndarray) -> np.ndarray:
+    """What is mask in the slice above or below, bool (Z, H, W)."""
+    beside = np.zeros(mask.shape, bool)
+    beside[1:] = mask[:-1]
+    beside[:-1] |= mask[1:]
+    return beside
+
+
 def shrink_slices(mask: np.ndarray) -> np.ndarray:
     """Each slice eroded by one pixel, by edges and corners; what lies beyond its frame counts as mask."""
     return ~grow_slices(~mask)

@@ -145,6 +145,14 @@ def test_a_small_piece_of_lung_stays_where_it_is_as_high_as_the_upper_half(chest
     np.testing.assert_array_equal(found, lung)
 
 
+@pytest.mark.parametrize(("open_to", "is_lung"), [(slice(30), False), (slice(8), True)], ids=["fold", "no fold"])
+def test_air_in_a_fold_of_the_skin_that_is_open_in_the_next_slice_is_dropped(chest, open_to, is_lung):
+    ct_hu, lung = chest
+    ct_hu[8, open_to, 44:56] = -1000  # from the frame
+    ct_hu[9, 20:30, 44:56], lung[9, 20:30, 44:56] = -850, True  # as dark as lung, 7 ml
+    assert clean(lung, ct_hu)[9, 22:28, 46:54].all() == is_lung
+
+
 def test_a_mass_on_the_wall_that_the_network_left_out_is_lung(chest):
     ct_hu, lung = chest
     mass, neck = np.s_[3:7, 32:42, 16:26], np.s_[4:6, 36:38, 12:16]
