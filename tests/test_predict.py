@@ -16,7 +16,6 @@ from lungct.phantom.lidc_tree import write_series
 from lungct.predict import (
     Predictor,
     for_prediction,
-    integer_scale,
     predict_in_body,
     predict_slices,
     predict_with_doubt,
@@ -28,7 +27,7 @@ from lungct.predict import (
 from lungct.scans.dicom import find_series, open_series
 from lungct.scans.lidc import LidcScan
 from lungct.segmentation.body import find_body
-from lungct.weights import Model
+from lungct.weights import Model, integer_scale
 
 CPU = torch.device("cpu")
 SPACING_MM = (5.0, 3.0, 4.0)

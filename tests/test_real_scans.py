@@ -6,10 +6,11 @@ import pytest
 from benchmarks.real import BELLY, BELLY_SLICES, nodule_scans, references, slices_without_lung
 from lungct.evaluation.metrics import dice
 from lungct.evaluation.nodules import audit_nodules
-from lungct.predict import integer_scale, predict_slices, read_ct, segment, shipped_predictor
+from lungct.predict import predict_slices, read_ct, segment, shipped_predictor
 from lungct.segmentation.body import find_body
 from lungct.segmentation.cleanup import clean_volume
 from lungct.slices import pixel_mm
+from lungct.weights import integer_scale
 
 WITH_NODULES = ("LIDC-IDRI-whole/LIDC-IDRI-0001", "LIDC-IDRI-whole/LIDC-IDRI-0050")
 WITH_REFERENCE = (
