@@ -35,7 +35,7 @@ from UNet_nn import UNet, fold_norms
 BATCH = 8
 UNSURE_LOGIT = math.log(9)  # nearer to 0 the probability lies between 0.1 and 0.9
 UNSURE_BLOCK = 4  # rows and columns that the network sees: more than the edge of a lung, where it is never sure;
-UNSURE_STEP = 2  # every second of them is looked at, which takes 0.1 ms a slice, and 5 with torch's pooling
+UNSURE_STEP = 2  # every second of them is looked at, 4 pixels of 16: 0.1 ms a slice, and 5 with torch's pooling
 
 
 def for_prediction(network: UNet, device: torch.device, amp: bool) -> UNet:
@@ -55,7 +55,11 @@ def predict_slices(network: nn.Module, ct_hu: np.ndarray, window_hu: tuple[int, 
 def predict_with_doubt(
     network: nn.Module, ct_hu: np.ndarray, window_hu: tuple[int, int], zoom: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What `predict_slices` gives; which blocks of UNSURE_BLOCK pixels hold no sure one, bool (Z, rows, columns)."""
+    """What `predict_slices` gives; which blocks of pixels are unsure, bool (Z, rows, columns).
+
+    A block has UNSURE_BLOCK rows and columns as the network sees them; it is unsure where none of the pixels that
+    UNSURE_STEP looks at is sure.
+    """
     weight = next(network.parameters())
     lung, unsure = np.empty(ct_hu.shape, bool), []
     for start in range(0, len(ct_hu), BATCH):
