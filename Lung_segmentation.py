@@ -41,7 +41,7 @@ from lungct.parallel import count
 from lungct.predict import predict_slices
 from lungct.settings import parse_step, run_step
 from lungct.slices import manifest_path, pixel_mm, print_other_code, read_manifest
-from lungct.training.data import SliceSet, batches
+from lungct.training.data import SliceSet, batches, print_resized
 from lungct.training.distributed import join_processes
 from lungct.training.history import EpochRow, save_curves
 from lungct.training.resume import check_first_model, find_differences, read_folds, training_input
@@ -92,10 +92,10 @@ def save_prediction(run: Path, trainer: Trainer) -> None:
     """CT, reference, prediction and where they differ, for a few validation slices."""
     data, epoch = trainer.val_set, trainer.progress.epoch
     numbers = np.unique(np.linspace(0, len(data) - 1, PICTURE_SLICES).astype(int))
-    ct, lung = data.read(numbers)
-    predicted = predict_slices(trainer.ema, ct, trainer.model.window_hu)
     tiles = []
-    for number, ct_hu, truth, guess in zip(numbers, ct, lung, predicted, strict=True):
+    for number in numbers:
+        (ct_hu,), (truth,) = data.read([number])
+        (guess,) = predict_slices(trainer.ema, ct_hu[None], trainer.model.window_hu, data.zoom[number])
         tiles += [
             Tile(to_grey(ct_hu), data.rows[number].slice_name),
             Tile(to_grey(ct_hu), "reference", (truth,), (GREEN,)),
@@ -171,7 +171,7 @@ def make_trainer(settings: TrainSettings, flags: argparse.Namespace) -> tuple[Tr
     """Read the slices, split the patients, build the network or take up the one of the checkpoint."""
     device = pick_device(settings.device)
     processes = join_processes(device)
-    ct_root, lung_root = (settings.lung_ct_path, settings.lung_image_path)
+    ct_root, lung_root = settings.lung_ct_path, settings.lung_image_path
     rows = [row for row in read_manifest(manifest_path(ct_root)) if row.has_label]
     start, start_model, start_card = load_weights(flags.init) if flags.init else (None, None, {})
     if start_model:
@@ -184,10 +184,11 @@ def make_trainer(settings: TrainSettings, flags: argparse.Namespace) -> tuple[Tr
         print(note)
     if processes.is_main:
         print_other_code(rows, ct_root)
-    train, val = (SliceSet(part, ct_root, lung_root, processes.is_main) for part in (train_rows, val_rows))
     window_hu = (settings.window_low_hu, settings.window_high_hu)
     usual_mm = round(float(np.median([pixel_mm(row.spacing_mm) for row in train_rows])), 4)
     model = start_model or Model(settings.width, settings.depth, settings.patch, True, window_hu, usual_mm)
+    place = ct_root, lung_root, model.pixel_mm, processes.is_main
+    train, val = SliceSet(train_rows, *place), SliceSet(val_rows, *place)
     amp = processes.broadcast(pick_amp(settings.amp, device))
     made_from = training_input(settings, split, rows, amp, start_card)
     trainer = Trainer(settings, model, train, val, device, processes, made_from)
@@ -204,6 +205,7 @@ def print_start(trainer: Trainer, split: dict) -> None:
     train_on = f"{count(train, 'patient')}, {count(len(trainer.train_set), 'slice')}"
     validate_on = f"{count(val, 'patient')}, {count(len(trainer.val_set), 'slice')}"
     print(f"training: {train_on}; validation: {validate_on}")
+    print_resized(trainer.train_set, trainer.val_set)
     size = sum(p.numel() for p in trainer.network.parameters()) / 1e6
     precision = "bfloat16" if trainer.progress.amp else "float32"
     print(f"U-Net, {size:.2f} M parameters, {trainer.device}, {precision}; from epoch {trainer.progress.epoch + 1}")

@@ -144,6 +144,15 @@ def table_bytes(rows: Iterable[object], kind: type) -> bytes:
     return buffer.getvalue().encode()
 
 
+def read_text(path: Path) -> str:
+    """A text file as editors save it: UTF-8 with or without a byte order mark, else Windows' cp1252."""
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="replace")
+
+
 def read_table(path: Path, kind: type, is_record: Callable[[dict], bool] = lambda row: True) -> list:
     """The records of a .csv that `table_bytes` made. Raises LungError where it is damaged or of another version.
 

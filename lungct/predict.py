@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from lungct import LungError
@@ -30,24 +29,18 @@ from lungct.segmentation.cleanup import clean_volume
 from lungct.segmentation.morphology import all_in_blocks
 from lungct.segmentation.near_air import Box, box_near_air, box_of_trunk, reaches_edge
 from lungct.slices import clip_ct, pixel_mm
-from lungct.weights import SHIPPED, Model, load_weights, scale_hu, weights_identity
+from lungct.weights import SHIPPED, Model, integer_scale, load_weights, scale_hu, see, weights_identity
 from UNet_nn import UNet, fold_norms
 
 BATCH = 8
 UNSURE_LOGIT = math.log(9)  # nearer to 0 the probability lies between 0.1 and 0.9
 UNSURE_BLOCK = 4  # rows and columns that the network sees: more than the edge of a lung, where it is never sure;
-UNSURE_STEP = 2  # every second of them is looked at, which takes 0.1 ms a slice, and 5 with torch's pooling
+UNSURE_STEP = 2  # every second of them is looked at, 4 pixels of 16: 0.1 ms a slice, and 5 with torch's pooling
 
 
 def for_prediction(network: UNet, device: torch.device, amp: bool) -> UNet:
     """A copy of a network that only predicts, on its device, in bfloat16 where `amp`."""
     return to_device(fold_norms(network), device).to(torch.bfloat16 if amp else torch.float32)
-
-
-def integer_scale(pixel_mm: float, model_mm: float) -> float:
-    """The factor 1, 2, 3... or 1/2, 1/3... that brings pixels nearest to those that a network was trained with."""
-    ratio = pixel_mm / model_mm
-    return float(round(ratio)) if ratio > 1 else 1 / round(1 / ratio)
 
 
 def predict_slices(network: nn.Module, ct_hu: np.ndarray, window_hu: tuple[int, int], zoom: float = 1.0) -> np.ndarray:
@@ -62,21 +55,19 @@ def predict_slices(network: nn.Module, ct_hu: np.ndarray, window_hu: tuple[int, 
 def predict_with_doubt(
     network: nn.Module, ct_hu: np.ndarray, window_hu: tuple[int, int], zoom: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What `predict_slices` gives; which blocks of UNSURE_BLOCK pixels hold no sure one, bool (Z, rows, columns)."""
+    """What `predict_slices` gives; which blocks of pixels are unsure, bool (Z, rows, columns).
+
+    A block has UNSURE_BLOCK rows and columns as the network sees them; it is unsure where none of the pixels that
+    UNSURE_STEP looks at is sure.
+    """
     weight = next(network.parameters())
-    shape = ct_hu.shape[1:]
-    seen = [round(zoom * n) for n in shape]
     lung, unsure = np.empty(ct_hu.shape, bool), []
     for start in range(0, len(ct_hu), BATCH):
         batch = torch.from_numpy(np.require(ct_hu[start : start + BATCH], requirements="CW")).to(weight.device)
         image = scale_hu(batch, window_hu)[:, None]  # (B, 1, H, W)
-        if zoom != 1:
-            image = F.interpolate(image, seen, mode="bilinear", antialias=True)
-        logits = network(image.to(weight.dtype, memory_format=torch.channels_last))
-        looked_at = logits[:, 0, ::UNSURE_STEP, ::UNSURE_STEP].abs() < UNSURE_LOGIT
+        raw, logits = see(lambda seen: network(seen.to(weight.dtype, memory_format=torch.channels_last)), image, zoom)
+        looked_at = raw[:, 0, ::UNSURE_STEP, ::UNSURE_STEP].abs() < UNSURE_LOGIT
         unsure.append(all_in_blocks(looked_at.cpu().numpy(), UNSURE_BLOCK // UNSURE_STEP))
-        if zoom != 1:
-            logits = F.interpolate(logits.float(), shape, mode="bilinear", antialias=True)
         lung[start : start + BATCH] = (logits[:, 0] > 0).cpu().numpy()  # logit 0 is a probability of one half
     return lung, np.concatenate(unsure)
 

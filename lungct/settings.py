@@ -5,23 +5,21 @@ lung.conf start from its folder, and may use ~ and variables of the environment.
 """
 
 import argparse
-import configparser
 import difflib
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import TypeVar
 
 from lungct import LungError
+from lungct.conf_file import bare_path, bare_value, quote, read_lines
 from lungct.files import replace_file
 from lungct.slices import HU_WINDOW
 
 CONF_NAME = "lung.conf"
-COMMENT = re.compile(r"\s+[#;].*")  # behind a value
-QUOTED = re.compile(r"""(?:"([^"]*)"|'([^']*)')(?:\s+[#;].*)?""")
 MAX_COUNT = 10**6
 RENAMED = {"nifti-sides": "sides"}  # words in lists of earlier versions
 
@@ -57,6 +55,8 @@ class Setting:
 
     def parse(self, text: str) -> Value:
         """The typed value of a text, from lung.conf or a flag. Raises ValueError that says what it may be."""
+        if not self.choices and not text.strip():
+            raise ValueError("it is empty; give a value, or remove it for the default")
         value = parse_bool(text) if isinstance(self.default, bool) else type(self.default)(text)
         if self.limits and not self.limits[0] <= value <= self.limits[1]:
             raise ValueError(f"must be from {self.limits[0]:g} to {self.limits[1]:g}")
@@ -100,7 +100,13 @@ TABLE = (
     Setting(
         PYLIDC, "confidence_level", 0.5, "a voxel is nodule when this share of the radiologists marked it", (0.01, 1)
     ),
-    Setting(PYLIDC, "padding_size", 0, "voxels by which each nodule's box is widened in nodules.csv", (0, 512)),
+    Setting(
+        PYLIDC,
+        "padding_size",
+        0,
+        "voxels by which the box around each nodule is widened; no number in nodules.csv depends on it",
+        (0, 512),
+    ),
     Setting(TRAIN, "run_path", "./runs/lung", "folder for weights, pictures and curves"),
     Setting(
         TRAIN, "epochs", 40, "passes over the training slices; fewer where early stopping sees no gain", (1, MAX_COUNT)
@@ -244,38 +250,18 @@ def load(path: Path) -> dict[str, Value]:
 
 def read_conf(path: Path) -> dict[str, Value]:
     """What stands in a lung.conf, typed. Raises LungError that names an unknown key and the nearest known one."""
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.optionxform = str
-    try:
-        parser.read_string(read_text(path))
-    except configparser.Error as error:
-        raise LungError(f"{path}: not a settings file ({str(error).splitlines()[0]})") from error
     values = {}
-    for section in parser.sections():
-        for key, text in parser.items(section):
-            setting = BY_ATTRIBUTE.get(key.lower())
-            if setting is None or setting.section != section:
-                raise LungError(f"{path}: unknown setting '{key}' in [{section}]{nearest(key)}")
-            try:
-                values[setting.attribute] = setting.parse(bare_value(text))
-            except ValueError as error:
-                raise LungError(f"{path}: {key} = {text}: {setting.meaning}; {error}") from error
+    for line in read_lines(path):
+        key, section, text = line.key, line.section, line.text
+        setting = BY_ATTRIBUTE.get(key.lower())
+        if setting is None or setting.section != section:
+            raise LungError(f"{path}: unknown setting '{key}' in [{section}]{nearest(key)}")
+        try:
+            bare = bare_path(text, partial(resolve_path, folder=path.parent)) if setting.is_path else bare_value(text)
+            values[setting.attribute] = setting.parse(bare)
+        except ValueError as error:
+            raise LungError(f"{path}: {key} = {text}: {setting.meaning}; {error}") from error
     return values
-
-
-def read_text(path: Path) -> str:
-    """A text file as editors save it: UTF-8 with or without a byte order mark, else Windows' cp1252."""
-    content = path.read_bytes()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("cp1252", errors="replace")
-
-
-def bare_value(text: str) -> str:
-    """A value without the quotes around it, or without the comment behind it."""
-    quoted = QUOTED.fullmatch(text)
-    return (quoted[1] or quoted[2] or "") if quoted else COMMENT.sub("", text)
 
 
 def nearest(key: str) -> str:
@@ -301,12 +287,10 @@ def as_text(setting: Setting, value: str | int | float | bool) -> str:
     text = str(value)
     if "\n" in text or "\r" in text or text != text.strip():
         raise LungError(f"{setting.key}: a line break or a blank at the end cannot be written: {text!r}")
-    if bare_value(text) == text:
-        return text
-    quote = next((mark for mark in ('"', "'") if mark not in text), None)
-    if quote is None:
-        raise LungError(f"{setting.key}: both kinds of quotes cannot be written: {text!r}")
-    return f"{quote}{text}{quote}"
+    try:
+        return quote(text)
+    except ValueError as error:
+        raise LungError(f"{setting.key}: {error}") from error
 
 
 def run_step(main: Callable[[], None]) -> None:

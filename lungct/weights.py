@@ -1,13 +1,15 @@
-"""A trained network on disk: weights, and the card that describes them."""
+"""A trained network on disk: weights, and the card that describes them; how it sees a slice: HU window, scale."""
 
 import hashlib
 import json
 import pickle
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lungct import LungError
@@ -28,7 +30,7 @@ class Model:
     patch: int
     normalise: bool
     window_hu: tuple[int, int]
-    pixel_mm: float  # median pixel of the training slices; slices of much finer or coarser ones are resized to it
+    pixel_mm: float  # median pixel of the first training's slices; much finer or coarser ones are resized to it
 
     def build(self) -> UNet:
         return UNet(width=self.width, depth=self.depth, patch=self.patch, normalise=self.normalise)
@@ -38,6 +40,36 @@ def scale_hu(ct_hu: Tensor, window_hu: tuple[int, int]) -> Tensor:
     """HU to float32 in [-1, 1] by one fixed window, the same for every slice and every step."""
     low, high = window_hu
     return (ct_hu.float() - low).mul_(2 / (high - low)).sub_(1).clamp_(-1, 1)
+
+
+def integer_scale(pixel_mm: float, model_mm: float) -> float:
+    """The factor 1, 2, 3... or 1/2, 1/3... that brings pixels nearest to those that a network was trained with."""
+    ratio = pixel_mm / model_mm
+    return float(round(ratio)) if ratio > 1 else 1 / round(1 / ratio)
+
+
+def resize(images: Tensor, shape: Sequence[int]) -> Tensor:
+    """Images (B, C, H, W) of floats with other rows and columns."""
+    return F.interpolate(images, tuple(shape), mode="bilinear", antialias=True)
+
+
+def see(network: Callable[[Tensor], Tensor], image: Tensor, zoom: float) -> tuple[Tensor, Tensor]:
+    """What a network says of an image that it sees `zoom` times as large: (logits as it gives them, of each pixel).
+
+    image: (B, 1, H, W), as `scale_hu` gives it. Validation of step 3 and prediction of step 5 come here, so that one
+    measures the other.
+    """
+    if zoom == 1:
+        logits = network(image)
+        return logits, logits
+    shape = image.shape[-2:]
+    logits = network(resize(image, zoomed(shape, zoom)))
+    return logits, resize(logits.float(), shape)
+
+
+def zoomed(shape: Sequence[int], zoom: float) -> tuple[int, ...]:
+    """Rows and columns of a slice that is `zoom` times as large."""
+    return tuple(round(zoom * n) for n in shape)
 
 
 def choose_weights(path: Path, default: Path) -> Path:

@@ -17,7 +17,17 @@ GROUND = {
     "lungct",
     *(
         f"lungct.{name}"
-        for name in ("settings", "slices", "slice_files", "files", "parallel", "device", "commands", "code_hash")
+        for name in (
+            "settings",
+            "conf_file",
+            "slices",
+            "slice_files",
+            "files",
+            "parallel",
+            "device",
+            "commands",
+            "code_hash",
+        )
     ),
 }
 ON_WINGS = {"lungct.predict", "lungct.preflight"}
@@ -183,5 +193,7 @@ def test_the_code_that_makes_a_result_is_part_of_what_it_was_made_by(made_by, be
         for path in (PACKAGE / name for name in made_by)
         for file in ([path] if path.is_file() else path.rglob("*.py"))
     }
-    assert needed - counted <= {f"lungct{name}" for name in ("", ".device", ".files", ".parallel", ".settings")}
+    assert needed - counted <= {
+        f"lungct{name}" for name in ("", ".conf_file", ".device", ".files", ".parallel", ".settings")
+    }
     assert not {name for name in made_by if not (PACKAGE / name).exists()}

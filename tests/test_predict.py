@@ -16,7 +16,6 @@ from lungct.phantom.lidc_tree import write_series
 from lungct.predict import (
     Predictor,
     for_prediction,
-    integer_scale,
     predict_in_body,
     predict_slices,
     predict_with_doubt,
@@ -28,7 +27,7 @@ from lungct.predict import (
 from lungct.scans.dicom import find_series, open_series
 from lungct.scans.lidc import LidcScan
 from lungct.segmentation.body import find_body
-from lungct.weights import Model
+from lungct.weights import Model, integer_scale
 
 CPU = torch.device("cpu")
 SPACING_MM = (5.0, 3.0, 4.0)
@@ -97,13 +96,15 @@ class Unsure(torch.nn.Module):
         return torch.where(image < -0.99, -self.weight, lung)
 
 
-def test_blocks_without_a_sure_pixel_are_unsure():
+def test_blocks_are_unsure_where_no_pixel_that_is_looked_at_is_sure():
     ct_hu = np.full((9, 18, 32), 40, np.int16)
     ct_hu[8, 4:12, 8:21] = -500  # a logit of 2, which is a probability of 0.88; blocks of 4
     lung, unsure = predict_with_doubt(Unsure(), ct_hu, MODEL.window_hu)
     assert unsure.shape == (9, 4, 8)
     assert np.argwhere(unsure).tolist() == [[8, row, col] for row in (1, 2) for col in (2, 3, 4)]
     np.testing.assert_array_equal(lung, ct_hu < 0)
+    ct_hu[8, 5, 8:21] = ct_hu[8, 4:12, 9] = 40  # sure pixels, in rows and columns that nobody looks at
+    np.testing.assert_array_equal(predict_with_doubt(Unsure(), ct_hu, MODEL.window_hu)[1], unsure)
     assert predict_with_doubt(Unsure(), ct_hu, MODEL.window_hu, zoom=2)[1].shape == (9, 9, 16)
 
 

@@ -8,14 +8,15 @@ from conftest import make_row
 from lungct.code_hash import SLICE_CODE
 from lungct.settings import TABLE, write_conf
 from lungct.slice_files import write_scan
-from lungct.slices import StoredSlice, write_manifest
+from lungct.slices import write_manifest
 
 
-def save_patients(root: Path, patients: dict[str, tuple]) -> list[StoredSlice]:
-    """Write (ct_hu, lung) stacks as step 2 does; returns the manifest's rows."""
+def save_patients(root: Path, patients: dict[str, tuple], pixels_mm: dict[str, float] | None = None) -> list:
+    """Write (ct_hu, lung) stacks as step 2 does, with square pixels of a size if given; returns the manifest's rows."""
     rows = []
     for name, (ct_hu, lung) in patients.items():
-        scan = [make_row(name, z, lung_px=int(lung[z].sum())) for z in range(len(ct_hu))]
+        spacing = {"row_mm": pixels_mm[name], "col_mm": pixels_mm[name]} if pixels_mm else {}
+        scan = [make_row(name, z, lung_px=int(lung[z].sum()), **spacing) for z in range(len(ct_hu))]
         rows += write_scan(scan, ct_hu, lung, root / "ct", root / "lung", SLICE_CODE)
     write_manifest(root / "manifest.csv", rows)
     return rows

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from lungct import LungError
-from lungct.settings import read_text
+from lungct.files import read_text
 
 REVIEWS = "reviews.csv"  # in the folder of the predictions
 ACCEPT, REJECT, NONE = "accept", "reject", ""

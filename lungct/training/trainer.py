@@ -25,7 +25,7 @@ from lungct.training.history import EpochRow
 from lungct.training.loss import count_overlap, lung_loss
 from lungct.training.read_ahead import read_ahead
 from lungct.training.split import SplitOptions
-from lungct.weights import Model, scale_hu
+from lungct.weights import Model, scale_hu, see
 
 MAX_NON_FINITE_STEPS = 10  # skipped steps in a row that end the training
 EMA_DECAY = 0.99  # a step: the averaged weights are those of about the last hundred steps
@@ -144,7 +144,7 @@ class Trainer:
         """What of a batch is made on the CPU: HU int16 and lung uint8, (B, H, W), and what decides on the rest."""
         rng = np.random.default_rng(seed)
         varied = (rng.random(len(numbers)) < P_THICK_SLICE, rng) if self.settings.augment else ()
-        ct_hu, lung = self.train_set.read(numbers, *varied)
+        ct_hu, lung = self.train_set.read(numbers, *varied, resized=True)
         return pinned(ct_hu, self.device), pinned(lung, self.device), rng
 
     def finish_batch(self, ct_hu: Tensor, lung: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -230,18 +230,20 @@ class Trainer:
 
     @torch.inference_mode()
     def validate(self) -> tuple[float, float, float]:
-        """(loss, Dice, Dice of the worst slice with lung) over the validation slices, not augmented.
+        """(loss, Dice, Dice of the worst slice with lung) over the validation slices, seen as step 5 shows them.
 
         Dice is of all slices together: that of an empty slice alone is 0 or 1 by a single pixel.
         """
-        losses, counts, with_lung = [], [], []
-        jobs = np.array_split(np.arange(len(self.val_set)), -(-len(self.val_set) // self.settings.batch_size))
+        losses, counts, with_lung, size = [], [], [], self.settings.batch_size
+        parts = self.val_set.predicted_together()
+        jobs = [numbers for part in parts for numbers in np.array_split(part, -(-len(part) // size))]
         with read_ahead(self.val_set.read, jobs, self.readers) as read:
-            for ct_hu, lung in read:
+            for numbers, (ct_hu, lung) in zip(jobs, read, strict=True):
                 ct_hu, lung = (send(pinned(part, self.device), self.device)[:, None] for part in (ct_hu, lung))
                 image = scale_hu(ct_hu, self.model.window_hu).contiguous(memory_format=torch.channels_last)
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.progress.amp):
-                    logits = self.ema(image.to(self.precision))
+                    zoom = float(self.val_set.zoom[numbers[0]])
+                    _, logits = see(lambda seen: self.ema(seen.to(self.precision)), image, zoom)
                 losses.append(lung_loss(logits, lung.float()) * len(lung))
                 counts.append(count_overlap(logits > 0, lung > 0))
                 with_lung.append((lung > 0).flatten(1).any(1))

@@ -64,6 +64,11 @@ def test_only_predicted_slices_count():
     assert score.coverage == round(5 / 6, 4)
 
 
+def test_a_nodule_that_no_voxel_is_agreed_on_is_left_out():
+    nothing = Nodule(1, readers=3, mask=np.zeros((2, 3, 0), bool), row=4, col=5, z_mm=np.empty(0))
+    assert audit_nodules("S", FRAME, lung(), [nothing]) == []
+
+
 def test_a_plane_half_way_between_two_slices_lies_on_neither():
     (score,) = audit_nodules("S", FRAME, lung(), [nodule([11.25, 13.7, 20.0])])
     assert (score.slices, score.slices_predicted) == (3, 2)

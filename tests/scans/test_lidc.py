@@ -82,8 +82,19 @@ def test_small_nodules_are_left_out():
 def test_padding_widens_the_box_not_the_nodule():
     uid = lidc.find_scans("LIDC-IDRI-0005")[0].series_uid
     plain, padded = (lidc.find_nodules(uid, 0.5, pad, 8)[1] for pad in (0, 2))
-    assert padded.mask.shape == tuple(n + 4 for n in plain.mask.shape)
+    rows, columns, slices = plain.mask.shape
+    assert padded.mask.shape == (rows + 4, columns + 4, slices)
     assert padded.mask.sum() == plain.mask.sum()
+    assert padded.z_mm.tolist() == plain.z_mm.tolist()
+
+
+def test_slices_are_those_that_hold_the_nodule_not_those_that_one_reader_marked():
+    uid = lidc.find_scans("LIDC-IDRI-0110")[0].series_uid
+    first, second = lidc.find_nodules(uid, 0.5, 0, 8)  # whose boxes have four and three slices
+    for nodule, voxels in ((first, 233), (second, 91)):
+        assert len(nodule.z_mm) == nodule.mask.shape[2] == 2
+        assert nodule.mask.any(axis=(0, 1)).all()
+        assert nodule.mask.sum() == voxels
 
 
 def test_identities_for_phantoms_have_no_nodules():

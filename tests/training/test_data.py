@@ -116,6 +116,34 @@ def test_sizes_of_pixels_follow_the_manifest(tmp_path):
     assert SliceSet(rows, tmp_path / "ct", tmp_path / "lung").pixel_mm.tolist() == pytest.approx([0.6, 0.6])
 
 
+def test_a_slice_is_resized_to_the_pixels_of_the_network(tmp_path):
+    coarse = np.zeros((2, 6, 10), np.int16)
+    lung = np.zeros(coarse.shape, bool)
+    lung[:, 2:4, 2:6], coarse[:, 2:4, 2:6] = True, -800
+    usual = np.full((2, 20, 16), 40, np.int16)
+    patients = {"A": (coarse, lung), "B": (usual, usual > 0)}
+    rows = save_patients(tmp_path, patients, {"A": 2.1, "B": 0.7})
+    data = SliceSet(rows, tmp_path / "ct", tmp_path / "lung", model_mm=0.7)
+    assert data.zoom.tolist() == [3, 3, 1, 1]
+    assert data.read([0])[0].shape == (1, 6, 10)
+    ct_hu, seen = data.read([0], resized=True)
+    assert ct_hu.shape == seen.shape == (1, 18, 30)
+    assert seen.sum() == 9 * 8 - 4  # its corners are rounded
+    assert (ct_hu[0, 7:11, 7:17] < -600).all()
+    assert data.read([2], resized=True)[0].shape == (1, 20, 16)
+    assert data.read([0, 2], resized=True)[0].shape == (2, 20, 30)
+    assert [part.tolist() for part in data.predicted_together()] == [[0, 1], [2, 3]]
+
+
+def test_slices_of_the_scale_of_the_network_are_as_they_were(tmp_path):
+    ct_hu = np.random.default_rng(0).integers(-1024, 3071, (2, 7, 9)).astype(np.int16)
+    rows = save_patients(tmp_path, {"A": (ct_hu, ct_hu > 0)}, {"A": 1.0})
+    data = SliceSet(rows, tmp_path / "ct", tmp_path / "lung", model_mm=0.7)
+    seen = data.read([0, 1], resized=True)
+    np.testing.assert_array_equal(seen[0], ct_hu)
+    np.testing.assert_array_equal(seen[1], ct_hu > 0)
+
+
 def test_slices_stay_on_disk(tmp_path):
     """244,527 slices of LIDC-IDRI would take 190 GB."""
     ct_hu = np.zeros((40, 256, 256), np.int16)

@@ -2,11 +2,13 @@
 
 import csv
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from conftest import small_patient
 from PIL import Image
 from training_runs import read_history, save_patients, write_settings
 
@@ -14,9 +16,11 @@ import Lung_segmentation as step
 from lungct import LungError
 from lungct.evaluation.figures import BAR_PX, GREEN, contact_sheet
 from lungct.evaluation.metrics import dice
+from lungct.predict import predict_slices
 from lungct.training import trainer
 from lungct.training.loss import lung_loss
 from lungct.training.trainer import learning_rate
+from lungct.weights import integer_scale
 
 
 def test_learning_rate_rises_to_its_peak_and_falls():
@@ -222,6 +226,66 @@ def test_fine_tuning_takes_up_the_weights(phantom_rows, tmp_path, capsys):
     )
     first, second = (torch.load(tmp_path / n / "unet_model.pth", weights_only=True) for n in "ab")
     torch.testing.assert_close(first["head.2.weight"], second["head.2.weight"])
+
+
+@pytest.fixture
+def mixed_pixels(tmp_path) -> Path:
+    """Three patients each of usual, of coarse and of fine pixels, some of other shapes, and settings."""
+    patients, pixels_mm = {}, {}
+    for number in range(9):
+        phantom, step_px = small_patient(number % 2), (1, 3, 1)[number % 3]
+        middle, columns = len(phantom.lung) // 2, slice(0, -5 if number % 2 else None, step_px)
+        box = slice(middle - 2, middle + 2), slice(0, None, step_px), columns
+        name = f"P{number}"
+        patients[name], pixels_mm[name] = (phantom.ct_hu[box], phantom.lung[box]), (0.75, 2.25, 0.35)[number % 3]
+    save_patients(tmp_path, patients, pixels_mm)
+    write_settings(tmp_path)
+    return tmp_path
+
+
+class Blurring(torch.nn.Conv2d):
+    """Lung is what is dark on average over a square of 15 x 15 pixels: another answer at each scale."""
+
+    def __init__(self):
+        super().__init__(1, 1, 15, padding=7)
+        torch.nn.init.constant_(self.weight, -1 / 225)
+        torch.nn.init.constant_(self.bias, -0.2)
+
+
+def test_what_is_validated_is_what_is_predicted_whatever_the_size_of_the_pixels(mixed_pixels):
+    conf = ["--conf", str(mixed_pixels / "lung.conf")]
+    step.main([*conf, "--run-path", str(mixed_pixels / "a"), "--epochs", "1"])
+    flags = [*conf, "--init", str(mixed_pixels / "a/unet_model.pth"), "--seed", "3", "--batch-size", "3"]
+    made = step.make_trainer(*step.parse_step("", step.TrainSettings, flags, step.add_flags))[0]
+    made.ema = Blurring()
+    rows, both, sizes = made.val_set.rows, 0, 0
+    assert len({row.col_mm for row in rows}) > 1
+    for number, row in enumerate(rows):
+        (ct_hu,), (lung,) = made.val_set.read([number])
+        zoom = integer_scale(row.col_mm, made.model.pixel_mm)  # as predict_in_body of lungct/predict.py asks for it
+        predicted = predict_slices(made.ema, ct_hu[None], made.model.window_hu, zoom)[0]
+        both += np.count_nonzero(predicted & lung)
+        sizes += np.count_nonzero(predicted) + np.count_nonzero(lung)
+    assert 0 < both < sizes / 2
+    assert made.validate()[1] == pytest.approx(2 * both / sizes, abs=1e-9)
+
+
+def test_a_network_learns_from_slices_at_the_scale_at_which_it_predicts_them(mixed_pixels, capsys):
+    flags = ["--conf", str(mixed_pixels / "lung.conf"), "--augment", "no", "--epochs", "1"]
+    made = step.make_trainer(*step.parse_step("", step.TrainSettings, flags, step.add_flags))[0]
+    assert made.model.pixel_mm == 0.75
+    train = made.train_set
+    for pixel_mm, zoom in ((2.25, 3), (0.75, 1), (0.35, 0.5)):
+        number = next(n for n, row in enumerate(train.rows) if row.col_mm == pixel_mm and n % 4 == 2)
+        _, lung = train.read([number])
+        image, target = made.make_batch(np.array([number]), (0,))
+        assert tuple(image.shape[2:]) == tuple(target.shape[2:])
+        assert float(target.sum()) == pytest.approx(zoom**2 * lung.sum(), rel=0.03)
+        inside = image[target > 0.5].mean()
+        assert float(inside) < -0.5  # air, where the target says lung
+    step.print_start(made, {"train": [], "val": []})
+    count = sum(row.col_mm != 0.75 for part in (train, made.val_set) for row in part.rows)
+    assert f"{count} slices resized to pixels near the network's 0.75 mm, as in step 5" in capsys.readouterr().out
 
 
 def test_constant_slices_and_all_but_empty_lungs_train(tmp_path):
