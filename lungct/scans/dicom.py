@@ -30,8 +30,8 @@ from lungct.scans.geometry import (
     lps_flips,
     to_lps,
 )
-from lungct.scans.headers import DECODE_ERRORS, Header, first_line, read_dataset, read_header
-from lungct.scans.hu import to_hu
+from lungct.scans.headers import DECODE_ERRORS, Header, first_line, padding_of, read_dataset, read_header
+from lungct.scans.hu import lower_padding, to_hu
 from lungct.scans.multiframe import FRAME, decode_frames, is_enhanced, read_frame_headers
 from lungct.scans.series import (
     SeriesKey,
@@ -67,7 +67,7 @@ class DicomScan(Scan):
         path = self.files[z_index]
         try:
             if self.frames:
-                stored, headers = decode_frames(path, path.stat().st_mtime_ns)
+                stored, headers, padding = decode_frames(path, path.stat().st_mtime_ns)
                 header, pixels = headers[self.frames[z_index]], stored[self.frames[z_index]]
                 (slope,), (intercept,) = header.numbers("RescaleSlope"), header.numbers("RescaleIntercept")
                 orientation = header.numbers("ImageOrientationPatient")
@@ -75,7 +75,8 @@ class DicomScan(Scan):
                 dataset = read_dataset(path)
                 pixels, orientation = dataset.pixel_array, dataset.ImageOrientationPatient
                 slope, intercept = float(dataset.RescaleSlope), float(dataset.RescaleIntercept)
-            hu = to_lps(to_hu(pixels, slope, intercept), orientation)
+                padding = padding_of(dataset, pixels.dtype)
+            hu = to_lps(lower_padding(to_hu(pixels, slope, intercept), pixels, padding), orientation)
         except DECODE_ERRORS as error:
             raise LungError(f"{path}: cannot decode the pixels ({first_line(error)})") from error
         if hu.shape != self.frame.shape:
