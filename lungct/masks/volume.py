@@ -47,7 +47,7 @@ def regular_places(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
     more, or the slices are shifted sideways.
     """
     if len(frame) < 2:
-        return np.zeros(len(frame), int), np.cross(*frame.axes) * frame.spacing_mm[0]
+        return np.zeros(len(frame), int), frame.normal * frame.spacing_mm[0]
     steps = np.diff(frame.z_mm)
     usual_mm = np.percentile(steps, 50, method="lower")  # of two, the one without a hole
     holes = np.rint(steps / usual_mm).astype(int) - 1

@@ -31,7 +31,8 @@ class Frame:
 
     corners_mm:  (Z, 3) float64, the first pixel of each slice: x to the left, y to the back, z to the head, ascending
     axes:        (2, 3) float64, unit vectors along a row and down a column
-    spacing_mm:  slice, row and column spacing
+    spacing_mm:  slice, row and column spacing; slices are as far apart as their planes, also in an oblique stack and
+                 with a tilted gantry, so that the product is the volume of a voxel
     shape:       rows and columns of a slice
     source_axes: where the axes of the file ran before they were turned to LPS, a letter each as nibabel writes them:
                  L or R, A or P, I or S; of DICOM columns, rows and slices, of NIfTI the array's own order; followed
@@ -63,10 +64,19 @@ class Frame:
     @property
     def extents_mm(self) -> np.ndarray:
         """(Z,) float64: how much of the body each slice stands for, half-way to its neighbours, across the slices."""
-        places = self.corners_mm @ np.cross(*self.axes)
-        if len(places) < 2:
-            return np.full(len(places), self.spacing_mm[0])
-        steps = np.abs(np.diff(places))
+        if len(self) < 2:
+            return np.full(len(self), self.spacing_mm[0])
+        steps = np.diff(self.places_mm)
+    @property
+    def normal(self) -> np.ndarray:
+        """Across the slices, towards the head: (3,) unit vector; with a tilted gantry not the way of the table."""
+        return normal_of(self.axes)
+
+    @property
+    def places_mm(self) -> np.ndarray:
+        """(Z,) float64, ascending: how far up each slice lies, across the slices; of upright slices their z_mm."""
+        return self.corners_mm @ self.normal
+
         return (np.append(steps[0], steps) + np.append(steps, steps[-1])) / 2
 
 
@@ -102,6 +112,12 @@ def lps_flips(orientation: Iterable[float]) -> tuple[bool, bool, bool]:
     """
     along_row, along_col = np.reshape([float(c) for c in orientation], (2, 3))
     swapped = bool(abs(along_row[1]) > abs(along_row[0]))
+def normal_of(axes: np.ndarray) -> np.ndarray:
+    """Across a slice whose axes (2, 3) go to the left and to the back: (3,) unit vector towards the head."""
+    normal = np.cross(*axes)
+    return normal / np.linalg.norm(normal)
+
+
     if swapped:
         along_row, along_col = along_col, along_row
     return swapped, bool(along_row[0] < 0), bool(along_col[1] < 0)
@@ -154,7 +170,7 @@ def contiguous_runs(z_mm: np.ndarray) -> list[slice]:
 def frame_warnings(frame: Frame) -> list[str]:
     """What is unusual about where the slices of a whole scan lie, a phrase each."""
     warnings = ["the file says nothing of left and right: sides may be swapped"] if frame.is_guessed else []
-    steps, gaps = np.diff(frame.z_mm), len(contiguous_runs(frame.z_mm)) - 1
+    steps, gaps = np.diff(frame.places_mm), len(contiguous_runs(frame.places_mm)) - 1
     if gaps > 0:
         gap = f"{'the longest ' if gaps > 1 else ''}gap of {steps.max():.4g} mm after slice {steps.argmax()}"
         warnings.append(f"slices missing in {count(gaps, 'place')}: {gap}")
@@ -163,10 +179,13 @@ def frame_warnings(frame: Frame) -> list[str]:
     return warnings
 
 
-def even_slices(z_mm: np.ndarray, step_mm: float) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest slice for each place at equal distances, -1 where slices are missing: (N,) int, (N,) places in mm."""
-    even_mm = z_mm[0] + step_mm * np.arange(round((z_mm[-1] - z_mm[0]) / step_mm) + 1)
-    off_mm = np.abs(even_mm[:, None] - z_mm)
+def even_slices(places_mm: np.ndarray, step_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest slice for each place at equal distances, -1 where slices are missing: (N,) int, (N,) places in mm.
+
+    places_mm: (Z,) as `Frame` has them
+    """
+    even_mm = places_mm[0] + step_mm * np.arange(round((places_mm[-1] - places_mm[0]) / step_mm) + 1)
+    off_mm = np.abs(even_mm[:, None] - places_mm)
     return np.where(off_mm.min(1) < step_mm * GAP_FACTOR / 2, off_mm.argmin(1), -1), even_mm
 
 
