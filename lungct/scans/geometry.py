@@ -37,8 +37,8 @@ class Frame:
     source_axes: where the axes of the file ran before they were turned to LPS, a letter each as nibabel writes them:
                  L or R, A or P, I or S; of DICOM columns, rows and slices, of NIfTI the array's own order; followed
                  by GUESSED where the file does not say it
-    nifti_code:  the space of a NIfTI file's places, as its sform or qform has it: 1 scanner, 2 aligned, 3 Talairach,
-                 4 MNI, 5 another template, 0 where it names none; 1 for all other formats
+    nifti_forms: what the header of a NIfTI file says of its place, as `read_forms` of nifti_forms.py has it; empty
+                 for all other formats
     """
 
     corners_mm: np.ndarray
@@ -46,7 +46,7 @@ class Frame:
     spacing_mm: tuple[float, float, float]
     shape: tuple[int, int]
     source_axes: str = "LPS"
-    nifti_code: int = 1
+    nifti_forms: str = ""
 
     def __len__(self) -> int:
         return len(self.corners_mm)
@@ -57,16 +57,17 @@ class Frame:
         return self.source_axes.endswith(GUESSED)
 
     @property
+    def source_shape(self) -> tuple[int, ...]:
+        """The sizes of the file's own array, in the order of source_axes."""
+        (rows, cols), slices = self.shape, len(self)
+        sizes = {"L": cols, "R": cols, "P": rows, "A": rows, "S": slices, "I": slices}
+        return tuple(sizes[code] for code in self.source_axes[:3])
+
+    @property
     def z_mm(self) -> np.ndarray:
         """(Z,) float64, ascending."""
         return self.corners_mm[:, 2]
 
-    @property
-    def extents_mm(self) -> np.ndarray:
-        """(Z,) float64: how much of the body each slice stands for, half-way to its neighbours, across the slices."""
-        if len(self) < 2:
-            return np.full(len(self), self.spacing_mm[0])
-        steps = np.diff(self.places_mm)
     @property
     def normal(self) -> np.ndarray:
         """Across the slices, towards the head: (3,) unit vector; with a tilted gantry not the way of the table."""
@@ -77,6 +78,12 @@ class Frame:
         """(Z,) float64, ascending: how far up each slice lies, across the slices; of upright slices their z_mm."""
         return self.corners_mm @ self.normal
 
+    @property
+    def extents_mm(self) -> np.ndarray:
+        """(Z,) float64: how much of the body each slice stands for, half-way to its neighbours, across the slices."""
+        if len(self) < 2:
+            return np.full(len(self), self.spacing_mm[0])
+        steps = np.diff(self.places_mm)
         return (np.append(steps[0], steps) + np.append(steps, steps[-1])) / 2
 
 
@@ -105,6 +112,12 @@ class Scan:
         raise NotImplementedError
 
 
+def normal_of(axes: np.ndarray) -> np.ndarray:
+    """Across a slice whose axes (2, 3) go to the left and to the back: (3,) unit vector towards the head."""
+    normal = np.cross(*axes)
+    return normal / np.linalg.norm(normal)
+
+
 def lps_flips(orientation: Iterable[float]) -> tuple[bool, bool, bool]:
     """What brings an axial slice of some ImageOrientationPatient to LPS, in this order.
 
@@ -112,12 +125,6 @@ def lps_flips(orientation: Iterable[float]) -> tuple[bool, bool, bool]:
     """
     along_row, along_col = np.reshape([float(c) for c in orientation], (2, 3))
     swapped = bool(abs(along_row[1]) > abs(along_row[0]))
-def normal_of(axes: np.ndarray) -> np.ndarray:
-    """Across a slice whose axes (2, 3) go to the left and to the back: (3,) unit vector towards the head."""
-    normal = np.cross(*axes)
-    return normal / np.linalg.norm(normal)
-
-
     if swapped:
         along_row, along_col = along_col, along_row
     return swapped, bool(along_row[0] < 0), bool(along_col[1] < 0)
@@ -221,7 +228,7 @@ def row_fields(frame: Frame, z_index: int) -> dict:
         "z_mm": z_mm,
         "axes": " ".join(f"{c:.6g}" for c in frame.axes.ravel()),
         "source_axes": frame.source_axes,
-        "nifti_code": frame.nifti_code,
+        "nifti_forms": frame.nifti_forms,
         "rows": frame.shape[0],
         "columns": frame.shape[1],
         "slice_mm": slice_mm,
@@ -236,7 +243,7 @@ def frame_of(rows: list[SliceRow]) -> Frame:
     corners_mm = np.array([[row.x_mm, row.y_mm, row.z_mm] for row in rows])
     axes = np.reshape([float(c) for c in first.axes.split()], (2, 3))
     shape = (first.rows, first.columns)
-    return Frame(corners_mm, axes, first.spacing_mm, shape, first.source_axes, first.nifti_code)
+    return Frame(corners_mm, axes, first.spacing_mm, shape, first.source_axes, first.nifti_forms)
 
 
 def axis_codes(orientation: Iterable[float]) -> str:
