@@ -284,6 +284,7 @@ OUTSIDE, BONE_HU = np.s_[:, :3], 3000
         (32000, "SS", 31000, 32767, PADDING_HU),
         (32000, "SS", 32767, 31000, PADDING_HU),
         (31000, "SS", 32767, None, 31000 - 1024),  # not what the header names
+        (32767, "SS", 31000, None, 32767 - 1024),
         (32767, "SS", None, None, 32767 - 1024),
         (32767, "SS", None, 32767, 32767 - 1024),  # the limit alone says nothing
         (4095, "SS", 4095, None, PADDING_HU),  # 3071 HU, where CT is clipped
