@@ -135,7 +135,7 @@ def segment(
 
 
 def segment_volume(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], predictor: Predictor) -> Segmentation:
-    """What `segment` does with a volume (Z, H, W) int16 that is known to be in HU.
+    """What `segment` does with a volume (Z, H, W) int16, clipped, that is known to be in HU.
 
     Raises MemoryError also where it is the GPU that has none left.
     """
@@ -250,13 +250,16 @@ def segment_file(source: Path | str, target: Path | str, predictor: Predictor | 
 
 
 def as_volume(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
-    """A volume as the network takes it, int16 (Z, H, W). Raises LungError where it or its spacing is none."""
+    """A volume as the network takes it, int16 (Z, H, W), clipped as step 4 stores it: padding becomes air.
+
+    Raises LungError where it or its spacing is none.
+    """
     if len(spacing_mm) != 3 or not all(0 < mm < math.inf for mm in spacing_mm):
         raise LungError(f"spacing_mm = {spacing_mm}: give slice, row and column spacing in mm")
     if ct_hu.ndim != 3 or not ct_hu.size or ct_hu.dtype.kind not in "iuf":
         raise LungError(f"{ct_hu.dtype} {ct_hu.shape}: give a volume in HU, (slices, rows, columns)")
     if ct_hu.dtype == np.int16:
-        return ct_hu
+        return clip_ct(ct_hu)
     if not np.isfinite(ct_hu).all():
         raise LungError("the volume holds NaN or infinity; np.nan_to_num(ct_hu, nan=-1024) makes them air")
-    return np.clip(np.rint(ct_hu), -32768, 32767).astype(np.int16)
+    return clip_ct(np.rint(ct_hu))

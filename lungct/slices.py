@@ -35,7 +35,7 @@ class SliceRow:
 
     x_mm, y_mm, z_mm: where its first pixel lies (LPS)
     axes:             directions along a row and down a column, six numbers
-    source_axes, nifti_code: how the slices lay in their file, as `Frame` says it
+    source_axes, nifti_forms: how the slices lay in their file, as `Frame` says it
     lung_px:          -1 where there is no lung slice
     selection:        which slices of the scan were asked for
     source:           the folder or file that the scan came from, as seen from the manifest
@@ -52,7 +52,7 @@ class SliceRow:
     z_mm: float
     axes: str
     source_axes: str
-    nifti_code: int
+    nifti_forms: str
     rows: int
     columns: int
     slice_mm: float

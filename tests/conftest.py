@@ -109,7 +109,7 @@ def make_row(scan: str, z_index: int, **changes) -> StoredSlice:
         z_mm=5.0 * z_index,
         axes="1 0 0 0 1 0",
         source_axes="LPS",
-        nifti_code=1,
+        nifti_forms="",
         rows=4,
         columns=5,
         slice_mm=5.0,

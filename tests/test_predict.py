@@ -15,6 +15,7 @@ from lungct.masks.read_dicom import read_dicom_label
 from lungct.phantom.lidc_tree import write_series
 from lungct.predict import (
     Predictor,
+    Segmentation,
     for_prediction,
     predict_in_body,
     predict_slices,
@@ -205,6 +206,15 @@ def test_segment_takes_a_volume_and_its_spacing_and_gives_the_lungs():
     assert lung.dtype == bool
     assert dice(lung, patient.lung) > 0.97
     np.testing.assert_array_equal(segment(patient.ct_hu.astype(np.float64), patient.spacing_mm), lung)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_segment_takes_padding_for_air_as_all_other_ways_to_a_mask_do(dtype, monkeypatch):
+    seen, found = [], Segmentation(np.zeros((1, 1, 4), bool), np.zeros(1))
+    monkeypatch.setattr("lungct.predict.segment_volume", lambda ct_hu, *_: seen.append(ct_hu) or found)
+    with pytest.warns(UserWarning, match="not HU"):
+        segment(np.array([[[-3024, -1025, 0, 3072]]], dtype), SPACING_MM, "no predictor is used")
+    assert (seen[0].tolist(), seen[0].dtype) == ([[[-1024, -1024, 0, 3071]]], np.int16)
 
 
 @pytest.mark.parametrize(

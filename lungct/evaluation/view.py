@@ -11,7 +11,7 @@ import numpy as np
 
 from lungct.evaluation.figures import jpeg_bytes, to_grey
 from lungct.evaluation.metrics import dice
-from lungct.scans.geometry import even_slices
+from lungct.scans.geometry import even_slices, frame_of
 from lungct.slices import LEFT, RIGHT, SliceRow, safe_name, slice_pixels
 
 VIEW = "view"  # folder of these scripts in that of the scan
@@ -48,6 +48,7 @@ def view_script(rows: list[SliceRow], ct_hu: np.ndarray, masks: Masks, shown: It
         {
             "names": [safe_name(row.slice_name) for row in rows],
             "z_mm": [round(row.z_mm, 2) for row in rows],
+            "places_mm": frame_of(rows).places_mm.round(2).tolist(),
             "shown": list(shown),
             "rows": first.rows,
             "columns": first.columns,
@@ -63,7 +64,7 @@ def view_script(rows: list[SliceRow], ct_hu: np.ndarray, masks: Masks, shown: It
 def planes(rows: list[SliceRow], ct_hu: np.ndarray, masks: Masks) -> list[dict]:
     """A coronal plane through the row with most lung, and a sagittal one through the column with most of each lung."""
     first = rows[0]
-    z_index, z_mm = even_slices(np.array([row.z_mm for row in rows]), first.slice_mm)
+    z_index, places_mm = even_slices(frame_of(rows).places_mm, first.slice_mm)
     lung = masks["right"] | masks["left"]
     cuts = [("coronal", 1, np.count_nonzero(lung, axis=(0, 2)), first.col_mm, "RL")]
     for side in ("right", "left"):
@@ -83,7 +84,7 @@ def planes(rows: list[SliceRow], ct_hu: np.ndarray, masks: Masks) -> list[dict]:
                 "columns": plane.shape[1],
                 "width_mm": round(plane.shape[1] * pixel_mm, 2),
                 "height_mm": round(plane.shape[0] * first.slice_mm, 2),
-                "top_mm": round(float(z_mm[-1]), 2),
+                "top_mm": round(float(places_mm[-1]), 2),
                 **picture_and_outlines(plane, cut),
             }
         )

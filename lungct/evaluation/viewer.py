@@ -75,7 +75,7 @@ class Stack:
         """The slice of each line of a coronal picture, at equal distances, head first: (lines,) int, -1 in a gap."""
         if self.frame is None:
             return np.arange(len(self.ct_hu))[::-1]
-        return even_slices(self.frame.z_mm, self.frame.spacing_mm[0])[0][::-1]
+        return even_slices(self.frame.places_mm, self.frame.spacing_mm[0])[0][::-1]
 
     def aspect(self, plane: str) -> float:
         """Height of a pixel of a picture over its width; 1 where it is not known."""

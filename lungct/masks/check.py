@@ -28,16 +28,6 @@ MAX_SLICE_SHARE = 0.6  # of a slice's pixels: 0.33 in the narrowest field of vie
 ADVICE = "is it this scan's, and lung? --label-values names the values that are; --any-values takes it as it is"
 
 
-def normal_of(frame: Frame) -> np.ndarray:
-    """Across the slices, towards the head: (3,) unit vector. With a tilted gantry it is not the way of the table."""
-    return np.cross(*frame.axes)
-
-
-def slice_step_mm(frame: Frame) -> float:
-    """Between two slices, across them."""
-    return frame.spacing_mm[0] * float(normal_of(frame)[2])
-
-
 def nearest_planes(planes_mm: np.ndarray, scan: Frame) -> np.ndarray:
     """For each slice of a scan the plane that lies on it: (Z,) int, the nearest within half a slice spacing, else -1.
 
@@ -45,9 +35,8 @@ def nearest_planes(planes_mm: np.ndarray, scan: Frame) -> np.ndarray:
     """
     if not len(planes_mm):
         return np.full(len(scan), -1)
-    normal = normal_of(scan)
-    off_mm = np.abs((planes_mm @ normal)[:, None] - scan.corners_mm @ normal)  # (N, Z)
-    lies_on_it = off_mm.min(0) < MAX_OFF * slice_step_mm(scan) - SAME_PLACE_MM
+    off_mm = np.abs((planes_mm @ scan.normal)[:, None] - scan.places_mm)  # (N, Z)
+    lies_on_it = off_mm.min(0) < MAX_OFF * scan.spacing_mm[0] - SAME_PLACE_MM
     return np.where(lies_on_it, off_mm.argmin(0), -1)
 
 
@@ -55,7 +44,7 @@ def off_voxels(mask: Frame, scan: Frame) -> float:
     """How far three corners of each slice of a mask lie from those of the scan's, along any axis, at most."""
     off_mm = _corners(mask) - _corners(scan)  # (Z, 3 corners, 3)
     slice_mm, row_mm, col_mm = scan.spacing_mm
-    axes = np.stack([normal_of(scan) / slice_mm, scan.axes[1] / row_mm, scan.axes[0] / col_mm])
+    axes = np.stack([scan.normal / slice_mm, scan.axes[1] / row_mm, scan.axes[0] / col_mm])
     return float(np.abs(off_mm @ axes.T).max())
 
 

@@ -15,7 +15,7 @@ from pydicom.uid import RTStructureSetStorage, SegmentationStorage
 
 from lungct import LungError
 from lungct.files import files_below
-from lungct.masks.check import check_place, nearest_planes, normal_of, slice_step_mm, take_slices
+from lungct.masks.check import check_place, nearest_planes, take_slices
 from lungct.parallel import count
 from lungct.scans.geometry import SAME_PLACE_MM, Frame, Scan, check_size, frame_to_lps, lps_flips, to_lps
 from lungct.scans.headers import DECODE_ERRORS, first_line, read_header
@@ -109,8 +109,7 @@ def choose_planes(path: Path, name: str, planes_mm: np.ndarray, scan: Scan) -> t
     """
     nearest = nearest_planes(planes_mm, scan.frame)
     chosen = {int(z): int(plane) for z, plane in enumerate(nearest) if plane >= 0}
-    normal = normal_of(scan.frame)
-    heights_mm, slices_mm = planes_mm @ normal, scan.frame.corners_mm @ normal
+    heights_mm, slices_mm = planes_mm @ scan.frame.normal, scan.frame.places_mm
     if not chosen and len(planes_mm):
         raise LungError(
             f"{path}: {name} lies where the scan has no slice: it from {heights_mm.min():.1f} to "
@@ -155,8 +154,8 @@ def closed_contours(roi: pydicom.Dataset) -> list[np.ndarray]:
 
 def group_by_plane(path: Path, contours: list[np.ndarray], scan: Scan) -> list[list[np.ndarray]]:
     """The contours of each plane. Raises LungError where one does not lie in a plane parallel to the slices."""
-    normal = normal_of(scan.frame)
-    tolerance_mm = max(IN_PLANE * slice_step_mm(scan.frame), 2 * SAME_PLACE_MM)
+    normal = scan.frame.normal
+    tolerance_mm = max(IN_PLANE * scan.frame.spacing_mm[0], 2 * SAME_PLACE_MM)
     planes: list[list[np.ndarray]] = []
     last_mm = -np.inf
     for points_mm in sorted(contours, key=lambda points_mm: float((points_mm @ normal).mean())):

@@ -47,7 +47,7 @@ def regular_places(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
     more, or the slices are shifted sideways.
     """
     if len(frame) < 2:
-        return np.zeros(len(frame), int), np.cross(*frame.axes) * frame.spacing_mm[0]
+        return np.zeros(len(frame), int), frame.normal * frame.spacing_mm[0]
     steps = np.diff(frame.z_mm)
     usual_mm = np.percentile(steps, 50, method="lower")  # of two, the one without a hole
     holes = np.rint(steps / usual_mm).astype(int) - 1
@@ -64,11 +64,12 @@ def regular_places(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_or_flag(
-    write: Callable, ending: str, labels: np.ndarray, frame: Frame, segments: tuple[Segment, ...]
+    write: Callable, find_flags: Callable, ending: str, labels: np.ndarray, frame: Frame, segments: tuple[Segment, ...]
 ) -> tuple[bytes | None, list[str]]:
     """What `nifti_bytes` or `nrrd_bytes` write, None where the slices are on no regular grid; and flags, a phrase each.
 
-    ending: .nii.gz or .seg.nrrd
+    find_flags: `nifti_flags` or `nrrd_flags`
+    ending:     .nii.gz or .seg.nrrd
     """
     try:
         places, _ = regular_places(frame)
@@ -76,4 +77,5 @@ def write_or_flag(
         return None, [f"no {ending}: {error}"]
     missing = int(places[-1]) + 1 - len(places)
     flags = [f"{count(missing, 'missing slice')} empty in the {ending}"] if missing else []
-    return write(labels, frame, segments), flags
+    content = write(labels, frame, segments)
+    return content, flags + find_flags(frame, content, ending)

@@ -20,8 +20,8 @@ from lungct import LungError
 from lungct.files import NPY_ERRORS
 from lungct.masks import segments
 from lungct.masks.volume import write_or_flag
-from lungct.masks.write_nifti import nifti_bytes
-from lungct.masks.write_nrrd import nrrd_bytes
+from lungct.masks.write_nifti import nifti_bytes, nifti_flags
+from lungct.masks.write_nrrd import nrrd_bytes, nrrd_flags
 from lungct.scans.dicom import DicomScan
 from lungct.scans.geometry import Frame
 
@@ -77,17 +77,17 @@ class MaskFormat:
 
 def encode_nifti(mask: LungMask) -> tuple[bytes | None, list[str]]:
     """1 is lung."""
-    return write_or_flag(nifti_bytes, NIFTI, mask.lung, mask.frame, segments.WHOLE)
+    return write_or_flag(nifti_bytes, nifti_flags, NIFTI, mask.lung, mask.frame, segments.WHOLE)
 
 
 def encode_sides(mask: LungMask) -> tuple[bytes | None, list[str]]:
     """1 is the right lung, 2 the left."""
-    return write_or_flag(nifti_bytes, SIDES, mask.sides, mask.frame, segments.SIDES)
+    return write_or_flag(nifti_bytes, nifti_flags, SIDES, mask.sides, mask.frame, segments.SIDES)
 
 
 def encode_nrrd(mask: LungMask) -> tuple[bytes | None, list[str]]:
     """Both lungs as segments of 3D Slicer, with names and colours."""
-    return write_or_flag(nrrd_bytes, NRRD, mask.sides, mask.frame, segments.SIDES)
+    return write_or_flag(nrrd_bytes, nrrd_flags, NRRD, mask.sides, mask.frame, segments.SIDES)
 
 
 def encode_dicom_seg(mask: LungMask, anonymous: bool = False) -> tuple[bytes | None, list[str]]:

@@ -4,6 +4,7 @@ Z slices, H rows, W columns.
 """
 
 import gzip
+import io
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from lungct.scans.geometry import Frame
 from lungct.scans.nifti import RAS_TO_LPS
 
 CARET = 30  # NIFTI_ECODE_CARET; TotalSegmentator writes the same under 0, where Connectome Workbench does not look
+ROUNDING = 1e-3  # in the cosines of axes at right angles, as DICOM files have them
 UNLABELLED = '<Label Key="0" Red="0" Green="0" Blue="0" Alpha="0"><![CDATA[???]]></Label>'  # as Workbench writes it
 
 
@@ -21,25 +23,38 @@ def nifti_bytes(labels: np.ndarray, frame: Frame, segments: tuple[Segment, ...] 
 
     segments: what its values are; SIDES for those of `split_left_right`
 
-    Its places are in the space of those of the scan, such as MNI. Where a NIfTI file says nothing of its orientation,
-    this one says nothing either: what a program takes for granted holds for both. A missing slice becomes an empty one.
-    A tilted gantry makes a sheared affine, which NIfTI can say (sform). Raises LungError as `as_volume` does.
+    The mask of a NIfTI file takes over all that the header says of its place (nifti_forms.py), and nothing where it
+    says nothing: where a program puts the one it puts the other. A missing slice becomes an empty one. A tilted gantry
+    makes a sheared affine, which NIfTI can say (sform). Raises LungError as `as_volume` does.
     """
     import nibabel  # here: DICOM users never need it
 
+    from lungct.scans.nifti_forms import copy_forms, is_straight
+
     volume, affine = as_volume(labels, frame, segments)
-    image = nibabel.Nifti1Image(volume, RAS_TO_LPS @ affine if frame.nifti_code else None)
-    voxel_mm = np.linalg.norm(affine[:3, :3], axis=0)
-    if frame.nifti_code:
-        unit = image.affine[:3, :3] / voxel_mm
-        image.set_sform(image.affine, code=frame.nifti_code)
-        is_straight = np.allclose(unit.T @ unit, np.eye(3), atol=1e-3)
-        image.set_qform(image.affine, code=frame.nifti_code if is_straight else 0)
+    affine = RAS_TO_LPS @ affine
+    if frame.nifti_forms:
+        image = nibabel.Nifti1Image(volume, None)
+        copy_forms(image.header, frame.nifti_forms, affine[:3, 3])
     else:
-        image.header.set_zooms(voxel_mm)
-    image.header.set_xyzt_units("mm")
+        image = nibabel.Nifti1Image(volume, affine)
+        image.set_sform(affine, code=1)
+        image.set_qform(affine, code=int(is_straight(affine, ROUNDING)))
+        image.header.set_xyzt_units("mm")
     image.header.extensions.append(nibabel.nifti1.Nifti1Extension(CARET, label_table(segments).encode()))
     return gzip.compress(image.to_bytes(), compresslevel=3, mtime=0)
+
+
+def nifti_flags(frame: Frame, content: bytes, ending: str) -> list[str]:
+    """What to say of a .nii.gz that `nifti_bytes` made, a phrase each."""
+    import nibabel
+
+    from lungct.scans.nifti_forms import needs_shear
+
+    header = nibabel.Nifti1Header.from_fileobj(gzip.GzipFile(fileobj=io.BytesIO(content)), check=False)
+    if not needs_shear(header):
+        return []
+    return [f"the {ending} is sheared as the gantry was tilted: SimpleITK, 3D Slicer and ITK-SNAP do not open it"]
 
 
 def label_table(segments: tuple[Segment, ...]) -> str:

@@ -44,6 +44,15 @@ def nrrd_bytes(labels: np.ndarray, frame: Frame, segments: tuple[Segment, ...] =
     return header.encode("ascii") + gzip.compress(volume.tobytes(order="F"), compresslevel=3, mtime=0)
 
 
+def nrrd_flags(frame: Frame, content: bytes, ending: str) -> list[str]:
+    """What to say of a .seg.nrrd, which has one place: of a NIfTI file that programs put in several, a phrase."""
+    from lungct.scans.nifti_forms import form_warnings
+
+    if frame.nifti_forms and (frame.is_guessed or form_warnings(frame.nifti_forms, frame.source_shape)):
+        return [f"the {ending} lies on the CT only in programs that read its header as done here, take the .nii.gz"]
+    return []
+
+
 def place(vector_mm: np.ndarray) -> str:
     """A place or a step (3,) as NRRD writes it: (1.5,0,0)."""
     return f"({','.join(repr(round(float(mm), 10) + 0.0) for mm in vector_mm)})"

@@ -28,10 +28,11 @@ from lungct.scans.geometry import (
     frame_to_lps,
     frame_warnings,
     lps_flips,
+    normal_of,
     to_lps,
 )
-from lungct.scans.headers import DECODE_ERRORS, Header, first_line, read_dataset, read_header
-from lungct.scans.hu import to_hu
+from lungct.scans.headers import DECODE_ERRORS, Header, first_line, padding_of, read_dataset, read_header
+from lungct.scans.hu import lower_padding, to_hu
 from lungct.scans.multiframe import FRAME, decode_frames, is_enhanced, read_frame_headers
 from lungct.scans.series import (
     SeriesKey,
@@ -67,7 +68,7 @@ class DicomScan(Scan):
         path = self.files[z_index]
         try:
             if self.frames:
-                stored, headers = decode_frames(path, path.stat().st_mtime_ns)
+                stored, headers, padding = decode_frames(path, path.stat().st_mtime_ns)
                 header, pixels = headers[self.frames[z_index]], stored[self.frames[z_index]]
                 (slope,), (intercept,) = header.numbers("RescaleSlope"), header.numbers("RescaleIntercept")
                 orientation = header.numbers("ImageOrientationPatient")
@@ -75,7 +76,8 @@ class DicomScan(Scan):
                 dataset = read_dataset(path)
                 pixels, orientation = dataset.pixel_array, dataset.ImageOrientationPatient
                 slope, intercept = float(dataset.RescaleSlope), float(dataset.RescaleIntercept)
-            hu = to_lps(to_hu(pixels, slope, intercept), orientation)
+                padding = padding_of(dataset, pixels.dtype)
+            hu = to_lps(lower_padding(to_hu(pixels, slope, intercept), pixels, padding), orientation)
         except DECODE_ERRORS as error:
             raise LungError(f"{path}: cannot decode the pixels ({first_line(error)})") from error
         if hu.shape != self.frame.shape:
@@ -219,7 +221,9 @@ def _open_part(files: Slices, warnings: list[str], part: str) -> DicomScan:
         warnings.append(f"{second_choice(first)}, for want of an original")
     corners_mm = np.array([place_of(header) for _, header in files])
     row_mm, col_mm = first.numbers("PixelSpacing")
-    slice_mm = _slice_step(corners_mm[:, 2], first.text("SliceThickness"), warnings)
+    slice_mm = _slice_step(
+        corners_mm @ normal_of(np.stack([along_row, along_col])), first.text("SliceThickness"), warnings
+    )
     check_spacing(folder, (slice_mm, row_mm, col_mm))
     span_mm = np.array([(cols - 1) * col_mm, (rows - 1) * row_mm])
     axes, shift = frame_to_lps(np.stack([along_row, along_col]), span_mm)
@@ -240,10 +244,10 @@ def _open_part(files: Slices, warnings: list[str], part: str) -> DicomScan:
     )
 
 
-def _slice_step(z_mm: np.ndarray, thickness: str, warnings: list[str]) -> float:
-    """The distance of slices, by their positions; of a single one its thickness, or what is usual."""
-    if len(z_mm) > 1:
-        return float(np.median(np.diff(z_mm)))
+def _slice_step(places_mm: np.ndarray, thickness: str, warnings: list[str]) -> float:
+    """The distance of slices, by their places across them; of a single one its thickness, or what is usual."""
+    if len(places_mm) > 1:
+        return float(np.median(np.abs(np.diff(places_mm))))
     try:
         slice_mm = float(thickness)
     except ValueError:

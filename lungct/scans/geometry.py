@@ -31,13 +31,14 @@ class Frame:
 
     corners_mm:  (Z, 3) float64, the first pixel of each slice: x to the left, y to the back, z to the head, ascending
     axes:        (2, 3) float64, unit vectors along a row and down a column
-    spacing_mm:  slice, row and column spacing
+    spacing_mm:  slice, row and column spacing; slices are as far apart as their planes, also in an oblique stack and
+                 with a tilted gantry, so that the product is the volume of a voxel
     shape:       rows and columns of a slice
     source_axes: where the axes of the file ran before they were turned to LPS, a letter each as nibabel writes them:
                  L or R, A or P, I or S; of DICOM columns, rows and slices, of NIfTI the array's own order; followed
                  by GUESSED where the file does not say it
-    nifti_code:  the space of a NIfTI file's places, as its sform or qform has it: 1 scanner, 2 aligned, 3 Talairach,
-                 4 MNI, 5 another template, 0 where it names none; 1 for all other formats
+    nifti_forms: what the header of a NIfTI file says of its place, as `read_forms` of nifti_forms.py has it; empty
+                 for all other formats
     """
 
     corners_mm: np.ndarray
@@ -45,7 +46,7 @@ class Frame:
     spacing_mm: tuple[float, float, float]
     shape: tuple[int, int]
     source_axes: str = "LPS"
-    nifti_code: int = 1
+    nifti_forms: str = ""
 
     def __len__(self) -> int:
         return len(self.corners_mm)
@@ -56,17 +57,33 @@ class Frame:
         return self.source_axes.endswith(GUESSED)
 
     @property
+    def source_shape(self) -> tuple[int, ...]:
+        """The sizes of the file's own array, in the order of source_axes."""
+        (rows, cols), slices = self.shape, len(self)
+        sizes = {"L": cols, "R": cols, "P": rows, "A": rows, "S": slices, "I": slices}
+        return tuple(sizes[code] for code in self.source_axes[:3])
+
+    @property
     def z_mm(self) -> np.ndarray:
         """(Z,) float64, ascending."""
         return self.corners_mm[:, 2]
 
     @property
+    def normal(self) -> np.ndarray:
+        """Across the slices, towards the head: (3,) unit vector; with a tilted gantry not the way of the table."""
+        return normal_of(self.axes)
+
+    @property
+    def places_mm(self) -> np.ndarray:
+        """(Z,) float64, ascending: how far up each slice lies, across the slices; of upright slices their z_mm."""
+        return self.corners_mm @ self.normal
+
+    @property
     def extents_mm(self) -> np.ndarray:
         """(Z,) float64: how much of the body each slice stands for, half-way to its neighbours, across the slices."""
-        places = self.corners_mm @ np.cross(*self.axes)
-        if len(places) < 2:
-            return np.full(len(places), self.spacing_mm[0])
-        steps = np.abs(np.diff(places))
+        if len(self) < 2:
+            return np.full(len(self), self.spacing_mm[0])
+        steps = np.diff(self.places_mm)
         return (np.append(steps[0], steps) + np.append(steps, steps[-1])) / 2
 
 
@@ -93,6 +110,12 @@ class Scan:
 
     def _read_slice(self, z_index: int) -> np.ndarray:
         raise NotImplementedError
+
+
+def normal_of(axes: np.ndarray) -> np.ndarray:
+    """Across a slice whose axes (2, 3) go to the left and to the back: (3,) unit vector towards the head."""
+    normal = np.cross(*axes)
+    return normal / np.linalg.norm(normal)
 
 
 def lps_flips(orientation: Iterable[float]) -> tuple[bool, bool, bool]:
@@ -154,7 +177,7 @@ def contiguous_runs(z_mm: np.ndarray) -> list[slice]:
 def frame_warnings(frame: Frame) -> list[str]:
     """What is unusual about where the slices of a whole scan lie, a phrase each."""
     warnings = ["the file says nothing of left and right: sides may be swapped"] if frame.is_guessed else []
-    steps, gaps = np.diff(frame.z_mm), len(contiguous_runs(frame.z_mm)) - 1
+    steps, gaps = np.diff(frame.places_mm), len(contiguous_runs(frame.places_mm)) - 1
     if gaps > 0:
         gap = f"{'the longest ' if gaps > 1 else ''}gap of {steps.max():.4g} mm after slice {steps.argmax()}"
         warnings.append(f"slices missing in {count(gaps, 'place')}: {gap}")
@@ -163,10 +186,13 @@ def frame_warnings(frame: Frame) -> list[str]:
     return warnings
 
 
-def even_slices(z_mm: np.ndarray, step_mm: float) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest slice for each place at equal distances, -1 where slices are missing: (N,) int, (N,) places in mm."""
-    even_mm = z_mm[0] + step_mm * np.arange(round((z_mm[-1] - z_mm[0]) / step_mm) + 1)
-    off_mm = np.abs(even_mm[:, None] - z_mm)
+def even_slices(places_mm: np.ndarray, step_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest slice for each place at equal distances, -1 where slices are missing: (N,) int, (N,) places in mm.
+
+    places_mm: (Z,) as `Frame` has them
+    """
+    even_mm = places_mm[0] + step_mm * np.arange(round((places_mm[-1] - places_mm[0]) / step_mm) + 1)
+    off_mm = np.abs(even_mm[:, None] - places_mm)
     return np.where(off_mm.min(1) < step_mm * GAP_FACTOR / 2, off_mm.argmin(1), -1), even_mm
 
 
@@ -202,7 +228,7 @@ def row_fields(frame: Frame, z_index: int) -> dict:
         "z_mm": z_mm,
         "axes": " ".join(f"{c:.6g}" for c in frame.axes.ravel()),
         "source_axes": frame.source_axes,
-        "nifti_code": frame.nifti_code,
+        "nifti_forms": frame.nifti_forms,
         "rows": frame.shape[0],
         "columns": frame.shape[1],
         "slice_mm": slice_mm,
@@ -217,7 +243,7 @@ def frame_of(rows: list[SliceRow]) -> Frame:
     corners_mm = np.array([[row.x_mm, row.y_mm, row.z_mm] for row in rows])
     axes = np.reshape([float(c) for c in first.axes.split()], (2, 3))
     shape = (first.rows, first.columns)
-    return Frame(corners_mm, axes, first.spacing_mm, shape, first.source_axes, first.nifti_code)
+    return Frame(corners_mm, axes, first.spacing_mm, shape, first.source_axes, first.nifti_forms)
 
 
 def axis_codes(orientation: Iterable[float]) -> str:

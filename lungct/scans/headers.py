@@ -10,6 +10,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pydicom
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.errors import BytesLengthException, InvalidDicomError
@@ -133,6 +134,18 @@ def as_text(dataset: pydicom.Dataset, keyword: str) -> str:
     if isinstance(value, pydicom.multival.MultiValue | list | tuple):
         return "\\".join(str(part) for part in value)
     return "" if value is None else str(value)
+
+
+def padding_of(dataset: pydicom.Dataset, stored: np.dtype) -> tuple[int, int] | None:
+    """From and up to which stored value a file pads slices; None where it does not say.
+
+    A value beyond the type of the pixels, such as 63536 for -2000, is what its 16 bits mean there.
+    """
+    ends = [dataset.get(keyword) for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    if ends[0] is None:
+        return None
+    ends = [int(np.array(int(end)).astype(stored)) for end in ends if end is not None]
+    return min(ends), max(ends)
 
 
 def first_line(error: Exception) -> str:

@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from lungct.slices import CT_RANGE_HU
+
+PADDING_HU = -3024  # far below air, as most scanners write what lies outside the field of view; clipped it is air
 MAX_AIR_HU = -200  # any picture of a chest has something below: room air, lung, gas
 MIN_AIR = 0.001  # share of the pixels; real slices, of the belly too, have more than a quarter
 SOFT_TISSUE_HU = (-200, 200)
@@ -77,3 +80,17 @@ def to_hu(pixels: np.ndarray, slope: float, intercept: float) -> np.ndarray:
 
 def fits_int16(*values: float) -> bool:
     return all(-32768 <= value <= 32767 for value in values)
+
+
+def lower_padding(hu: np.ndarray, pixels: np.ndarray, padding: tuple[int, int] | None) -> np.ndarray:
+    """The same HU, of stored values `pixels`, with padding as dense as no tissue is set to PADDING_HU.
+
+    padding: as `padding_of` of headers.py gives it
+
+    Only what lies at the upper end of CT_RANGE_HU or above it is changed: low padding is air once it is clipped, and
+    between the ends lies tissue that may have the same value, such as 0 where a scanner stores HU as they are.
+    """
+    if padding is None or hu.max() < CT_RANGE_HU[1]:
+        return hu
+    low, high = padding
+    return np.where((pixels >= low) & (pixels <= high) & (hu >= CT_RANGE_HU[1]), np.int16(PADDING_HU), hu)

@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 from pydicom.uid import EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
-from lungct.scans.headers import KEYWORDS, Header, as_text, read_dataset
+from lungct.scans.headers import KEYWORDS, Header, as_text, padding_of, read_dataset
 
 ENHANCED = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 FRAME = "FrameNumber"  # the header's value that says which frame of its file a slice is, from 0
@@ -58,10 +58,11 @@ def read_frame_headers(path: Path) -> list[Header]:
 
 
 @lru_cache(maxsize=1)  # slices are asked for one by one, and lie in one file
-def decode_frames(path: Path, changed_ns: int) -> tuple[np.ndarray, list[Header]]:
-    """The stored values of all frames of a file, (frames, H, W), and their headers. Raises DECODE_ERRORS.
+def decode_frames(path: Path, changed_ns: int) -> tuple[np.ndarray, list[Header], tuple[int, int] | None]:
+    """The stored values of all frames of a file, (frames, H, W), their headers, `padding_of`. Raises DECODE_ERRORS.
 
     changed_ns: when the file was changed, so that another one of its name is read
     """
     dataset = read_dataset(path)
-    return np.reshape(dataset.pixel_array, (-1, dataset.Rows, dataset.Columns)), frame_headers(dataset)
+    pixels = np.reshape(dataset.pixel_array, (-1, dataset.Rows, dataset.Columns))
+    return pixels, frame_headers(dataset), padding_of(dataset, pixels.dtype)

@@ -11,18 +11,34 @@ from pathlib import Path
 import numpy as np
 
 from lungct import LungError
-from lungct.scans.geometry import AXIAL_COSINE, GUESSED, Frame, Scan, check_size, check_spacing, frame_warnings
+from lungct.scans.geometry import (
+    AXIAL_COSINE,
+    GUESSED,
+    Frame,
+    Scan,
+    check_size,
+    check_spacing,
+    frame_warnings,
+    normal_of,
+)
 from lungct.scans.headers import DECODE_ERRORS, first_line
 from lungct.scans.hu import to_hu
+from lungct.scans.nifti_forms import affine_of, followed_form, form_warnings, header_of, read_forms
 
 NIFTI_ENDINGS = (".nii.gz", ".nii")
 VOLUME_ENDINGS = (*NIFTI_ENDINGS, ".mhd", ".mha", ".nrrd", ".nhdr")
 NOT_A_NUMBER_HU = -1024  # what some tools write outside the field of view as NaN or infinity
-UNIT_MM = {"meter": 1000.0, "micron": 0.001}  # by xyzt_units; all others are millimetres
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI counts to the right and to the front
 MAX_HEADER = 2**20  # bytes of a header that lists the files of its slices
 LIST = re.compile(r"LIST(\s.*)?")
 NUMBER, PATTERN = re.compile(r"%\d*d"), re.compile(r".*%\d*d\S*")  # of file names, as printf has them: s%03d.raw 1 16 1
+NRRD_SAYS_SIDES = re.compile(rb"(?im)^space:\s*((left|right)-|[LR][AP]S)")  # not 3D-right-handed, scanner-xyz
+METAIMAGE_SAYS_SIDES = re.compile(  # RAI is what ITK takes where there is no matrix, whatever else stands there
+    rb"(?m)^\s*((TransformMatrix|Rotation|Orientation)\s*[=:]|AnatomicalOrientation\s*[=:]\s*RAI\b)"
+)
+UNITS = re.compile(rb"(?m)^\s*(?:DistanceUnits\s*[=:]|(?:space )?units:(?!=))(.*)$")  # MetaImage, NRRD
+MILLIMETRES = {"mm", "millimeter", "millimeters", "millimetre", "millimetres"}
+UNSAID = {"?", "??", "???", "none", "unknown"}
 DATA_FILE = re.compile(rb"(?im)^(?:ElementDataFile|data ?file)\s*[=:]\s*(\S.*?)\s*$")  # MetaImage, NRRD
 
 
@@ -46,13 +62,14 @@ def open_nifti(path: Path) -> NiftiScan:
         volume = np.nan_to_num(
             volume.astype(np.float32, copy=False), nan=NOT_A_NUMBER_HU, posinf=NOT_A_NUMBER_HU, neginf=NOT_A_NUMBER_HU
         )
-    name = stem(path)
+    name, forms = stem(path), frame.nifti_forms
+    warnings = form_warnings(forms, frame.source_shape) if forms else []
     return NiftiScan(
         patient_id=name,
         series_uid=name,
         files=volume_files(path),
         frame=frame,
-        warnings=tuple(frame_warnings(frame)),
+        warnings=(*warnings, *frame_warnings(frame)),
         volume=to_hu(volume, 1, 0.0),
     )
 
@@ -65,18 +82,19 @@ def read_volume(path: Path) -> tuple[np.ndarray, Frame]:
     from nibabel import orientations  # here, as SimpleITK below: DICOM users never need them
 
     read = _read_nifti if has_ending(path, NIFTI_ENDINGS) else _read_by_itk
-    volume, affine, code, is_placed = read(path)  # (I, J, K), to millimetres to the right, front and head
+    volume, affine, forms, is_placed = read(path)  # (I, J, K), to millimetres to the right, front and head
     check_affine(path, affine)
     as_stored = orientations.io_orientation(affine)
     source_axes = "".join(orientations.ornt2axcodes(as_stored)) + ("" if is_placed else GUESSED)
     turn = orientations.ornt_transform(as_stored, orientations.axcodes2ornt("LPS"))
     affine = RAS_TO_LPS @ affine @ orientations.inv_ornt_aff(turn, volume.shape)
     volume = orientations.apply_orientation(volume, turn).transpose(2, 1, 0)
-    col_mm, row_mm, slice_mm = (float(mm) for mm in np.linalg.norm(affine[:3, :3], axis=0))
+    col_mm, row_mm = (float(mm) for mm in np.linalg.norm(affine[:3, :2], axis=0))
+    axes = affine[:3, :2].T / [[col_mm], [row_mm]]
+    slice_mm = float(affine[:3, 2] @ normal_of(axes))
     check_spacing(path, (slice_mm, row_mm, col_mm))
     corners_mm = affine[:3, 3] + np.arange(len(volume))[:, None] * affine[:3, 2]
-    axes = affine[:3, :2].T / [[col_mm], [row_mm]]
-    return volume, Frame(corners_mm, axes, (slice_mm, row_mm, col_mm), volume.shape[1:], source_axes, code)
+    return volume, Frame(corners_mm, axes, (slice_mm, row_mm, col_mm), volume.shape[1:], source_axes, forms)
 
 
 def check_affine(path: Path, affine: np.ndarray) -> None:
@@ -93,8 +111,8 @@ def check_affine(path: Path, affine: np.ndarray) -> None:
         raise LungError(f"{path}: its axes are oblique or sheared by more than 37 degrees; resample it to axial slices")
 
 
-def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, int, bool]:
-    """(An array (I, J, K); its affine in millimetres, RAS; `Frame.nifti_code`; whether the file says where it lies).
+def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, str, bool]:
+    """(An array (I, J, K); its affine in millimetres, RAS; `Frame.nifti_forms`; whether the file says where it lies).
 
     Raises LungError.
     """
@@ -106,14 +124,15 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, int, bool]:
         if image.get_data_dtype().kind not in "iuf":
             raise LungError(f"{path}: not a numeric volume (colours or complex numbers); export it in HU")
         volume = np.asanyarray(image.dataobj).reshape(image.shape[:3])
-        code = int(image.header["sform_code"] or image.header["qform_code"])  # of the affine; 0: nibabel guesses
-        mm = UNIT_MM.get(image.header.get_xyzt_units()[0], 1.0)
+        forms = read_forms(image)
+        form = followed_form(header_of(forms))
+        affine = affine_of(header_of(forms), form) if form else image.affine  # nibabel's guess
     except (*DECODE_ERRORS, nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
         raise LungError(f"{path}: no readable volume ({first_line(error)})") from error
-    return volume, np.diag([mm, mm, mm, 1.0]) @ image.affine, code, code > 0
+    return volume, affine, forms, bool(form)
 
 
-def _read_by_itk(path: Path) -> tuple[np.ndarray, np.ndarray, int, bool]:
+def _read_by_itk(path: Path) -> tuple[np.ndarray, np.ndarray, str, bool]:
     """The same of MetaImage and NRRD. Raises LungError."""
     import SimpleITK
 
@@ -122,20 +141,38 @@ def _read_by_itk(path: Path) -> tuple[np.ndarray, np.ndarray, int, bool]:
     reader.SetImageIO("NrrdImageIO" if is_nrrd else "MetaImageIO")
     reader.SetFileName(str(path))
     try:
+        header = header_text(path)
         reader.ReadImageInformation()
         shape = reader.GetSize()
         check_dimensions(path, shape)
         if reader.GetNumberOfComponents() != 1 or "complex" in SimpleITK.GetPixelIDValueAsString(reader.GetPixelID()):
             raise LungError(f"{path}: not a numeric volume (colours or complex numbers); export it in HU")
+        check_units(path, header)
         image = reader.Execute()
-    except RuntimeError as error:
+    except (OSError, RuntimeError) as error:
         raise LungError(f"{path}: no readable volume ({str(error).strip().splitlines()[-1]})") from error
     directions = np.reshape(image.GetDirection(), (len(shape), len(shape)))
     affine = np.eye(4)
     affine[:3, :3] = (directions * image.GetSpacing())[:3, :3]
     affine[:3, 3] = image.GetOrigin()[:3]
-    is_placed = not is_nrrd or reader.HasMetaDataKey("NRRD_space")  # which is not there without a `space:`
-    return SimpleITK.GetArrayFromImage(image).T.reshape(shape[:3]), RAS_TO_LPS @ affine, 1, is_placed
+    is_placed = bool((NRRD_SAYS_SIDES if is_nrrd else METAIMAGE_SAYS_SIDES).search(header))
+    return SimpleITK.GetArrayFromImage(image).T.reshape(shape[:3]), RAS_TO_LPS @ affine, "", is_placed
+
+
+def header_text(path: Path) -> bytes:
+    """The header of a MetaImage or NRRD file, lines of text, without the numbers that may follow."""
+    with path.open("rb") as file:
+        text = file.read(MAX_HEADER)
+    end = re.search(rb"\r?\n\r?\n|^ElementDataFile.*$", text, re.MULTILINE)
+    return text[: end.start()] if end else text
+
+
+def check_units(path: Path, header: bytes) -> None:
+    """Raises LungError where a header says that its lengths are no millimetres, which ITK passes over."""
+    for line in UNITS.findall(header):
+        for unit in re.findall(r'"[^"]*"|[^\s"]+', line.decode(errors="replace"))[:3]:  # axes
+            if unit.strip('" ').lower() not in {"", *MILLIMETRES, *UNSAID}:
+                raise LungError(f"{path}: its lengths are in {unit}, which most programs take for mm; save it in mm")
 
 
 def check_dimensions(path: Path, shape: tuple[int, ...]) -> None:

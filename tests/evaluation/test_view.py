@@ -116,3 +116,13 @@ def test_planes_keep_their_shape_where_slices_are_missing():
     plane = from_head(np.array([[1], [2], [3]]), index, outside=-9)
     assert plane.ravel().tolist() == [3, -9, -9, 2, 1]
     assert even_slices(np.array([7.0]), 5.0)[0].tolist() == [0]
+
+
+def test_planes_of_an_oblique_stack_are_as_high_as_its_slices_are_apart():
+    """Tilted by 37 degrees: slices 5 mm apart are 4 mm apart in z."""
+    rows = [
+        make_row("A", z, rows=5, columns=11, y_mm=-3.0 * z, z_mm=4.0 * z, slice_mm=5.0, axes="1 0 0 0 0.8 0.6")
+        for z in range(6)
+    ]
+    coronal, *_ = planes(rows, np.zeros((6, 5, 11), np.int16), masks_of(two_lungs(), None))
+    assert (coronal["rows"], coronal["height_mm"], coronal["top_mm"]) == (6, 30, 25)

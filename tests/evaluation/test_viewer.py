@@ -1,5 +1,7 @@
 """The viewer, driven by the events that matplotlib sends; tests/test_image_test.py drives a real window."""
 
+from dataclasses import replace
+
 import matplotlib
 import numpy as np
 import pytest
@@ -223,6 +225,15 @@ def test_outlines_run_around_the_masks_and_o_changes_how_they_are_drawn(open_vie
     assert not viewer.legend.get_visible()
     press(viewer, "o", "end")
     assert viewer.drawn == []  # no lung there, and no warning of matplotlib's
+
+
+def test_coronal_has_a_line_for_each_slice_of_an_oblique_stack():
+    """Tilted by 37 degrees: slices 6 mm apart are 4.8 mm apart in z."""
+    z = np.arange(12)
+    stack = make_stack(4.8 * z)
+    corners_mm = np.column_stack([0 * z, -3.6 * z, 4.8 * z])
+    frame = replace(stack.frame, corners_mm=corners_mm, axes=np.array([[1, 0, 0], [0, 0.8, 0.6]]))
+    assert replace(stack, frame=frame).coronal_lines().tolist() == list(range(11, -1, -1))
 
 
 def test_outlines_leave_the_picture_where_it_is(open_viewer):

@@ -9,13 +9,13 @@ from placed import frame_at
 from lungct import LungError
 from lungct.masks.segments import SIDES, WHOLE
 from lungct.masks.volume import as_volume, write_or_flag
-from lungct.masks.write_nifti import nifti_bytes
+from lungct.masks.write_nifti import nifti_bytes, nifti_flags
 from lungct.scans.nifti import open_nifti
 
 
 def flagged(mask, frame, ending: str = ".nii.gz") -> tuple[bytes | None, list[str]]:
     """A mask as NIfTI, and flags."""
-    return write_or_flag(nifti_bytes, ending, mask, frame, WHOLE)
+    return write_or_flag(nifti_bytes, nifti_flags, ending, mask, frame, WHOLE)
 
 
 @pytest.mark.parametrize(

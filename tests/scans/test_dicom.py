@@ -9,6 +9,7 @@ import pytest
 from lungct import LungError
 from lungct.phantom.lidc_tree import write_series, write_xray
 from lungct.scans.dicom import find_parts, find_series, find_series_folders, open_series
+from lungct.scans.hu import PADDING_HU
 from lungct.scans.lidc import LidcScan
 
 WHO = LidcScan("LIDC-IDRI-0001", "1.2.3", "1.2.3.4")
@@ -252,3 +253,58 @@ def test_missing_tags_are_named_with_their_file(tmp_path, ct_hu):
     del header.values["PixelSpacing"]
     with pytest.raises(LungError, match=r"1-001\.dcm: no PixelSpacing"):
         open_series([(path, header), *rest])
+
+
+@pytest.mark.parametrize(
+    ("along_table", "slice_mm"),
+    [(False, 2.5), (True, 2.5 * 12 / 13)],
+    ids=["oblique stack", "tilted gantry"],
+)
+def test_slices_are_as_far_apart_as_their_planes(tmp_path, ct_hu, along_table, slice_mm):
+    down = np.array([0, 12, 5]) / 13  # 23 degrees
+    step = np.array([0, 0, 2.5]) if along_table else 2.5 * np.cross([1, 0, 0], down)
+    write_series(tmp_path, WHO, ct_hu, SPACING_MM, ImageOrientationPatient=[1, 0, 0, *down.round(10).tolist()])
+    for k, path in enumerate(sorted(tmp_path.glob("*.dcm"))):
+        dataset = pydicom.dcmread(path)
+        dataset.ImagePositionPatient = (k * step).round(8).tolist()
+        dataset.save_as(path)
+    frame = open_folder(tmp_path).frame
+    np.testing.assert_allclose(frame.spacing_mm, (slice_mm, *SPACING_MM[1:]), atol=1e-6)
+    np.testing.assert_allclose(frame.extents_mm, slice_mm, atol=1e-6)  # the product of a voxel's sides is its volume
+
+
+OUTSIDE, BONE_HU = np.s_[:, :3], 3000
+
+
+@pytest.mark.parametrize(
+    ("stored", "vr", "value", "limit", "hu"),
+    [
+        (32767, "SS", 32767, None, PADDING_HU),
+        (32767, "US", 32767, None, PADDING_HU),
+        (32000, "SS", 31000, 32767, PADDING_HU),
+        (32000, "SS", 32767, 31000, PADDING_HU),
+        (31000, "SS", 32767, None, 31000 - 1024),  # not what the header names
+        (32767, "SS", 31000, None, 32767 - 1024),
+        (32767, "SS", None, None, 32767 - 1024),
+        (32767, "SS", None, 32767, 32767 - 1024),  # the limit alone says nothing
+        (4095, "SS", 4095, None, PADDING_HU),  # 3071 HU, where CT is clipped
+        (4094, "SS", 4094, None, 3070),  # may be bone
+        (1024, "SS", 1024, None, 0),  # and this water
+        (0, "SS", 0, None, -1024),
+        (-2000, "SS", -2000, None, -3024),  # low padding is left as it is
+        (-2000, "US", 63536, None, -3024),
+    ],
+)
+def test_padding_as_dense_as_no_tissue_becomes_padding_below_air(tmp_path, ct_hu, stored, vr, value, limit, hu):
+    ct_hu[OUTSIDE] = stored - 1024
+    ct_hu[0, 10, 10] = BONE_HU
+    write_series(tmp_path, WHO, ct_hu, SPACING_MM)
+    for path in tmp_path.glob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        for tag, number in (("PixelPaddingValue", value), ("PixelPaddingRangeLimit", limit)):
+            if number is not None:
+                dataset.add_new(tag, vr, number)
+        dataset.save_as(path)
+    expected = ct_hu.copy()
+    expected[OUTSIDE] = hu
+    np.testing.assert_array_equal(open_folder(tmp_path).read(), expected)

@@ -21,6 +21,7 @@ from lungct.scans.headers import (
     ascii_text,
     first_line,
     is_bare_dicom,
+    padding_of,
     parse_header,
     read_by_pydicom,
     read_dataset,
@@ -290,3 +291,19 @@ def test_a_sequence_is_passed_over_where_it_holds_no_other_one_without_a_length(
 def test_what_cannot_be_opened_is_told(tmp_path):
     with pytest.raises(LungError, match="cannot read its header"):
         read_header(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("vr", "value", "stored", "meant"),
+    [
+        ("US", 63536, np.int16, -2000),  # as GE writes it
+        ("SS", -2000, np.uint16, 63536),
+        ("SS", -2000, np.int16, -2000),
+        ("US", 65535, np.uint16, 65535),
+    ],
+)
+def test_a_padding_value_is_what_its_bits_mean_in_the_pixels(vr, value, stored, meant):
+    dataset = Dataset()
+    assert padding_of(dataset, np.dtype(stored)) is None
+    dataset.add_new("PixelPaddingValue", vr, value)
+    assert padding_of(dataset, np.dtype(stored)) == (meant, meant)

@@ -8,6 +8,7 @@ from placed import CT_HU, SPACING_MM, write_enhanced
 from lungct import LungError
 from lungct.scans.dicom import find_parts, find_series, open_series
 from lungct.scans.find import dicom_jobs, open_job
+from lungct.scans.hu import PADDING_HU
 from lungct.scans.multiframe import FRAME, read_frame_headers
 
 
@@ -38,6 +39,17 @@ def test_each_frame_has_its_own_slope(tmp_path):
     even = CT_HU // 2 * 2
     write_enhanced(tmp_path / "a.dcm", even, slopes=(1, 2))
     np.testing.assert_array_equal(open_one(tmp_path).read(), even)
+
+
+def test_high_padding_is_below_air(tmp_path):
+    padded = CT_HU.copy()
+    padded[:, 0] = 32767 - 1024
+    write_enhanced(tmp_path / "a.dcm", padded)
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    dataset.add_new("PixelPaddingValue", "SS", 32767)
+    dataset.save_as(tmp_path / "a.dcm")
+    padded[:, 0] = PADDING_HU
+    np.testing.assert_array_equal(open_one(tmp_path).read(), padded)
 
 
 def test_frames_of_a_prone_patient_are_turned(tmp_path):

@@ -10,7 +10,7 @@ from placed import NOISE, SPACING_MM, rotation, save_nifti
 
 from lungct import LungError
 from lungct.masks.write_nifti import nifti_bytes
-from lungct.scans.nifti import check_dimensions, open_nifti, stem, volume_files
+from lungct.scans.nifti import check_dimensions, check_units, open_nifti, stem, volume_files
 
 
 @pytest.mark.parametrize(
@@ -112,14 +112,22 @@ def test_a_file_that_does_not_say_where_left_and_right_are_is_warned_of(tmp_path
     assert scan.warnings == ("the file says nothing of left and right: sides may be swapped",) * is_guessed
 
 
+STEPS = "space directions: (0.9,0,0) (0,0.7,0) (0,0,2.5)\n"
+
+
 @pytest.mark.parametrize(
     ("space", "steps", "is_guessed"),
     [
         ("space: RAS\n", "space directions: (0.9,0,0) (0,0.7,0) (0,0,2.5)\nspace origin: (1,2,3)\n", False),
         ("space dimension: 3\n", "space directions: (0.9,0,0) (0,0.7,0) (0,0,2.5)\nspace origin: (1,2,3)\n", True),
         ("", "spacings: 0.9 0.7 2.5\n", True),
+        ("space: left-anterior-superior\n", f"{STEPS}space origin: (1,2,3)\n", False),
+        ("space: left-posterior-superior\n", STEPS, False),
+        ("space: 3D-right-handed\n", f"{STEPS}space origin: (1,2,3)\n", True),
+        ("space: 3D-left-handed\n", f"{STEPS}space origin: (1,2,3)\n", True),
+        ("space: scanner-xyz\n", f"{STEPS}space origin: (1,2,3)\n", True),
     ],
-    ids=["RAS", "unnamed", "none"],
+    ids=["RAS", "unnamed", "none", "LAS", "LPS without origin", "right-handed", "left-handed", "scanner"],
 )
 def test_an_nrrd_without_a_space_is_warned_of_and_its_mask_lies_where_itk_has_it(tmp_path, space, steps, is_guessed):
     sizes = " ".join(map(str, NOISE.shape[::-1]))
@@ -132,6 +140,69 @@ def test_an_nrrd_without_a_space_is_warned_of_and_its_mask_lies_where_itk_has_it
     ct, mask = (SimpleITK.ReadImage(str(tmp_path / name)) for name in ("ct.nrrd", "mask.nii.gz"))
     np.testing.assert_allclose(mask.GetOrigin(), ct.GetOrigin(), atol=1e-5)
     np.testing.assert_allclose(mask.GetDirection(), ct.GetDirection(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_guessed"),
+    [
+        ("", True),
+        ("TransformMatrix = 1 0 0 0 1 0 0 0 1", False),
+        ("Orientation: 1 0 0 0 1 0 0 0 1", False),
+        ("AnatomicalOrientation = RAI", False),
+        ("AnatomicalOrientation = ???", True),
+        ("AnatomicalOrientation = LPS", True),  # ITK takes RAI all the same
+        ("Comment = TransformMatrix = 1", True),
+    ],
+)
+def test_a_metaimage_without_a_matrix_is_warned_of(tmp_path, line, is_guessed):
+    header = f"{HEADERS['ct.mhd'].replace('8 6 3', '8 6 4')}{line}\nElementDataFile = LOCAL\n".replace("\n\n", "\n")
+    (tmp_path / "ct.mha").write_bytes(header.encode() + NOISE.tobytes() + b"\nTransformMatrix = 1\n")
+    scan = open_nifti(tmp_path / "ct.mha")
+    np.testing.assert_array_equal(scan.read(), NOISE)
+    assert scan.frame.is_guessed == is_guessed
+    assert scan.warnings == ("the file says nothing of left and right: sides may be swapped",) * is_guessed
+
+
+@pytest.mark.parametrize(
+    ("name", "line"), [("ct.nhdr", 'space units: "cm" "cm" "cm"'), ("ct.mhd", "DistanceUnits = cm")]
+)
+def test_lengths_that_are_no_millimetres_are_refused(tmp_path, name, line):
+    (tmp_path / "ct.raw").write_bytes(NOISE[:3].tobytes())
+    last = "data file: ct.raw" if name == "ct.nhdr" else "ElementDataFile = ct.raw"
+    (tmp_path / name).write_text(f"{HEADERS[name]}{line}\n{last}\n")
+    with pytest.raises(LungError, match=f'{name}: its lengths are in "?cm"?, .* save it in mm'):
+        open_nifti(tmp_path / name)
+    (tmp_path / name).write_text(f"{HEADERS[name]}{line.replace('cm', 'mm')}\n{last}\n")
+    assert open_nifti(tmp_path / name).frame.spacing_mm == pytest.approx(SPACING_MM)
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        (b'space units: "" "" "m"', '"m"'),
+        (b'units: "mm" "um" "mm"', '"um"'),
+        (b"DistanceUnits: um", "um"),
+        (b'space units: "mm" "Millimeters" ""', ""),
+        (b'units: "mm" "mm" "mm" "s"', ""),
+        (b"units:=cm", ""),  # a key of somebody's own
+        (b"DistanceUnits = ?", ""),
+    ],
+)
+def test_units_that_are_not_said_are_millimetres(line, named):
+    header = b"dimension: 3\n" + line + b"\nsizes: 8 6 4"
+    if not named:
+        check_units(Path("a.nrrd"), header)
+        return
+    with pytest.raises(LungError, match=rf"a\.nrrd: its lengths are in {named}, .* save it in mm"):
+        check_units(Path("a.nrrd"), header)
+
+
+def test_the_slices_of_a_sheared_volume_are_as_far_apart_as_their_planes(tmp_path):
+    affine = np.array([[-0.9, 0, 0, 0], [0, -0.7, 1.0, 0], [0, 0, 2.5, 0], [0, 0, 0, 1.0]])
+    save_nifti(tmp_path / "ct.nii", NOISE, affine=affine)
+    frame = open_nifti(tmp_path / "ct.nii").frame
+    np.testing.assert_allclose(frame.spacing_mm, SPACING_MM, rtol=1e-6)  # not 2.69, the way from pixel to pixel
+    np.testing.assert_allclose(frame.extents_mm, 2.5, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["ct.mhd", "ct.mha", "ct.nrrd", "CT.MHD", "ct.NRRD", "ct.NII.GZ"])

@@ -113,7 +113,7 @@ function drawPlanes() {
       drawOutlines(svg, plane.outlines);
       const line = draw(svg, "line", {class: "here", x1: 0, x2: plane.columns});
       line.place = () => {
-        const y = (plane.top_mm - view.z_mm[slice]) / plane.height_mm * plane.rows + 0.5;
+        const y = (plane.top_mm - view.places_mm[slice]) / plane.height_mm * plane.rows + 0.5;
         line.setAttribute("y1", y); line.setAttribute("y2", y);
       };
       line.place();
@@ -130,8 +130,8 @@ function drawPlanes() {
   }));
 }
 
-function goToPlace(z_mm) {
-  const off = z => Math.abs(view.z_mm[z] - z_mm);
+function goToPlace(place_mm) {
+  const off = z => Math.abs(view.places_mm[z] - place_mm);
   goTo(view.shown.reduce((best, z) => off(z) < off(best) ? z : best));
 }
 
