@@ -25,6 +25,8 @@ from benchmarks.report import REAL, table, write_section
 from lungct.evaluation.metrics import dice, litres
 from lungct.evaluation.quality import CUT_ONCE, CUT_TWICE, find_flags, unsure_share
 from lungct.predict import Predictor, load_predictor, read_ct, segment_volume, shipped_predictor
+from lungct.scans.geometry import picture_middle
+from lungct.segmentation.left_right import split_left_right
 from lungct.slices import clip_ct
 from weights.recipe import FOLDS, fold_weights
 
@@ -55,7 +57,8 @@ def judge(name: str, ct_hu: np.ndarray, truth: np.ndarray | None, spacing_mm: tu
     """Predict a volume (Z, H, W) in HU and look at its flags."""
     ct_hu = clip_ct(np.ascontiguousarray(ct_hu))
     found = segment_volume(ct_hu, spacing_mm, predictor)
-    flags = find_flags(ct_hu, found.lung, spacing_mm, None, found.unsure_cm2, found.body)
+    sides = split_left_right(found.lung, spacing_mm, picture_middle(ct_hu.shape[2]).column)
+    flags = find_flags(ct_hu, sides, spacing_mm, None, found.unsure_cm2, found.body)
     unsure = unsure_share(found.lung, found.unsure_cm2, spacing_mm) or 0.0
     agreement = None if truth is None else dice(found.lung, truth)
     judged = Judged(name, agreement, unsure, tuple(flags), litres(found.lung, spacing_mm) * 1e3)
@@ -84,7 +87,9 @@ def count_left_out(real: Path) -> tuple[int, int]:
     """Of how many scans with a reference a consolidated part that the mask leaves out is flagged; and of how many."""
     flagged = []
     for scan in references(real):
-        flags = find_flags(*consolidate(clip_ct(scan.ct_hu), scan.lung), scan.frame.spacing_mm)
+        ct_hu, lung = consolidate(clip_ct(scan.ct_hu), scan.lung)
+        sides = split_left_right(lung, scan.frame.spacing_mm, scan.frame.middle.column)
+        flags = find_flags(ct_hu, sides, scan.frame.spacing_mm, middle=scan.frame.middle)
         flagged.append(any("dense tissue" in flag for flag in flags))
         print(f"{scan.name}, consolidated: {flags}", flush=True)
     return sum(flagged), len(flagged)

@@ -18,6 +18,7 @@ from torch import nn
 from lungct import LungError
 from lungct.device import is_out_of_memory, pick_amp, pick_device, to_device
 from lungct.files import replace_file
+from lungct.masks.sides import doubt_sides, side_columns
 from lungct.masks.write import FORMATS, LungMask, kind_of
 from lungct.scans.dicom import as_dicom
 from lungct.scans.find import open_largest
@@ -229,8 +230,9 @@ def segment_file(source: Path | str, target: Path | str, predictor: Predictor | 
             _anonymous.seg.dcm, _anonymous.rtstruct.dcm without the patient's name and dates
 
     The mask is that of model_test.py. Warns where the values cannot be HU, of what is unusual about the files, such as
-    missing slices, and of what the mask's file shows of that. Raises LungError where there is no CT, for another
-    ending, and where the format cannot hold the mask; then nothing is written.
+    missing slices, of what the mask's file shows of that, and where its right or left is a guess or follows from the
+    place in the scanner alone. Raises LungError where there is no CT, for another ending, and where the format cannot
+    hold the mask; then nothing is written.
     """
     target, predictor = Path(target).expanduser(), predictor or shipped_predictor()
     kind = kind_of(target)
@@ -244,6 +246,8 @@ def segment_file(source: Path | str, target: Path | str, predictor: Predictor | 
     content, flags = FORMATS[kind].encode(mask)
     if content is None:
         raise LungError(f"{target}: {'; '.join(flags)}")
+    if kind != "nifti":
+        flags += doubt_sides(side_columns(mask.sides), frame.spacing_mm[2], frame.middle)
     warn_of(target, flags)
     replace_file(target, gzip.decompress(content) if target.suffix.lower() == ".nii" else content)
     return found.lung

@@ -50,7 +50,7 @@ def scan(tmp_path_factory) -> tuple[Path, np.ndarray]:
     ct_hu, lung = patient.ct_hu[middle], patient.lung[middle]
     write_series(folder / "dicom", lidc.scans_without_nodules()[0], ct_hu, patient.spacing_mm)
     opened = open_largest(folder / "dicom")
-    sides = split_left_right(lung, patient.spacing_mm)
+    sides = split_left_right(lung, patient.spacing_mm, (lung.shape[2] - 1) / 2)
     (folder / "whole.nii.gz").write_bytes(nifti_bytes(lung, opened.frame))
     (folder / "sides_sides.nii.gz").write_bytes(nifti_bytes(sides, opened.frame, SIDES))
     (folder / "whole.seg.nrrd").write_bytes(nrrd_bytes(sides, opened.frame, SIDES))

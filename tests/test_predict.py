@@ -277,6 +277,26 @@ def test_segment_file_writes_the_mask_that_it_returns_on_the_grid_of_the_ct(tmp_
     np.testing.assert_array_equal(read_dicom_label(tmp_path / "lung.seg.dcm", open_series(files))[0], in_dicom)
 
 
+def test_segment_file_warns_where_right_or_left_is_a_guess(tmp_path, recwarn):
+    """Of the columns of one lung: its place says that it is the left, and without one it is a guess."""
+    patient = small_patient(3)
+    half = patient.ct_hu.shape[2] // 2
+    ct_hu, (slice_mm, row_mm, col_mm) = patient.ct_hu[14:22, :, half:], patient.spacing_mm
+    affine = np.diag([-col_mm, -row_mm, slice_mm, 1])
+    for x_mm, values, text in (
+        (-20, {0, 2}, "one lung only, right or left by its place in the scanner"),
+        (0, None, "one lung only, right or left is a guess"),
+    ):
+        affine[0, 3] = x_mm
+        nibabel.save(nibabel.Nifti1Image(ct_hu.T, affine), tmp_path / "ct.nii")
+        segment_file(tmp_path / "ct.nii", tmp_path / "lung.nii.gz")
+        assert not [one for one in recwarn if "lung only" in str(one.message)]
+        with pytest.warns(UserWarning, match=f"lung_sides.nii.gz: {text}"):
+            segment_file(tmp_path / "ct.nii", tmp_path / "lung_sides.nii.gz")
+        found = set(np.unique(np.asarray(nibabel.load(tmp_path / "lung_sides.nii.gz").dataobj)).tolist())
+        assert found == values if values else len(found) == 2
+
+
 def test_segment_file_tells_what_it_cannot_write_before_it_reads(tmp_path):
     with pytest.raises(LungError, match=r"a\.txt: its ending is of no format"):
         segment_file(tmp_path / "nowhere", tmp_path / "a.txt")

@@ -11,6 +11,8 @@ from scipy import ndimage
 
 from lungct.evaluation.left_out import find_left_out
 from lungct.evaluation.metrics import litres
+from lungct.masks.sides import ONE_LUNG, doubt_sides, side_columns, smaller_side_share
+from lungct.scans.geometry import Middle, picture_middle
 from lungct.scans.hu import check_hu_range
 from lungct.segmentation.body import Body, find_body
 from lungct.segmentation.morphology import distance_mm, grow_slices
@@ -18,9 +20,8 @@ from lungct.slices import slice_pixels
 
 USUAL_LITRES = (2.0, 8.0)  # of an adult, breathed in or out
 USUAL_CM2 = (60, 400)  # of both lungs in a slice, on average, where the scan ends in them; in ten scans 116 to 255
-ONE_LUNG, UNEQUAL = 0.15, 0.3  # share of the smaller side; in six whole scans 0.41 and more,
-MIN_EXTENT_MM = 70  # in parts of so much 0.19 and more, and in smaller ones any
-TISSUE_HU = -300
+UNEQUAL, UNEQUAL_IN_PART = 0.3, 0.15  # share of the smaller side; in six whole scans 0.41 and more,
+MIN_EXTENT_MM = 70  # in parts of so much 0.24 and more, and in smaller ones any
 LOW = 0.1  # share of the lungs that lies below a piece that is taken for gas under the diaphragm
 STEP_MM = 3.0  # about so far apart are the rows and columns that are looked at
 END_SHARE = 0.05  # of the largest area: so much in the first or last slice means that the scan ends in the lung
@@ -38,20 +39,23 @@ THICK_MM = 8.5  # between slices; what is averaged over more has no edge at the 
 
 def find_flags(
     ct_hu: np.ndarray,
-    lung: np.ndarray,
+    sides: np.ndarray,
     spacing_mm: tuple[float, float, float],
     extents_mm: np.ndarray | None = None,
     unsure_cm2: np.ndarray | None = None,
     body: Body | None = None,
+    middle: Middle | None = None,
 ) -> list[str]:
     """What is unusual about a mask, a phrase each.
 
     ct_hu:      (Z, H, W) in HU
-    lung:       (Z, H, W) bool
+    sides:      (Z, H, W) uint8, the right lung 1 and the left 2, as `split_left_right` gives it
     extents_mm: (Z,) as `litres` takes it
     unsure_cm2: (Z,) as `Segmentation` of lungct/predict.py has it
     body:       of the same CT, where it was looked for already
+    middle:     of the patient, by which right and left were told apart; that of the picture where none is given
     """
+    lung, middle = sides > 0, middle or picture_middle(sides.shape[2])
     flags = [f"looks like {fault}, not HU"] if (fault := check_hu_range(ct_hu)) else []
     if not lung.any():
         return [*flags, "no lung found"]
@@ -62,8 +66,10 @@ def find_flags(
         flags.append(f"thick slices, {spacing_mm[0]:.1f} mm apart")
     rows, cols = (max(1, round(STEP_MM / mm)) for mm in spacing_mm[1:])
     coarse = np.ascontiguousarray(lung[:, ::rows, ::cols])
-    share = smaller_side_share(ct_hu[:, ::rows, ::cols], coarse)
-    flags += name_size(area_cm2, litres(lung, spacing_mm, extents_mm), share, spacing_mm[0])
+    flags += name_size(area_cm2, litres(lung, spacing_mm, extents_mm), spacing_mm[0])
+    columns = side_columns(sides[:, ::rows])
+    doubt = doubt_sides(columns, spacing_mm[2], middle)
+    flags += doubt or name_unequal(smaller_side_share(columns), area_cm2, spacing_mm[0])
     if has_piece_below_lung(coarse):
         flags.append("gas below the diaphragm")
     flags += [
@@ -93,10 +99,15 @@ def name_doubt(area_cm2: np.ndarray, unsure_cm2: np.ndarray) -> Iterator[str]:
         yield f"network unsure, most in slice {unsure_cm2.argmax()} (slices {low} to {high})"
 
 
-def name_size(area_cm2: np.ndarray, volume: float, smaller_share: float, slice_mm: float) -> Iterator[str]:
-    """What is unusual about the size of the lungs, area_cm2 (Z,), volume in litres, as far as the scan holds them."""
+def find_ends(area_cm2: np.ndarray, slice_mm: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """Of the area in each slice, (Z,): (which slices count, bool (Z,); whether the first and last do; mm of them)."""
     inside = area_cm2 > END_SHARE * area_cm2.max()
-    is_cut, extent_mm = inside[[0, -1]], np.count_nonzero(inside) * slice_mm
+    return inside, inside[[0, -1]], np.count_nonzero(inside) * slice_mm
+
+
+def name_size(area_cm2: np.ndarray, volume: float, slice_mm: float) -> Iterator[str]:
+    """What is unusual about the size of the lungs, area_cm2 (Z,), volume in litres, as far as the scan holds them."""
+    inside, is_cut, extent_mm = find_ends(area_cm2, slice_mm)
     if is_cut.any() and len(area_cm2) > 1:
         yield CUT_TWICE if is_cut.all() else CUT_ONCE
     mean_cm2 = area_cm2[inside].mean()
@@ -104,18 +115,17 @@ def name_size(area_cm2: np.ndarray, volume: float, smaller_share: float, slice_m
         yield f"volume outside the usual {USUAL_LITRES[0]:g} to {USUAL_LITRES[1]:g} litres"
     if is_cut.any() and extent_mm >= MIN_EXTENT_MM and not USUAL_CM2[0] <= mean_cm2 <= USUAL_CM2[1]:
         yield f"{mean_cm2:.0f} cm2 of lung a slice, outside the usual {USUAL_CM2[0]} to {USUAL_CM2[1]}"
-    if smaller_share < ONE_LUNG and (extent_mm >= MIN_EXTENT_MM or not is_cut.any()):
+
+
+def name_unequal(share: float, area_cm2: np.ndarray, slice_mm: float) -> Iterator[str]:
+    """What is unusual about the share of the smaller side, where the scan holds enough of the lungs; area_cm2 (Z,)."""
+    _, is_cut, extent_mm = find_ends(area_cm2, slice_mm)
+    if is_cut.any() and (extent_mm < MIN_EXTENT_MM or share >= UNEQUAL_IN_PART):
+        return
+    if share < ONE_LUNG:
         yield "one lung only"
-    elif smaller_share < UNEQUAL and not is_cut.any():
-        yield f"the smaller lung has only {smaller_share:.0%} of the volume"
-
-
-def smaller_side_share(ct_hu: np.ndarray, lung: np.ndarray) -> float:
-    """The share of the lung that lies on the side of the body's middle where less of it lies."""
-    tissue = np.count_nonzero(ct_hu > TISSUE_HU, axis=(0, 1)) + np.count_nonzero(lung, axis=(0, 1))
-    middle = np.searchsorted(np.cumsum(tissue), tissue.sum() / 2)
-    left = np.count_nonzero(lung[..., middle:]) / np.count_nonzero(lung)
-    return min(left, 1 - left)
+    elif share < UNEQUAL:
+        yield f"the smaller lung has only {share:.0%} of the volume"
 
 
 def has_piece_below_lung(lung: np.ndarray) -> bool:

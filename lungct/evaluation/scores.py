@@ -109,7 +109,7 @@ def score_volume(volume: Volume, mask: LungMask, body: Body | None = None) -> Sc
         numbers["reference"] = mask_checksum(volume.truth)
         numbers["worst_slice"] = rows[numbers["worst_slice"]].slice_name
     slice_mm, row_mm, col_mm = spacing_mm
-    flags = find_flags(volume.ct_hu, mask.lung, spacing_mm, extents_mm, mask.unsure_cm2, body)
+    flags = find_flags(volume.ct_hu, mask.sides, spacing_mm, extents_mm, mask.unsure_cm2, body, mask.frame.middle)
     unsure = unsure_share(mask.lung, mask.unsure_cm2, spacing_mm)
     return ScanScore(
         scan=rows[0].scan,

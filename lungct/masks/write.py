@@ -55,7 +55,7 @@ class LungMask:
         """The right lung as 1, the left as 2: (Z, H, W) uint8."""
         from lungct.segmentation.left_right import split_left_right  # SciPy, a fifth of a second to import
 
-        return split_left_right(self.lung, self.frame.spacing_mm)
+        return split_left_right(self.lung, self.frame.spacing_mm, self.frame.middle.column)
 
     def on_dicom(self, anonymous: bool) -> "DicomMask":
         """Both lungs on the slices of the DICOM files. Raises LungError where these are not there."""

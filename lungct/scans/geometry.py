@@ -22,7 +22,28 @@ UNEQUAL = 0.1  # of the usual step; less is rounding
 GUESSED = "?"
 PIXEL_LIMITS_MM, SLICE_LIMITS_MM = (0.05, 10.0), (0.05, 20.0)  # micro-CT to a coarse localising scan, and then some
 SLICE_MM_DIGITS = 6  # positions are written with fewer
+WIDE_MM = 300  # the lungs of seven adults are 246 to 279 mm wide; a narrower picture may be of one lung
+SCANNER_MM = 350  # no scanner sees farther from its middle; a narrow picture beyond says nothing of its place
+BY_PICTURE, BY_SCANNER, GUESS = "picture", "scanner", "guess"
 MAX_VOXELS = 2**31  # 2,048 slices of 1,024 x 1,024; a file that claims more is damaged or means harm
+
+
+@dataclass(frozen=True)
+class Middle:
+    """Where the patient's middle lies.
+
+    column: of the slices, 0 at the middle of the first; may lie outside
+    source: BY_PICTURE, the middle of a picture that is wide enough for both lungs; BY_SCANNER, x = 0 of the scanner,
+            where a narrower picture may be of one lung; GUESS, of such a picture, whose file says nothing of its place
+    """
+
+    column: float
+    source: str
+
+
+def picture_middle(columns: int, source: str = BY_PICTURE) -> Middle:
+    """The middle of slices of so many columns."""
+    return Middle((columns - 1) / 2, source)
 
 
 @dataclass(frozen=True)
@@ -62,6 +83,23 @@ class Frame:
         (rows, cols), slices = self.shape, len(self)
         sizes = {"L": cols, "R": cols, "P": rows, "A": rows, "S": slices, "I": slices}
         return tuple(sizes[code] for code in self.source_axes[:3])
+
+    @property
+    def middle(self) -> Middle:
+        """Where the patient's middle lies: the one place where this is decided.
+
+        A patient may lie beside the scanner's middle, but a picture of both lungs is taken about the patient. A corner
+        at x = 0 is what files have whose place was lost.
+        """
+        columns, col_mm = self.shape[1], self.spacing_mm[2]
+        if columns * col_mm >= WIDE_MM:
+            return picture_middle(columns)
+        first_mm, step_mm = float(np.median(self.corners_mm[:, 0])), self.axes[0, 0] * col_mm
+        ends_mm = abs(first_mm), abs(first_mm + (columns - 1) * step_mm)
+        if self.is_guessed or min(ends_mm) < SAME_PLACE_MM or max(ends_mm) > SCANNER_MM:
+            return picture_middle(columns, GUESS)
+        down_mm = self.axes[1, 0] * self.spacing_mm[1] * (self.shape[0] - 1) / 2
+        return Middle(-(first_mm + down_mm) / step_mm, BY_SCANNER)
 
     @property
     def z_mm(self) -> np.ndarray:

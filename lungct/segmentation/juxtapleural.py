@@ -34,7 +34,7 @@ def find_juxtapleural(lung: np.ndarray, body: Body) -> np.ndarray:
     if len(lung) < 3 or not lung.any():
         return found
     box = np.s_[:], *bounding_box(lung, body.spacing_mm, margin_mm=AROUND_MM)[1:]
-    sides = split_left_right(lung[box], body.spacing_mm)
+    sides = split_left_right(lung[box], body.spacing_mm, body.middle[1] - box[2].start)
     hu = body.coarse_hu[box]
     tissue = ~lung[box] & (hu > AIR_TISSUE_HU)
     for side in (RIGHT, LEFT):

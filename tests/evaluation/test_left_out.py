@@ -31,7 +31,7 @@ def test_a_consolidated_part_of_a_lung_behind_lung_is_left_out(chest, side, hu):
     assert ml == pytest.approx(632, rel=0.1)
     assert abs(low - 8) <= 2
     assert abs(high - 27) <= 2
-    flags = find_flags(ct_hu, lung, SPACING_MM)
+    flags = find_flags(ct_hu, lung.astype(np.uint8), SPACING_MM)
     assert [flag for flag in flags if "dense tissue between lung and chest wall not in the mask" in flag]
 
 

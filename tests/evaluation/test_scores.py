@@ -70,9 +70,13 @@ def test_a_table_of_another_version_is_named_and_no_earlier_result(tmp_path, cap
         read_scores(tmp_path / "scores.csv")
 
 
-def cube(truth_columns: int) -> tuple[Volume, LungMask]:
-    """A right lung of -900 HU, 4 x 10 x 10 voxels of 2 x 1 x 1 mm, and a reference of as many columns."""
-    rows = [make_row("A", z, z_mm=2.0 * z, slice_mm=2.0, row_mm=1.0, col_mm=1.0, rows=30, columns=40) for z in range(6)]
+def cube(truth_columns: int, x_mm: float = 0.0) -> tuple[Volume, LungMask]:
+    """A lung of -900 HU, 4 x 10 x 10 voxels of 2 x 1 x 1 mm, right in its picture; a reference of as many columns.
+
+    x_mm: of the first column
+    """
+    place = {"x_mm": x_mm, "slice_mm": 2.0, "row_mm": 1.0, "col_mm": 1.0, "rows": 30, "columns": 40}
+    rows = [make_row("A", z, z_mm=2.0 * z, **place) for z in range(6)]
     ct_hu, lung = np.full((6, 30, 40), 40, np.int16), np.zeros((6, 30, 40), bool)
     lung[1:5, 10:20, 5:15] = True
     ct_hu[lung] = -900
@@ -93,6 +97,21 @@ def test_a_row_holds_what_was_measured_and_the_voxel():
     assert found.dice is None
     assert found.unsure == 0.1  # 0.4 of 4 cm2
     assert found.mask == mask_checksum(cube(0)[1].lung)
+
+
+@pytest.mark.parametrize(
+    ("x_mm", "side", "flag"),
+    [
+        (0.0, "right", "one lung only, right or left is a guess"),
+        (30.0, "left", "one lung only, right or left by its place in the scanner"),
+        (-60.0, "right", "one lung only, right or left by its place in the scanner"),
+        (5.0, "left", "one lung only, right or left is a guess"),
+    ],
+)
+def test_a_narrow_picture_of_one_lung_has_the_side_that_its_place_says(x_mm, side, flag):
+    found = score_volume(*cube(0, x_mm))
+    assert (found.litres_right, found.litres_left) == ((0.001, 0.0) if side == "right" else (0.0, 0.001))
+    assert flag in found.flags.split("; ")
 
 
 def test_a_row_holds_the_agreement_with_a_reference():

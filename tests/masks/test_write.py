@@ -43,7 +43,7 @@ def mask() -> LungMask:
     lung = np.zeros(SHAPE, bool)
     lung[:4, 10:30, 5:25] = True
     lung[:4, 10:30, 35:55] = True
-    corners_mm = np.array([[-20.0, -30.0, 2.5 * z] for z in range(5)])
+    corners_mm = np.array([[-110.0, -30.0, 2.5 * z] for z in range(5)])
     return LungMask(
         lung, Frame(corners_mm, np.eye(3)[:2], (2.5, 3.0, 4.0), SHAPE[1:]), no_dicom, "0123456789abcdef", UNSURE_CM2
     )

@@ -76,7 +76,7 @@ def test_lungs_of_a_phantom_come_back(tmp_path):
     write_series(tmp_path / "ct", WHO, patient.ct_hu[20:28], patient.spacing_mm)
     scan = open_scan(tmp_path / "ct")
     lung = patient.lung[20:28]
-    sides = split_left_right(lung, patient.spacing_mm)
+    sides = split_left_right(lung, patient.spacing_mm, (lung.shape[2] - 1) / 2)
     (tmp_path / "a.dcm").write_bytes(rtstruct_bytes(DicomMask(sides, scan, WEIGHTS, SIDES)))
     found, _ = read_dicom_label(tmp_path / "a.dcm", scan)
     assert dice(found, lung) > 0.9999

@@ -10,7 +10,11 @@ from conftest import make_row
 
 from lungct import LungError
 from lungct.scans.geometry import (
+    BY_PICTURE,
+    BY_SCANNER,
+    GUESS,
     Frame,
+    Middle,
     Scan,
     axis_codes,
     check_size,
@@ -197,3 +201,39 @@ def test_spacing_that_no_ct_has_is_refused_and_named(spacing_mm, named):
 @pytest.mark.parametrize("spacing_mm", [(0.05, 0.05, 0.05), (20.0, 10.0, 10.0)])
 def test_spacing_at_the_limits_is_taken(spacing_mm):
     check_spacing(Path("a.nii"), spacing_mm)
+
+
+def placed(first_mm: float, columns: int, source_axes: str = "LPS", axes=((1, 0, 0), (0, 1, 0))) -> Frame:
+    """Three slices of 11 rows of 2 mm and columns of 0.5 mm; the first pixel at so many mm to the left."""
+    corners_mm = np.array([[first_mm, -80, z] for z in (0, 3, 6)], float)
+    return Frame(corners_mm, np.array(axes, float), (3.0, 2.0, 0.5), (11, columns), source_axes)
+
+
+@pytest.mark.parametrize(
+    ("first_mm", "columns", "column", "source"),
+    [
+        (-150.0, 600, 299.5, BY_PICTURE),  # 300 mm
+        (-250.0, 600, 299.5, BY_PICTURE),  # off the scanner's middle by 100 mm
+        (-150.0, 599, 300, BY_SCANNER),  # 299.5 mm
+        (-160.0, 400, 320, BY_SCANNER),  # of the right lung
+        (10.0, 400, -20, BY_SCANNER),  # of the left
+        (0.0, 400, 199.5, GUESS),  # as if no place had been given
+        (-199.5, 400, 199.5, GUESS),  # the same of a file whose columns run to the right
+        (200.0, 302, 150.5, GUESS),  # to 350.5 mm
+        (150.4, 400, -300.8, BY_SCANNER),  # to 349.9
+        (-350.5, 400, 199.5, GUESS),
+    ],
+)
+def test_the_middle_of_the_patient_is_that_of_a_wide_picture_or_else_of_the_scanner(first_mm, columns, column, source):
+    middle = placed(first_mm, columns).middle
+    assert (middle.column, middle.source) == (pytest.approx(column), source)
+
+
+def test_a_narrow_picture_of_a_file_that_says_nothing_of_its_orientation_has_a_middle_by_guess():
+    assert placed(-160.0, 400, "LAS?").middle == Middle(199.5, GUESS)
+
+
+def test_the_middle_of_turned_slices_is_that_of_their_middle_row():
+    """Down 5 rows of 2 mm, columns lie 6 mm farther to the right: 0.6 of 10."""
+    middle = placed(-46.0, 400, axes=((0.8, 0.6, 0), (-0.6, 0.8, 0))).middle
+    assert middle == Middle(pytest.approx((46 + 6) / 0.4), BY_SCANNER)
