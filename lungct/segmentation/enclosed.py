@@ -23,7 +23,7 @@ MIDDLE_MM = 40  # from the middle of the trunk: the spine, whose bone lies behin
 GRID_MM = 3.2  # what is less than three pixels wide is no mass at the wall, and no lung in front of one
 MIN_ML = 3  # two tumours have 23 and 26, and what else is found in thirteen scans 1.7; smaller ones are dents of a lung
 WIDE_MM = 25  # radius of a disc that rolls along the chest wall where a mass was found; with 40 hardly more is taken in
-NEAR_MM, CONTACT_MM = 18, 8  # of the same; 12 mm take in 0.004 less, 25 mm 0.004 more, but a quarter more beside them
+DISC_MM, CONTACT_MM = 18, 8  # radius, beside such a mass; 12 mm take in 0.004 less, 25 mm a quarter more of others
 WALL_SHARE = 0.1  # of what lies at the wall in a slice: 0.07 or less of it in domes of thirteen scans, 0.13 or more in
 # slices of three tumours; with 0.2, of 80 painted masses of 24 to 64 mm 0.49 is in on average, not 0.52
 HOLE_SHARE = 0.5  # of a hole that has lung above and below: in thirteen real scans 0 of the domes, 1 of all others
@@ -100,7 +100,7 @@ def find_beside(found: np.ndarray, lung: np.ndarray, tissue: np.ndarray, spacing
     beside, pixel_mm = np.zeros(lung.shape, bool), math.sqrt(math.prod(spacing_mm[1:]))
     for z in np.flatnonzero(found.any(axis=(1, 2))):
         whole = (lung | found)[z : z + 1]
-        near = close_slices(whole, spacing_mm, (NEAR_MM,))[0, 0] & ~whole[0] & tissue[z]
+        near = close_slices(whole, spacing_mm, (DISC_MM,))[0, 0] & ~whole[0] & tissue[z]
         label, count = ndimage.label(near)
         contact_mm = np.bincount(label[grow_slices(found[z : z + 1])[0]], minlength=count + 1) * pixel_mm
         beside[z] = near & (contact_mm > CONTACT_MM)[label]
