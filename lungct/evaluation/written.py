@@ -31,12 +31,7 @@ NOT_KNOWN = (
 )
 KEPT_AS = "changed or added since step 5 wrote its folder, so that folder is kept as"
 PERHAPS_KEPT_AS = f"perhaps {KEPT_AS}"
-STRAYS = (
-    "thumbs.db",
-    "ehthumbs.db",
-    "desktop.ini",
-    "@eadir",
-)  # made by Windows and by network drives; no file of a user
+STRAYS = ("thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir")  # made by Windows and network drives, not by a user
 
 
 @dataclass(frozen=True)
