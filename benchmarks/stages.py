@@ -44,7 +44,7 @@ class Noise:
     def __len__(self) -> int:
         return len(self.ct)
 
-    def read(self, numbers: np.ndarray, *_) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, numbers: np.ndarray, *_, **__) -> tuple[np.ndarray, np.ndarray]:
         return self.ct[numbers], self.lung[numbers]
 
 
