@@ -10,10 +10,15 @@ import pytest
 import torch
 from conftest import ROOT, small_patient
 
-from benchmarks import reliability, report, scale
+from benchmarks import reliability, report, scale, stages
 from benchmarks.accuracy import shrink, thin_out, turn, variants
 from benchmarks.peers import first_label, first_network, r231_network
 from lungct.evaluation.metrics import dice
+from lungct.settings import default_values, make_record
+from lungct.slices import HU_WINDOW
+from lungct.training.distributed import Processes
+from lungct.training.trainer import Trainer, TrainSettings
+from lungct.weights import Model
 
 
 def test_multiply_adds_of_a_convolution_and_its_transpose():
@@ -149,3 +154,12 @@ def test_every_benchmark_finds_what_it_imports(name):
     if package := NOT_INSTALLED_HERE.get(name):
         pytest.importorskip(package)
     assert importlib.import_module(f"benchmarks.{name}").__doc__
+
+
+def test_the_stand_in_for_slices_gives_the_trainer_its_batches(tmp_path):
+    settings = make_record(TrainSettings, default_values(), tmp_path)
+    model = Model(settings.width, settings.depth, settings.patch, True, HU_WINDOW, 0.75)
+    slices = stages.Noise(2)
+    trainer = Trainer(settings, model, slices, slices, torch.device("cpu"), Processes())
+    images, targets = trainer.make_batch(np.arange(2), (1, 2))
+    assert images.shape == targets.shape == (2, 1, 512, 512)
