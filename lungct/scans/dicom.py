@@ -214,19 +214,17 @@ def _open_part(files: Slices, warnings: list[str], part: str) -> DicomScan:
     files = _keep_one_per_position(files, warnings)
     first = files[0][1]
     orientation = first.numbers("ImageOrientationPatient")
-    along_row, along_col = np.reshape(orientation, (2, 3))
-    if not abs(np.cross(along_row, along_col)[2]) >= AXIAL_COSINE:
+    directions = np.reshape(orientation, (2, 3))  # along a row, down a column
+    if not abs(np.cross(*directions)[2]) >= AXIAL_COSINE:
         raise LungError(f"{folder}: the slices are not axial; export an axial series")
     if second_choice(first):
         warnings.append(f"{second_choice(first)}, for want of an original")
     corners_mm = np.array([place_of(header) for _, header in files])
     row_mm, col_mm = first.numbers("PixelSpacing")
-    slice_mm = _slice_step(
-        corners_mm @ normal_of(np.stack([along_row, along_col])), first.text("SliceThickness"), warnings
-    )
+    slice_mm = _slice_step(corners_mm @ normal_of(directions), first.text("SliceThickness"), warnings)
     check_spacing(folder, (slice_mm, row_mm, col_mm))
     span_mm = np.array([(cols - 1) * col_mm, (rows - 1) * row_mm])
-    axes, shift = frame_to_lps(np.stack([along_row, along_col]), span_mm)
+    axes, shift = frame_to_lps(directions, span_mm)
     shape = (rows, cols)
     if lps_flips(orientation)[0]:
         row_mm, col_mm, shape = col_mm, row_mm, shape[::-1]

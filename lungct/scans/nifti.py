@@ -125,8 +125,9 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, str, bool]:
             raise LungError(f"{path}: not a numeric volume (colours or complex numbers); export it in HU")
         volume = np.asanyarray(image.dataobj).reshape(image.shape[:3])
         forms = read_forms(image)
-        form = followed_form(header_of(forms))
-        affine = affine_of(header_of(forms), form) if form else image.affine  # nibabel's guess
+        header = header_of(forms)
+        form = followed_form(header)
+        affine = affine_of(header, form) if form else image.affine  # nibabel's guess
     except (*DECODE_ERRORS, nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
         raise LungError(f"{path}: no readable volume ({first_line(error)})") from error
     return volume, affine, forms, bool(form)

@@ -31,9 +31,8 @@ from lungct.slices import slice_pixels
 
 MIN_PIECE_SHARE = 0.05  # of the largest piece of lung; smaller pieces are bowel gas, noise and the like,
 MIN_APEX_ML = 1.0  # but for those as high as the upper half of the lungs, where no bowel is
-APEX_TRUNK_SHARE = (
-    0.99  # and half of it not below or above open air, as in a fold of the skin: 0.66 in one, 0.00 in lungs
-)
+APEX_TRUNK_SHARE = 0.99
+# and less than half of it below or above open air, as in a fold of the skin: 0.66 in one, 0.00 in lungs
 BELLY_SHARE = 0.2  # of the gas: where the largest piece is smaller, all pieces are blurred bowel
 MIN_LUNG_MM2 = 500  # of the largest piece, in its largest slice; less is stool, or the last tip of a lung
 # both chosen on 75 single slices and stacks of belly: all but one have 411 or fewer, or at most 0.17 of the gas; and on
