@@ -7,13 +7,12 @@ Z slices, h and w rows and columns of the grid of the body; n and m those of a p
 
 from collections.abc import Iterator
 
-import cc3d
 import numpy as np
 from scipy import ndimage
 
 from lungct.segmentation.body import Body
 from lungct.segmentation.enclosed import between_lung_and_wall
-from lungct.segmentation.morphology import IN_SLICE_8
+from lungct.segmentation.morphology import IN_SLICE_8, large_pieces
 
 # benchmarks/flags.py: the largest piece in nine unchanged scans has 55 ml; where 166 to 687 ml were made dense, 166 to
 # 543 ml are found, in one scan at the base only 15
@@ -27,15 +26,11 @@ def find_left_out(lung: np.ndarray, body: Body) -> Iterator[tuple[float, int, in
     """(ml, first slice, last slice) of each large piece; lung is bool (Z, h, w), on the grid of the body."""
     steps = tuple(max(1, round(every / mm)) for every, mm in zip(EVERY_MM, body.spacing_mm, strict=True))
     spacing_mm = tuple(mm * step for mm, step in zip(body.spacing_mm, steps, strict=True))
-    voxel_ml = np.prod(spacing_mm) / 1e3
     found = find_dense(lung, body, steps)
-    if np.count_nonzero(found) * voxel_ml <= DENSE_ML:  # as in nearly all scans
+    if np.count_nonzero(found) * np.prod(spacing_mm) <= 1e3 * DENSE_ML:  # as in nearly all scans
         return
-    label = cc3d.connected_components(ndimage.binary_opening(found, IN_SLICE_8), connectivity=26)
-    volume_ml = np.bincount(label.ravel()) * voxel_ml
-    for number, box in enumerate(ndimage.find_objects(label), start=1):
-        if volume_ml[number] > DENSE_ML:
-            yield float(volume_ml[number]), box[0].start * steps[0], (box[0].stop - 1) * steps[0]
+    for ml, box, _ in large_pieces(ndimage.binary_opening(found, IN_SLICE_8), spacing_mm, DENSE_ML, connectivity=26):
+        yield ml, box[0].start * steps[0], (box[0].stop - 1) * steps[0]
 
 
 def find_dense(lung: np.ndarray, body: Body, steps: tuple[int, int, int]) -> np.ndarray:

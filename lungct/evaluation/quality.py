@@ -7,15 +7,15 @@ from collections.abc import Iterator
 
 import cc3d
 import numpy as np
-from scipy import ndimage
 
+from lungct.evaluation.disagreement import find_disagreement
 from lungct.evaluation.left_out import find_left_out
 from lungct.evaluation.metrics import litres
 from lungct.masks.sides import ONE_LUNG, doubt_sides, side_columns, smaller_side_share
 from lungct.scans.geometry import Middle, picture_middle
 from lungct.scans.hu import check_hu_range
 from lungct.segmentation.body import Body, find_body
-from lungct.segmentation.morphology import distance_mm, grow_slices
+from lungct.segmentation.morphology import distance_mm, grow_slices, large_pieces
 from lungct.slices import slice_pixels
 
 USUAL_LITRES = (2.0, 8.0)  # of an adult, breathed in or out
@@ -83,6 +83,10 @@ def find_flags(
         ("of dense tissue between lung and chest wall", find_left_out),
     ):
         flags += [f"{ml:.0f} ml {what} not in the mask, slices {low} to {high}" for ml, low, high in found(lung, body)]
+    flags += [
+        f"network and segment_lung disagree about {ml:.0f} ml, slices {low} to {high}"
+        for ml, low, high in find_disagreement(lung, body)
+    ]
     return flags
 
 
@@ -165,12 +169,7 @@ def find_missed(lung: np.ndarray, body: Body) -> Iterator[tuple[float, int, int]
     seen = ~like_lung | lung
     for _ in range(max(1, round(MISSED_RIM_MM / body.spacing_mm[2]))):
         seen = grow_slices(seen)
-    left_out = ~seen
-    label = cc3d.connected_components(left_out, connectivity=6)
-    volume_ml = np.bincount(label.ravel()) * np.prod(body.spacing_mm) / 1e3
-    for number, box in enumerate(ndimage.find_objects(label), start=1):
-        if volume_ml[number] <= MISSED_ML:
-            continue
+    for ml, box, piece in large_pieces(~seen, body.spacing_mm, MISSED_ML, connectivity=6):
         depth_mm = distance_mm(body.hull[box[0]], body.spacing_mm)
-        if np.median(depth_mm[label[box[0]] == number]) > MISSED_DEPTH_MM:
-            yield float(volume_ml[number]), box[0].start, box[0].stop - 1
+        if np.median(depth_mm[(slice(None), *box[1:])][piece]) > MISSED_DEPTH_MM:
+            yield ml, box[0].start, box[0].stop - 1

@@ -76,6 +76,12 @@ class Body:
         at = tuple(here - part.start for here, part in zip(self.middle, box[1:], strict=True))
         return replace(self, coarse_hu=self.coarse_hu[box], open_air=self.open_air[box], hull=self.hull[box], middle=at)
 
+    def every(self, slices: int) -> "Body":
+        """Every so many slices of it."""
+        hu, open_air, hull = (part[::slices] for part in (self.coarse_hu, self.open_air, self.hull))
+        spacing_mm = (self.spacing_mm[0] * slices, *self.spacing_mm[1:])
+        return replace(self, coarse_hu=hu, open_air=open_air, hull=hull, spacing_mm=spacing_mm)
+
 
 def find_body(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> Body:
     """Look at a volume (Z, H, W) in HU on a grid of about BODY_GRID_MM."""

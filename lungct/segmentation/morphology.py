@@ -4,7 +4,9 @@ Z slices, H rows, W columns; masks are bool (Z, H, W), spacing is slice, row and
 """
 
 import math
+from collections.abc import Iterator
 
+import cc3d
 import edt
 import fill_voids
 import numpy as np
@@ -148,6 +150,17 @@ def count_labels(label: np.ndarray) -> np.ndarray:
     """Voxels of each number in a volume of labels (Z, H, W); slice by slice, which spares a copy of the volume."""
     most = int(label.max()) + 1
     return sum(np.bincount(slice_.ravel(), minlength=most) for slice_ in label)
+
+
+def large_pieces(
+    mask: np.ndarray, spacing_mm: tuple, least_ml: float, connectivity: int
+) -> Iterator[tuple[float, tuple[slice, ...], np.ndarray]]:
+    """(ml, box, bool in that box) of each connected piece of a mask (Z, H, W) with more than so many ml."""
+    label = cc3d.connected_components(mask, connectivity=connectivity)
+    volume_ml = np.bincount(label.ravel()) * np.prod(spacing_mm) / 1e3
+    for number, box in enumerate(ndimage.find_objects(label), start=1):
+        if volume_ml[number] > least_ml:
+            yield float(volume_ml[number]), box, label[box] == number
 
 
 def sum_labels(label: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -6,13 +6,15 @@ are taken on a grid of about 1.6 mm, and only the edge is drawn again at full re
 Z slices, H rows, W columns; h and w are rows and columns of the coarse grid.
 """
 
+from dataclasses import replace
+
 import cc3d
 import numpy as np
 from scipy import ndimage
 
 from lungct import LungError
 from lungct.segmentation.body import BODY_GRID_MM, Body, find_body
-from lungct.segmentation.enclosed import take_in_enclosed
+from lungct.segmentation.enclosed import find_enclosed, take_in_enclosed
 from lungct.segmentation.gas import find_gas, gas_limit_hu, lung_level_hu
 from lungct.segmentation.juxtapleural import find_juxtapleural
 from lungct.segmentation.masses import find_masses
@@ -73,26 +75,43 @@ def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray
         return segment_lung(ct_hu[None], (1.0, *spacing_mm))[0]  # its thickness plays no part
 
     body = find_body(ct_hu, spacing_mm)
-    trunk_mm = trunk_size_mm(body)
-    if 0 < trunk_mm < SMALL_TRUNK_MM:  # a child: the lengths here are an adult's
-        return segment_lung(ct_hu, tuple(mm * ADULT_TRUNK_MM / trunk_mm for mm in spacing_mm))
+    scale = adult_scale(body)
+    if scale > 1:
+        return segment_lung(ct_hu, tuple(mm * scale for mm in spacing_mm))
     fine = np.zeros(ct_hu.shape, bool)
-    inside = body.air & body.hull
-    if not inside.any():
+    box = box_of_lungs(body)
+    if not box:
         return fine
-    box = bounding_box(inside, body.spacing_mm, margin_mm=HULL_MARGIN_MM)
-    whole_body, body = body, body.crop(box)
+    whole = fine_box(box, body.steps)
+    fine[whole] = refine(ct_hu[whole], *find_lungs(body.crop(box)), body.steps)
+    return take_in_enclosed(fine, body)
 
+
+def label_coarsely(body: Body) -> np.ndarray:
+    """What `segment_lung` makes of a volume, on the grid of its body and without a finer edge: bool (Z, h, w)."""
+    body = replace(body, spacing_mm=tuple(mm * adult_scale(body) for mm in body.spacing_mm))
+    lung = np.zeros(body.hull.shape, bool)
+    box = box_of_lungs(body)
+    if not box:
+        return lung
+    _, lung[box], _ = find_lungs(body.crop(box))
+    return lung | find_enclosed(lung, body)
+
+
+def box_of_lungs(body: Body) -> tuple[slice, slice, slice] | None:
+    """Where lung can be, on the grid of a body; None where the trunk holds no air."""
+    inside = body.air & body.hull
+    return bounding_box(inside, body.spacing_mm, margin_mm=HULL_MARGIN_MM) if inside.any() else None
+
+
+def find_lungs(body: Body) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """On the grid of a body, bool (Z, h, w): lung as far as it is air, both lungs whole, and where these may grow."""
     airway = grow_slices(find_blobs(body))  # with its wall
     lung_hu = lung_level_hu(body, largest_pocket(body, label_pockets(body.air & ~airway)))
     airway |= find_gas(body, lung_hu)
     pockets = label_pockets(body.air & ~airway)
     lungs = choose_lungs(body, airway, pockets, gas_limit_hu(body.room_hu, lung_hu))
-    aerated, closed = close_lungs(body, airway, pockets, lungs)
-
-    whole = fine_box(box, body.steps)
-    fine[whole] = refine(ct_hu[whole], aerated, closed, ~airway & ~body.open_air, body.steps)
-    return take_in_enclosed(fine, whole_body)
+    return *close_lungs(body, airway, pockets, lungs), ~airway & ~body.open_air
 
 
 def segment_runs(ct_hu: np.ndarray, runs: list[slice], spacing_mm: tuple[float, float, float]) -> np.ndarray:
@@ -101,6 +120,12 @@ def segment_runs(ct_hu: np.ndarray, runs: list[slice], spacing_mm: tuple[float, 
     for run in runs:
         lung[run] = segment_lung(ct_hu[run], spacing_mm)
     return lung
+
+
+def adult_scale(body: Body) -> float:
+    """By how much a child is smaller than the adults for whom the lengths here are; 1 for what is no child."""
+    trunk_mm = trunk_size_mm(body)
+    return ADULT_TRUNK_MM / trunk_mm if 0 < trunk_mm < SMALL_TRUNK_MM else 1.0
 
 
 def trunk_size_mm(body: Body) -> float:

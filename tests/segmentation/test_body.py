@@ -47,6 +47,16 @@ def test_the_grid_is_of_1_6_mm_where_nothing_else_is_asked_for():
     assert find_body(block_in_air(), (5.0, 3.0, 4.0)).steps == (1, 1)
 
 
+def test_every_third_slice_of_a_body():
+    ct_hu = np.full((7, 60, 80), -1000, np.int16)
+    ct_hu[:, 10:50, 10:70] = np.arange(7)[:, None, None]
+    body = find_body(ct_hu, (2.0, 1.5, 1.5))
+    some = body.every(3)
+    assert some.coarse_hu[:, 30, 40].tolist() == [0, 3, 6]
+    assert some.hull.shape == some.open_air.shape == some.air.shape == (3, 60, 80)
+    assert (some.spacing_mm, some.middle, some.room_hu) == ((6.0, 1.5, 1.5), body.middle, body.room_hu)
+
+
 def test_crop_is_the_body_of_a_box():
     ct_hu = block_in_air()
     ct_hu[1, 40:60, 30:50] = -850

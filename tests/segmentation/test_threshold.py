@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from chest import chest_with_ribs
 from conftest import small_patient
 
 from benchmarks.real import slices_without_lung
@@ -9,11 +10,12 @@ from lungct import LungError
 from lungct.evaluation.metrics import dice
 from lungct.predict import read_ct
 from lungct.scans.dicom import find_series, open_series
-from lungct.segmentation.body import Body
+from lungct.segmentation.body import Body, find_body
 from lungct.segmentation.threshold import (
     choose_lungs,
     find_blobs,
     group_by_side,
+    label_coarsely,
     label_pockets,
     refine,
     segment_lung,
@@ -365,6 +367,14 @@ def test_the_edge_is_drawn_at_430_hu_a_coarse_pixel_around_what_is_closed():
     expected[0, 4:10:2, 2:12] = True
     np.testing.assert_array_equal(found, expected)
     assert refine(ct_hu, ~closed, closed, ~may_grow, (2, 2))[0, 4:8, 4:10].all()  # what the closing made is kept
+
+
+def test_on_the_coarse_grid_lungs_and_masses_are_the_same():
+    ct_hu, lung = chest_with_ribs()
+    ct_hu[12:24, 45:70, 80:106] = 40  # a mass at the wall with lung above and below
+    labelled = label_coarsely(find_body(ct_hu, (5.0, 3.0, 3.0)))
+    np.testing.assert_array_equal(labelled, segment_lung(ct_hu, (5.0, 3.0, 3.0)))
+    np.testing.assert_array_equal(labelled, lung)
 
 
 @pytest.mark.parametrize("seed", range(6))
