@@ -6,7 +6,7 @@ from chest import chest_with_ribs
 
 from lungct.segmentation.body import Body, find_body
 from lungct.segmentation.cleanup import clean_volume
-from lungct.segmentation.juxtapleural import find_juxtapleural
+from lungct.segmentation.juxtapleural import close_with_ball, find_juxtapleural
 from lungct.segmentation.threshold import segment_lung
 
 SPACING_MM = (2.5, 2.0, 2.0)
@@ -59,6 +59,14 @@ def test_thin_slices_give_what_thick_ones_do():
     for thin in (slice(None), slice(-2)):  # the last slices have no third
         found = find(lung.repeat(3, axis=0)[thin], spacing_mm=thin_mm)
         np.testing.assert_array_equal(found, find(lung).repeat(3, axis=0)[thin])
+
+
+@pytest.mark.parametrize(("gap", "is_closed"), [(42, True), (45, False)], ids=["35 mm", "37.5 mm"])
+def test_the_ball_is_as_high_as_wide_in_thin_slices(gap, is_closed):
+    lung = np.ones((150, 40, 40), bool)
+    lung[60 : 60 + gap] = False
+    closed = close_with_ball(lung, (2.5 / 3, 2.0, 2.0))
+    assert closed[60 + gap // 2, 20, 20] == is_closed
 
 
 def test_all_that_are_there_are_found():
