@@ -6,7 +6,7 @@ from chest import chest_with_ribs
 
 from lungct.segmentation.body import Body, find_body
 from lungct.segmentation.cleanup import clean_volume
-from lungct.segmentation.juxtapleural import close_with_ball, find_juxtapleural
+from lungct.segmentation.juxtapleural import find_juxtapleural
 from lungct.segmentation.threshold import segment_lung
 
 SPACING_MM = (2.5, 2.0, 2.0)
@@ -22,12 +22,12 @@ SIDES = {
 }  # 12 to 15 mm wide, 8 mm deep
 
 
-def find(lung: np.ndarray, ct_hu: np.ndarray | float = 40, spacing_mm: tuple = SPACING_MM) -> np.ndarray:
+def find(lung: np.ndarray, ct_hu: np.ndarray | float = 40) -> np.ndarray:
     """What is found in a body of some HU, or one for all tissue."""
     if np.isscalar(ct_hu):
         ct_hu = hu_of(lung, ct_hu)
     body = np.ones(lung.shape, bool)
-    return find_juxtapleural(lung, Body(ct_hu, ~body, body, (30, 30), (1, 1), spacing_mm, -1000.0))
+    return find_juxtapleural(lung, Body(ct_hu, ~body, body, (30, 30), (1, 1), SPACING_MM, -1000.0))
 
 
 def hu_of(lung: np.ndarray, tissue_hu: float = 40) -> np.ndarray:
@@ -50,23 +50,6 @@ def test_a_nodule_at_any_wall_is_found_and_nothing_else(nodule):
     assert found[nodule].mean() >= 0.7  # a ball of 18 mm reaches 1 to 2 mm into its mouth: a layer of voxels
     found[nodule] = False
     assert not found.any()
-
-
-def test_thin_slices_give_what_thick_ones_do():
-    """Of slices of 0.83 mm every third is closed: of slices of 2.5 mm, cut in three, the same ones."""
-    lung = lung_without(SIDES["behind"], SIDES["at the apex"])
-    thin_mm = (2.5 / 3, 2.0, 2.0)
-    for thin in (slice(None), slice(-2)):  # the last slices have no third
-        found = find(lung.repeat(3, axis=0)[thin], spacing_mm=thin_mm)
-        np.testing.assert_array_equal(found, find(lung).repeat(3, axis=0)[thin])
-
-
-@pytest.mark.parametrize(("gap", "is_closed"), [(42, True), (45, False)], ids=["35 mm", "37.5 mm"])
-def test_the_ball_is_as_high_as_wide_in_thin_slices(gap, is_closed):
-    lung = np.ones((150, 40, 40), bool)
-    lung[60 : 60 + gap] = False
-    closed = close_with_ball(lung, (2.5 / 3, 2.0, 2.0))
-    assert closed[60 + gap // 2, 20, 20] == is_closed
 
 
 def test_all_that_are_there_are_found():

@@ -11,6 +11,7 @@ from lungct.segmentation.morphology import (
     block_mean,
     bounding_box,
     close_slices,
+    close_volume,
     count_labels,
     distance_mm,
     enlarge,
@@ -85,6 +86,31 @@ def test_closing_does_not_bridge_slices():
     mask = ~volume(3, 20, 20)
     mask[1] = False
     np.testing.assert_array_equal(close_slices(mask, (1.0, 1.0, 1.0), (5.0,))[0], mask)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2], ids=["slices", "rows", "columns"])
+@pytest.mark.parametrize(("gap_mm", "is_closed"), [(15, True), (20, False)])
+def test_a_ball_bridges_what_is_nearer_than_its_diameter_along_each_axis(axis, gap_mm, is_closed):
+    spacing_mm = (2.5, 2.0, 1.0)
+    gap, mask = int(gap_mm / spacing_mm[axis]), ~volume(40, 40, 60)
+    np.moveaxis(mask, axis, 0)[15 : 15 + gap] = False
+    closed = np.moveaxis(close_volume(mask, spacing_mm, radius_mm=9.0), axis, 0)
+    assert closed[15 + gap // 2, 20, 20] == is_closed
+
+
+def test_a_ball_leaves_a_block_as_it_is():
+    block = volume(30, 30, 40)
+    block[10:20, 8:22, 12:30] = True
+    np.testing.assert_array_equal(close_volume(block, (2.5, 2.0, 1.0), radius_mm=9.0), block)
+
+
+def test_a_ball_rolls_over_the_faces_of_the_volume():
+    """Into a hole of 8 x 8 mm in a face, a ball of 5 mm reaches 2 mm deep: 5 less the root of 25 - 16."""
+    mask = ~volume(20, 20, 20)
+    mask[6:14, 6:14, :8] = False
+    closed = close_volume(mask, (1.0, 1.0, 1.0), radius_mm=5.0)
+    assert not closed[9:11, 9:11, 0].any()
+    assert closed[6:14, 6:14, 3:8].all()
 
 
 @pytest.mark.parametrize("upside_down", [False, True])
