@@ -144,7 +144,7 @@ def finish_epoch(run: Path, trainer: Trainer, start: float, loss: float, skipped
         replace_file(run / "checkpoint.pth", torch_bytes(trainer.state()))  # last: an epoch counts when it is here
         note = "  best" if better else ""
         note += f"  {count(skipped, 'step')} skipped (loss not finite)" if skipped else ""
-        scores = f"{loss:10.4f}  {val_loss:8.4f}  {val_dice:8.4f}  {worst:8.4f}"
+        scores = f"{loss:10.4f}  {val_loss:8.4f}  {val_dice:8.4f}  {worst:11.4f}"
         print(f"{progress.epoch:5d}  {scores}  {seconds:7.1f}{note}")
     return progress.is_over(trainer.settings)
 
@@ -209,7 +209,7 @@ def print_start(trainer: Trainer, split: dict) -> None:
     size = sum(p.numel() for p in trainer.network.parameters()) / 1e6
     precision = "bfloat16" if trainer.progress.amp else "float32"
     print(f"U-Net, {size:.2f} M parameters, {trainer.device}, {precision}; from epoch {trainer.progress.epoch + 1}")
-    print("epoch  train loss  val loss  val Dice     worst  seconds")
+    print("epoch  train loss  val loss  val Dice  worst slice  seconds")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -82,9 +82,9 @@ class UNet(nn.Module):
         return F.pixel_shuffle(logits, self.patch)[..., :rows, :cols]
 
     def draw(self, level: Tensor, pixels: Tensor) -> Tensor:
-        """The head on the last level joined to the pixels.
+        """The head, on the last level concatenated with the pixels.
 
-        A training takes the first convolution in two parts: so no gradient is computed for the pixels, which need none.
+        In training the first convolution is split in two, so that no gradient is computed for the pixels.
         """
         if not self.training:
             return self.head(torch.cat([level, pixels], dim=1))

@@ -44,7 +44,7 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     """The flags: one for each setting, and a few of this step's own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--conf", type=Path, help=f"settings file (default: {CONF_NAME}; {DEMO_CONF} with --demo)")
-    parser.add_argument("--demo", type=int, metavar="N", help="make N synthetic patients beside the settings file")
+    parser.add_argument("--demo", type=int, metavar="N", help="make N synthetic patients; to train, 3 or more")
     parser.add_argument(
         "--reset", action="store_true", help="start from the defaults, not from the lung.conf that is there"
     )
@@ -53,8 +53,8 @@ def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--force", action="store_true", help="with --install-home: replace another one (kept as .bak)")
     parser.add_argument("--download", metavar="N|LIST", help="fetch the first N patients, or some by name: A,B,C")
-    parser.add_argument("--collection", default=LIDC, help="at the Imaging Data Commons (default: %(default)s)")
-    parser.add_argument("--check", action="store_true", help="check for everything that can fail later; writes nothing")
+    parser.add_argument("--collection", default=LIDC, help="of the Imaging Data Commons (default: %(default)s)")
+    parser.add_argument("--check", action="store_true", help="look for what would fail later; writes nothing")
     place = parser.add_mutually_exclusive_group()
     place.add_argument("--dicom", type=Path, metavar="DIR", help="with --check: any DICOM scans, not those of LIDC")
     place.add_argument("--nifti", type=Path, metavar="PATH", help="with --check: a NIfTI file or a folder of them")

@@ -174,7 +174,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     place.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="DICOM to predict, not the slices of step 4")
     place.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="the same for NIfTI, MetaImage or NRRD in HU")
     parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by ID: A,B,C")
-    parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="compare two folders, then exit")
+    parser.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="compare two folders of predictions")
     parser.add_argument(
         "--anonymous", action="store_true", help="write dicom-seg and rtstruct without name, birth date, sex and dates"
     )
@@ -184,8 +184,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     more = parser.add_argument_group("with --dicom or --nifti, as in prepare_lung_image.py")
     more.add_argument("--labels", type=Path, metavar="PATH", help="masks to score against: see docs/own_data.md")
     more.add_argument("--label-values", type=parse_values, metavar="LIST", help="masks' values that are lung: 1,2,3")
-    more.add_argument("--series", choices=("largest", "all"), help="which CT series of a patient in --dicom")
-    more.add_argument("--any-values", action="store_true", help="accept what cannot be HU, or not be lung")
+    more.add_argument("--series", choices=("largest", "all"), help="which CT series of a patient")
+    more.add_argument("--any-values", action="store_true", help="accept CT not in HU, and masks not like lung")
     add_scheduler_flag(parser)
 
 

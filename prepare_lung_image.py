@@ -250,7 +250,7 @@ def print_report(
     print(f"{count(len(by_scan(rows)), 'scan')}, {count(len(rows), 'slice')}, {len(skipped)} skipped")
     if options.lung_root:
         share = np.array([row.lung_px / (row.rows * row.columns) for row in rows])
-        print(f"lung in a slice: {share.min():.1%} min, {np.median(share):.1%} median, {share.max():.1%} max")
+        print(f"lung, share of a slice: {share.min():.1%} min, {np.median(share):.1%} median, {share.max():.1%} max")
     roots = ", ".join(map(str, options.roots))
     overview = options.ct_root.parent / "overview.png"
     save_png(overview, draw_overview(rows, options.ct_root, options.lung_root))
@@ -260,17 +260,17 @@ def print_report(
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """This step's own flags."""
     add_scheduler_flag(parser)
-    parser.add_argument("--test", action="store_true", help="step 4: every slice of the test scans, CT only")
+    parser.add_argument("--test", action="store_true", help="step 4: all slices, CT only unless --labels")
     parser.add_argument("--all-slices", action="store_true", help="every slice, not the middle ones")
-    parser.add_argument("--any-values", action="store_true", help="accept what cannot be HU, or not be lung")
+    parser.add_argument("--any-values", action="store_true", help="accept CT not in HU, and masks not like lung")
     parser.add_argument("--patients", metavar="N|LIST", help="the first N patients, or some by ID: A,B,C")
     parser.add_argument("--nodules", action="store_true", help="write how much of each nodule lies in the labels")
     parser.add_argument("--add", action="store_true", help="keep the scans of earlier commands in the set")
-    parser.add_argument("--labels", type=Path, metavar="PATH", help="masks instead of ours: see docs/own_data.md")
-    parser.add_argument("--series", choices=("largest", "all"), default="largest", help="CT series of a patient")
-    parser.add_argument("--label-values", type=parse_values, default=(), metavar="LIST", help="lung in masks: 1,2,3")
+    parser.add_argument("--labels", type=Path, metavar="PATH", help="your masks, not ours: see docs/own_data.md")
+    parser.add_argument("--series", choices=("largest", "all"), default="largest", help="which CT series of a patient")
+    parser.add_argument("--label-values", type=parse_values, default=(), metavar="LIST", help="lung values: 1,2,3")
     other = parser.add_mutually_exclusive_group()
-    other.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="any DICOM tree instead of LIDC-IDRI")
+    other.add_argument("--dicom", type=is_dir_path, metavar="DIR", help="any folder of DICOM, not LIDC-IDRI")
     other.add_argument("--nifti", type=Path, metavar="FILE_OR_DIR", help="NIfTI, MetaImage or NRRD in HU")
 
 
@@ -310,7 +310,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     jobs, skipped = find_jobs(settings, flags)
     patients = len({job.patient_id for job in jobs})
-    print(f"{len(jobs)} scans of {patients} patients found; {options.selection} slices of each")
+    print(f"{count(len(jobs), 'scan')} of {count(patients, 'patient')} found; {options.selection} slices of each")
     tasks, unlabelled = make_tasks(jobs, options)
     skipped += unlabelled
     workers = settings.workers or os.cpu_count()

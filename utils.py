@@ -1,4 +1,4 @@
-"""What other projects import from here: the lung label maker, and the directory check that every step starts with."""
+"""What other projects import from here: `segment_lung`, which makes training labels, and the check of a folder."""
 
 from lungct.files import is_dir_path
 from lungct.segmentation.threshold import segment_lung

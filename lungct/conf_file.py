@@ -85,7 +85,7 @@ def bare_path(text: str, place: Callable[[str], Path]) -> str:
     if SURE_COMMENT.fullmatch(rest):
         return value
     raise ValueError(
-        f"if '{rest.strip()}' is part of the path, put the path in quotes; if not, a blank behind '{rest.strip()[0]}'"
+        f"if '{rest.strip()}' is part of the path, quote the path; if not, add a blank after '{rest.strip()[0]}'"
     )
 
 

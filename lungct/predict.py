@@ -1,4 +1,4 @@
-"""Weights and a volume to lungs; and what training shares with it: device, precision, window.
+"""Lung segmentation with a trained network: from a CT volume or file to a mask, from Python.
 
 B batch, Z slices, H rows, W columns.
 """
@@ -45,7 +45,7 @@ def for_prediction(network: UNet, device: torch.device, amp: bool) -> UNet:
 
 
 def predict_slices(network: nn.Module, ct_hu: np.ndarray, window_hu: tuple[int, int], zoom: float = 1.0) -> np.ndarray:
-    """The network's own answer, slice by slice, in its own precision: (Z, H, W) int16 HU to (Z, H, W) bool.
+    """The network's mask, not cleaned, slice by slice, in its own precision: (Z, H, W) int16 HU to (Z, H, W) bool.
 
     zoom: the network sees slices with so many times the rows and columns
     """
@@ -125,8 +125,7 @@ def segment(
     predictor:  of `load_predictor`; the shipped weights where there is none
 
     Slices run from the feet to the head, rows from front to back, as `read_ct` gives them; where rows are reversed,
-    masses at the back wall are missed, and some of the heart may be taken in. The network sees the rows and columns
-    near air in the trunk alone, as far on the one side as on the other. Warns where the values cannot be HU.
+    masses at the back wall are missed, and some of the heart may be taken in. Warns where the values cannot be HU.
     Raises LungError for what is not a numeric volume.
     """
     given, ct_hu = ct_hu, as_volume(ct_hu, spacing_mm)
@@ -153,7 +152,7 @@ def segment_volume(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], pr
 def predict_in_body(
     ct_hu: np.ndarray, spacing_mm: tuple[float, float, float], predictor: Predictor, body: Body
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The network's answer, bool (Z, H, W), and the area where it was unsure in each slice, (Z,) cm2.
+    """The network's mask, not cleaned, (Z, H, W) bool; and the area where it was unsure in each slice, (Z,) cm2.
 
     It sees a few slices at a time, and of these the rows and columns near air in the body; those of the whole trunk
     where they show no air, or where the lung that it finds does not end in what it saw.
@@ -229,10 +228,9 @@ def segment_file(source: Path | str, target: Path | str, predictor: Predictor | 
             left 2), .seg.nrrd; for a source in DICOM also .seg.dcm, .rtstruct.dcm, and
             _anonymous.seg.dcm, _anonymous.rtstruct.dcm without the patient's name and dates
 
-    The mask is that of model_test.py. Warns where the values cannot be HU, of what is unusual about the files, such as
-    missing slices, of what the mask's file shows of that, and where its right or left is a guess or follows from the
-    place in the scanner alone. Raises LungError where there is no CT, for another ending, and where the format cannot
-    hold the mask; then nothing is written.
+    The mask is that of model_test.py. Warns where the values cannot be HU, where something is unusual about the CT or
+    the mask file, such as missing slices, and where right and left are not certain. Raises LungError where there is no
+    CT, for another ending, and where the format cannot hold the mask; then nothing is written.
     """
     target, predictor = Path(target).expanduser(), predictor or shipped_predictor()
     kind = kind_of(target)
@@ -256,7 +254,7 @@ def segment_file(source: Path | str, target: Path | str, predictor: Predictor | 
 def as_volume(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:
     """A volume as the network takes it, int16 (Z, H, W), clipped as step 4 stores it: padding becomes air.
 
-    Raises LungError where it or its spacing is none.
+    Raises LungError where it is not a volume of numbers, or a spacing is not positive.
     """
     if len(spacing_mm) != 3 or not all(0 < mm < math.inf for mm in spacing_mm):
         raise LungError(f"spacing_mm = {spacing_mm}: give slice, row and column spacing in mm")

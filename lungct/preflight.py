@@ -129,7 +129,7 @@ def check_sample(jobs: list[Job]) -> tuple[CheckResult, tuple[int, int]]:
     except LungError as error:
         return CheckResult(what, "cannot be read", str(error)), USUAL_SHAPE
     fault = check_hu_range(image)
-    remedy = f"looks like {fault}; --any-values goes on all the same" if fault else ""
+    remedy = f"looks like {fault}; --any-values accepts it all the same" if fault else ""
     low, high = image.min(), image.max()
     return CheckResult(
         what, f"{low} to {high} in the middle of {count(len(scan), 'slice')}", remedy, bool(fault)

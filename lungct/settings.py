@@ -83,7 +83,7 @@ TABLE = (
         PREPARE,
         "test_share",
         0.0,
-        "share of LIDC_DICOM_PATH's patients to test on instead; with --dicom or --nifti it counts as a flag only",
+        "share of LIDC_DICOM_PATH's patients to hold out to test on; with --dicom or --nifti, only the flag counts",
         (0, 0.9),
     ),
     Setting(PREPARE, "test_seed", 1, "decides, with a patient's ID, who is held out by test_share", (0, 2**31)),
@@ -141,7 +141,7 @@ TABLE = (
         "save",
         "npy",
         "masks to write, one or more: npy, nifti, sides (NIfTI, right lung 1, left 2), nrrd (.seg.nrrd), dicom-seg, "
-        "rtstruct. The slices of step 4 always get npy; with --dicom or --nifti, npy in this file means nifti",
+        "rtstruct. The slices of step 4 always get npy; with --dicom or --nifti, npy in lung.conf means nifti",
         choices=("npy", "nifti", "sides", "nrrd", "dicom-seg", "rtstruct"),
         takes_list=True,
     ),
@@ -159,10 +159,8 @@ SECTION_NOTES = {
 def add_flags(parser: argparse.ArgumentParser, settings: Iterable[Setting]) -> None:
     """A flag for each setting; one that is not given leaves None."""
     for setting in settings:
-        text = setting.meaning.replace("%", "%%")
-        parser.add_argument(
-            setting.flag, type=flag_type(setting), metavar=kind_name(setting), help=f"{text} (lung.conf)"
-        )
+        text = f"{setting.meaning} (lung.conf; default: {as_text(setting, setting.default)})".replace("%", "%%")
+        parser.add_argument(setting.flag, type=flag_type(setting), metavar=kind_name(setting), help=text)
 
 
 def flag_type(setting: Setting) -> Callable[[str], Value]:

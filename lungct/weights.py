@@ -142,7 +142,7 @@ def read_card(path: Path) -> tuple[Model, dict]:
         card = json.loads(card_path.read_text(encoding="utf-8"))
         model = Model(**{**card["model"], "window_hu": tuple(card["model"]["window_hu"])})
     except (ValueError, KeyError, TypeError) as error:
-        raise LungError(f"{card_path}: not the description of a network of ours ({error})") from error
+        raise LungError(f"{card_path}: not written by Lung_segmentation.py, or damaged ({error})") from error
     if card.get("sha256") != checksum(path):
         raise LungError(f"{path}: not the weights that {card_path.name} describes (checksum); train again")
     return model, card

@@ -62,9 +62,9 @@ def test_an_indented_line_below_a_path_is_a_setting_of_its_own(conf):
         ('[training]\nrun_path = "a\n', r"one pair of quotes around the whole value"),
         (
             "[training]\nrun_path = /data/my #1 runs\n",
-            r"if '#1 runs' is part of the path, put the path in quotes; if not, a blank behind '#'",
+            r"if '#1 runs' is part of the path, quote the path; if not, add a blank after '#'",
         ),
-        ("[training]\nrun_path = #1 runs\n", r"if '#1 runs' is part of the path, put the path in quotes"),
+        ("[training]\nrun_path = #1 runs\n", r"if '#1 runs' is part of the path, quote the path"),
     ],
 )
 def test_what_cannot_be_read_for_certain_is_an_error(conf, text, message):

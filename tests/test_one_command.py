@@ -76,7 +76,7 @@ DICOM = {
 }
 FLAGS = {
     "a slice missing": "slices missing in 1 place: gap of 24 mm after slice 3",
-    "unequal steps": "unequal steps between slices, 12.33 to 17.67 mm",
+    "unequal steps": "unequal slice spacing, 12.33 to 17.67 mm",
     "two phases": "6 slices left out: TemporalPositionIdentifier 2, not none, at the same places",
 }
 

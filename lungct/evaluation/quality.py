@@ -71,7 +71,7 @@ def find_flags(
     doubt = doubt_sides(columns, spacing_mm[2], middle)
     flags += doubt or name_unequal(smaller_side_share(columns), area_cm2, spacing_mm[0])
     if has_piece_below_lung(coarse):
-        flags.append("gas below the diaphragm")
+        flags.append("gas below the diaphragm taken for lung")
     flags += [
         f"the area of a lung changes by {part:.0%} from slice {z} to {z + 1}"
         for z, part in find_jumps(coarse, spacing_mm[0])

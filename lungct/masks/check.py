@@ -25,7 +25,7 @@ AIRY_HU = -300
 MIN_AIRY, USUAL_AIRY = 0.7, 0.93
 BETTER_BY = 0.03
 MAX_SLICE_SHARE = 0.6  # of a slice's pixels: 0.33 in the narrowest field of view of those scans
-ADVICE = "is it this scan's, and lung? --label-values names the values that are; --any-values takes it as it is"
+ADVICE = "is it a lung mask of this scan? --label-values names the lung values; --any-values takes it as it is"
 
 
 def nearest_planes(planes_mm: np.ndarray, scan: Frame) -> np.ndarray:
@@ -114,12 +114,12 @@ def check_is_lung(path: Path, lung: np.ndarray, wanted: range, ct_hu: np.ndarray
         )
     if share < MIN_AIRY:
         raise LungError(
-            f"{path}: only {share:.0%} of what it marks is below {AIRY_HU} HU, of lungs nearly all; {ADVICE}"
+            f"{path}: only {share:.0%} of what it marks is below {AIRY_HU} HU, where lung has nearly all; {ADVICE}"
         )
     warnings = []
     if share < USUAL_AIRY:
         warnings.append(
-            f"only {share:.0%} of what {path.name} marks is below {AIRY_HU} HU: is it shifted, or diseased?"
+            f"only {share:.0%} of what {path.name} marks is below {AIRY_HU} HU: is it shifted, or the lung diseased?"
         )
     skipped = skipped_slices(lung)
     if skipped:

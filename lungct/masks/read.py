@@ -81,7 +81,7 @@ def find_labels(place: Path, scans: list[tuple[str, ...]]) -> list[Path | LungEr
     for at, label in enumerate(labels):
         patients = owners.get(label, ())
         if len(set(patients)) > 1 or (len(patients) > 1 and _split_ending(label)[1] in ARRAY_ENDINGS):
-            labels[at] = LungError(f"{label}: goes by the name of several scans; name masks after the series UID")
+            labels[at] = LungError(f"{label}: its name fits several scans; name masks after the series UID")
     return labels
 
 

@@ -147,7 +147,7 @@ def closed_contours(roi: pydicom.Dataset) -> list[np.ndarray]:
         points_mm = np.array(contour.get("ContourData") or [], float).reshape(-1, 3)
         if len(points_mm) >= 3 and contour.get("ContourGeometricType", "").upper() not in OPEN_KINDS:
             if not np.isfinite(points_mm).all():
-                raise ValueError("a contour with a point nowhere")
+                raise ValueError("a contour with a coordinate that is no number")
             contours.append(points_mm)
     return contours
 

@@ -218,7 +218,7 @@ def _open_part(files: Slices, warnings: list[str], part: str) -> DicomScan:
     if not abs(np.cross(*directions)[2]) >= AXIAL_COSINE:
         raise LungError(f"{folder}: the slices are not axial; export an axial series")
     if second_choice(first):
-        warnings.append(f"{second_choice(first)}, for want of an original")
+        warnings.append(f"{second_choice(first)}, as there is no original")
     corners_mm = np.array([place_of(header) for _, header in files])
     row_mm, col_mm = first.numbers("PixelSpacing")
     slice_mm = _slice_step(corners_mm @ normal_of(directions), first.text("SliceThickness"), warnings)

@@ -220,7 +220,7 @@ def frame_warnings(frame: Frame) -> list[str]:
         gap = f"{'the longest ' if gaps > 1 else ''}gap of {steps.max():.4g} mm after slice {steps.argmax()}"
         warnings.append(f"slices missing in {count(gaps, 'place')}: {gap}")
     elif len(steps) and np.ptp(steps) > UNEQUAL * np.median(steps):
-        warnings.append(f"unequal steps between slices, {steps.min():.2f} to {steps.max():.2f} mm")
+        warnings.append(f"unequal slice spacing, {steps.min():.2f} to {steps.max():.2f} mm")
     return warnings
 
 

@@ -105,7 +105,7 @@ def form_warnings(forms: str, shape: tuple[int, ...]) -> list[str]:
             is_mirrored = np.linalg.det(place[:3, :3]) * np.linalg.det(affine[:3, :3]) < 0
             how = "mirror each other" if is_mirrored else f"lie {np.linalg.norm(away_mm, axis=0).max():.1f} mm apart"
             how = f"{form} and {'pixdim' if other == form else other} {how}"
-            return [f"its {how}, and programs differ in which they follow: place and sides here are by the {form}"]
+            return [f"its {how}, and programs differ in which they follow: position and sides here follow the {form}"]
     return []
 
 

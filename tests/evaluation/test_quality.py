@@ -70,7 +70,7 @@ def test_litres_count_each_slice_by_its_own_extent(chest):
 def test_piece_below_the_lungs(chest):
     ct_hu, lung = chest
     lung[2:8, 30:45, 60:75] = True
-    assert flags_of(ct_hu, lung, SPACING_MM)[0] == "gas below the diaphragm"
+    assert flags_of(ct_hu, lung, SPACING_MM)[0] == "gas below the diaphragm taken for lung"
 
 
 @pytest.mark.parametrize(("top", "answer"), [(10, True), (11, False), (25, False)])

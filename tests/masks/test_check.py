@@ -138,7 +138,7 @@ def test_a_consolidated_lung_is_taken_with_a_warning():
     ct_hu, lung = make_chest()
     (warning,) = check_is_lung(MASK, lung, ALL, ct_hu)
     assert warning.startswith("only 8")
-    assert "is it shifted, or diseased?" in warning
+    assert "is it shifted, or the lung diseased?" in warning
 
 
 def test_what_is_no_lung_is_refused():
@@ -170,7 +170,7 @@ def make_box(tissue: int) -> tuple[np.ndarray, np.ndarray]:
 def test_below_300_hu_lies_93_per_cent_of_a_lung_or_70_with_a_warning(tissue, words):
     ct_hu, lung = make_box(tissue)
     if words == "refused":
-        with pytest.raises(LungError, match="of what it marks is below -300 HU, of lungs nearly all"):
+        with pytest.raises(LungError, match="of what it marks is below -300 HU, where lung has nearly all"):
             check_is_lung(MASK, lung, range(10), ct_hu)
     else:
         warnings = check_is_lung(MASK, lung, range(10), ct_hu)

@@ -276,7 +276,7 @@ def test_structures_belong_to_the_series_that_they_name_whatever_their_file_is_c
 def test_a_mask_is_not_given_to_two_patients(tmp_path):
     (tmp_path / "A_B.nii.gz").touch()
     labels = find_labels(tmp_path, [("A/B", "A_B", "1"), ("A_B", "A_B_2", "2")])
-    assert ["goes by the name of several scans" in str(label) for label in labels] == [True, True]
+    assert ["its name fits several scans" in str(label) for label in labels] == [True, True]
 
 
 def test_scans_of_a_patient_share_a_mask_only_where_it_says_where_it_lies(tmp_path):

@@ -100,8 +100,8 @@ def move(folder, z_mm: list[float]) -> None:
     ("z_mm", "warnings"),
     [
         ([0, 2.5, 5, 7.5, 10.24], ()),
-        ([0, 2.5, 5, 7.5, 10.26], ("unequal steps between slices, 2.50 to 2.76 mm",)),
-        ([0, 2.5, 5, 7.5, 11.24], ("unequal steps between slices, 2.50 to 3.74 mm",)),
+        ([0, 2.5, 5, 7.5, 10.26], ("unequal slice spacing, 2.50 to 2.76 mm",)),
+        ([0, 2.5, 5, 7.5, 11.24], ("unequal slice spacing, 2.50 to 3.74 mm",)),
         ([0, 2.5, 5, 7.5, 11.26], ("slices missing in 1 place: gap of 3.76 mm after slice 3",)),
     ],
 )

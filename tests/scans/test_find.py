@@ -257,7 +257,7 @@ def test_a_reformat_is_used_with_a_warning_where_there_is_no_original_and_a_proj
     write_one(tmp_path / "mip", "P2", "1.2.3", ImageType=["DERIVED", "SECONDARY", "AXIAL", "MIP"])
     (job,), (skip,) = dicom_jobs(tmp_path)
     assert job.patient_id == "P1"
-    assert "for want of an original" in job.source.warnings[0]
+    assert "as there is no original" in job.source.warnings[0]
     assert (skip.scan, skip.is_fault) == ("series 1.2.3", True)
 
 

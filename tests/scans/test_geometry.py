@@ -131,7 +131,7 @@ def test_a_scan_of_more_voxels_than_any_has_is_refused():
         ([0, 2.5, 5, 7.5], []),
         ([0, 2.5, 5, 12.5, 15], ["slices missing in 1 place: gap of 7.5 mm after slice 2"]),
         ([0, 5, 7.5, 10, 12.5, 20], ["slices missing in 2 places: the longest gap of 7.5 mm after slice 4"]),
-        ([0, 2.5, 5, 8], ["unequal steps between slices, 2.50 to 3.00 mm"]),
+        ([0, 2.5, 5, 8], ["unequal slice spacing, 2.50 to 3.00 mm"]),
     ],
 )
 def test_gaps_and_unequal_steps_are_said_of_the_places_alone(z_mm, said):

@@ -78,7 +78,7 @@ def test_a_mask_has_all_that_the_header_of_its_ct_says_of_its_place(tmp_path, na
 def test_one_line_says_where_programs_differ_and_what_is_followed(tmp_path, name):
     said = write_ct(tmp_path / "ct.nii", *HEADERS[name])
     form = "qform" if "qform and pixdim" in said else "sform"
-    end = f", and programs differ in which they follow: place and sides here are by the {form}"
+    end = f", and programs differ in which they follow: position and sides here follow the {form}"
     warned = [text for text in open_nifti(tmp_path / "ct.nii").warnings if "left and right" not in text]
     assert warned == ([said + end] if said else [])
 

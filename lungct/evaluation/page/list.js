@@ -4,7 +4,7 @@ const scans = page.scans;
 const at = id => document.getElementById(id);
 const COLUMNS = [  // title, key, digits
   ["", "thumbnail"], ["Scan", "scan"], ["Slices", "slices", 0], ["Litres", "litres", 2], ["Dice", "dice", 4],
-  ["HD95, mm", "hd95_mm", 1], ["Nodules", "coverage", 3], ["Flags", "flags"], ["Review", "verdict"],
+  ["HD95, mm", "hd95_mm", 1], ["Coverage", "coverage", 3], ["Flags", "flags"], ["Review", "verdict"],
 ].filter(([, key, digits]) => digits === undefined || scans.some(scan => scan[key] !== null));
 const MEASURES = [  // of the lungs, shown with a scan's slices
   ["Right, l", "litres_right", 2], ["Left, l", "litres_left", 2], ["Mean HU", "mean_hu", 0],
