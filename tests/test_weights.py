@@ -18,9 +18,12 @@ from lungct.weights import (
     describe_weights,
     load_weights,
     model_card,
+    read_card,
     scale_hu,
+    seen_in_training,
     weights_identity,
 )
+from weights.recipe import name_synthetic
 
 MODEL = Model(width=4, depth=2, patch=2, normalise=True, window_hu=(-1000, 600), pixel_mm=0.8)
 
@@ -55,6 +58,20 @@ def test_shipped_weights_are_whole_small_and_say_what_they_were_trained_on():
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(1.95e6, rel=0.01)
     assert 0.5 < model.pixel_mm < 1
     assert not set(card["patients"]["train"]) & set(card["patients"]["val"])
+
+
+def test_shipped_weights_have_not_seen_the_real_patients_whose_ids_the_synthetic_ones_bear():
+    _, card = read_card(ROOT / "weights" / "lung_unet.pth")
+    assert seen_in_training(card, "LIDC-IDRI-0100", "1.2") == "no"
+    assert seen_in_training(card, "LIDC-IDRI-0001", "1.2") == "train"
+    assert sum(name.startswith("synthetic ") for names in card["patients"].values() for name in names) == 12
+
+
+def test_the_recipe_names_the_patients_that_the_first_weights_know():
+    first = {"patients": {"train": ["A"], "val": ["B"]}}
+    card = {"best_epoch": 3, "patients": {"train": ["A", "C"], "val": ["B", "D"]}}
+    patients = {"train": ["C", "synthetic A"], "val": ["D", "synthetic B"]}
+    assert name_synthetic(card, first) == {"best_epoch": 3, "patients": patients}
 
 
 def test_folds_of_a_cross_validation_are_not_passed_over_for_the_shipped_weights(tmp_path):

@@ -7,10 +7,13 @@ Run     python -m weights.recipe --real DIR             trains, puts weights/lun
 """
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
-from benchmarks.report import REAL, ROOT, WORK, step
+from benchmarks.report import REAL, WORK, step
+from lungct.files import replace_file
+from lungct.weights import SHIPPED, read_card
 
 FOLDS = (  # real scans; what was trained without a fold is judged on it, and no patient is in two
     ("LIDC-IDRI", "LIDC-IDRI-whole/LIDC-IDRI-0001", "ct/ACRIN-FLT-Breast-001"),
@@ -55,6 +58,17 @@ def fold_weights(fold: int, real: Path) -> Path:
     return train_real(WORK / f"without_fold_{fold}", real, fold)
 
 
+def name_synthetic(card: dict, first_card: dict) -> dict:
+    """A card that says of the synthetic patients that they are: they bear the IDs of real ones, whom it has not seen.
+
+    first_card: of the weights that were trained on these alone
+    """
+    synthetic = {name for names in first_card["patients"].values() for name in names}
+    rename = {name: f"synthetic {name}" for name in synthetic}
+    patients = {part: sorted(rename.get(name, name) for name in names) for part, names in card["patients"].items()}
+    return {**card, "patients": patients}
+
+
 def main() -> None:
     """Train, and put the weights in place where nothing was left out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -67,8 +81,10 @@ def main() -> None:
         print(f"wrote {weights}; next: python -m benchmarks.accuracy --folds {flags.fold}")
         return
     weights = train_real(WORK / "weights", real)
-    for ending in ("pth", "json"):
-        shutil.copy(weights.with_suffix(f".{ending}"), ROOT / f"weights/lung_unet.{ending}")
+    _, card = read_card(weights)
+    _, first_card = read_card(train_synthetic(WORK / "synthetic"))
+    shutil.copy(weights, SHIPPED)
+    replace_file(SHIPPED.with_suffix(".json"), json.dumps(name_synthetic(card, first_card), indent=1).encode())
     print("wrote weights/lung_unet.pth and .json; next: python -m benchmarks.accuracy")
 
 
