@@ -12,8 +12,8 @@ from lungct.segmentation.body import Body
 from lungct.segmentation.morphology import IN_SLICE_8, large_pieces
 from lungct.segmentation.threshold import label_coarsely
 
-DISAGREEMENT_ML = 50  # in one piece; at most 26 in 92 volumes with a Dice above 0.98, 59 and 995 in two below 0.97
-EVERY_MM = 5  # slices that are looked at
+DISAGREEMENT_ML = 50  # in one piece; at most 44 in 92 volumes with a Dice above 0.98, 51 and 965 in two below 0.97
+EVERY_MM = (5, 3.2, 3.2)  # slices, rows and columns that are looked at
 
 
 def find_disagreement(lung: np.ndarray, body: Body) -> Iterator[tuple[float, int, int]]:
@@ -22,8 +22,8 @@ def find_disagreement(lung: np.ndarray, body: Body) -> Iterator[tuple[float, int
     The label maker, `segment_lung`, has no share in the mask, so the two are seldom wrong together. Edges are one
     pixel apart and do not count.
     """
-    step = max(1, round(EVERY_MM / body.spacing_mm[0]))
-    body = body.every(step)
-    differing = ndimage.binary_opening(lung[::step] ^ label_coarsely(body), IN_SLICE_8)
+    steps = tuple(max(1, round(every / mm)) for every, mm in zip(EVERY_MM, body.spacing_mm, strict=True))
+    body, lung = body.every(steps), lung[:: steps[0], :: steps[1], :: steps[2]]
+    differing = ndimage.binary_opening(lung ^ label_coarsely(body), IN_SLICE_8)
     for ml, box, _ in large_pieces(differing, body.spacing_mm, DISAGREEMENT_ML, connectivity=6):
-        yield ml, box[0].start * step, (box[0].stop - 1) * step
+        yield ml, box[0].start * steps[0], (box[0].stop - 1) * steps[0]

@@ -76,11 +76,14 @@ class Body:
         at = tuple(here - part.start for here, part in zip(self.middle, box[1:], strict=True))
         return replace(self, coarse_hu=self.coarse_hu[box], open_air=self.open_air[box], hull=self.hull[box], middle=at)
 
-    def every(self, slices: int) -> "Body":
-        """Every so many slices of it."""
-        hu, open_air, hull = (part[::slices] for part in (self.coarse_hu, self.open_air, self.hull))
-        spacing_mm = (self.spacing_mm[0] * slices, *self.spacing_mm[1:])
-        return replace(self, coarse_hu=hu, open_air=open_air, hull=hull, spacing_mm=spacing_mm)
+    def every(self, steps: tuple[int, int, int]) -> "Body":
+        """Every so many slices, rows and columns of it."""
+        some = tuple(slice(None, None, step) for step in steps)
+        hu, open_air, hull = (part[some] for part in (self.coarse_hu, self.open_air, self.hull))
+        middle = tuple(at / step for at, step in zip(self.middle, steps[1:], strict=True))
+        in_volume = tuple(here * step for here, step in zip(self.steps, steps[1:], strict=True))
+        spacing_mm = tuple(mm * step for mm, step in zip(self.spacing_mm, steps, strict=True))
+        return Body(hu, open_air, hull, middle, in_volume, spacing_mm, self.room_hu)
 
 
 def find_body(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> Body:

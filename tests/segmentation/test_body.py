@@ -47,14 +47,15 @@ def test_the_grid_is_of_1_6_mm_where_nothing_else_is_asked_for():
     assert find_body(block_in_air(), (5.0, 3.0, 4.0)).steps == (1, 1)
 
 
-def test_every_third_slice_of_a_body():
+def test_every_third_slice_and_second_row_of_a_body():
     ct_hu = np.full((7, 60, 80), -1000, np.int16)
     ct_hu[:, 10:50, 10:70] = np.arange(7)[:, None, None]
     body = find_body(ct_hu, (2.0, 1.5, 1.5))
-    some = body.every(3)
-    assert some.coarse_hu[:, 30, 40].tolist() == [0, 3, 6]
-    assert some.hull.shape == some.open_air.shape == some.air.shape == (3, 60, 80)
-    assert (some.spacing_mm, some.middle, some.room_hu) == ((6.0, 1.5, 1.5), body.middle, body.room_hu)
+    some = body.every((3, 2, 1))
+    assert some.coarse_hu[:, 15, 40].tolist() == [0, 3, 6]
+    assert some.hull.shape == some.open_air.shape == some.air.shape == (3, 30, 80)
+    assert (some.spacing_mm, some.steps, some.room_hu) == ((6.0, 3.0, 1.5), (2, 1), body.room_hu)
+    assert (body.middle, some.middle) == ((29.5, 39.5), (14.75, 39.5))
 
 
 def test_crop_is_the_body_of_a_box():
