@@ -15,7 +15,6 @@ from torch import Tensor
 from lungct import LungError
 from lungct.files import fingerprint
 from lungct.parallel import count
-from lungct.slices import DICOM_UID
 from UNet_nn import UNet
 
 SHIPPED = Path(__file__).parent.parent / "weights" / "lung_unet.pth"
@@ -87,10 +86,12 @@ def choose_weights(path: Path, default: Path) -> Path:
 
 
 def seen_in_training(card: dict, patient_id: str, series_uid: str) -> str:
-    """Whether a patient took part in the training: no, train or val; unknown for a file that names no patient."""
+    """Whether a patient took part in the training: no, train or val; unknown for a file that names no patient.
+
+    series_uid: of DICOM, which names the patient; empty for a volume, which its file's name stands for
+    """
     parts = [part for part, names in card.get("patients", {}).items() if patient_id in names]
-    names_patient = DICOM_UID.fullmatch(series_uid)  # else it is a file's name
-    return parts[0] if parts else "no" if names_patient else "unknown"
+    return parts[0] if parts else "no" if series_uid else "unknown"
 
 
 def all_who_took_part(split: dict[str, list[str]], first_card: dict) -> dict[str, list[str]]:
