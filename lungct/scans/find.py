@@ -163,7 +163,11 @@ def open_scans(all_files: list[Slices], every_part: bool) -> tuple[list[DicomSca
 
 
 def open_largest(folder: Path) -> DicomScan:
-    """The CT series with most slices of the one patient below a folder. Raises LungError for none, or for more."""
+    """The CT series with most slices of the one patient below a folder, with a warning where that is not the only one.
+
+    Of series that are as large the lowest UID is taken; larger ones may make no scan. Raises LungError for none, or for
+    more patients.
+    """
     series = find_series(folder)
     patients = {key.patient_id for key in series}
     if not series:
@@ -173,7 +177,12 @@ def open_largest(folder: Path) -> DicomScan:
     scans, refused = open_scans(list(series.values()), every_part=False)
     if not scans:
         raise LungError(refused[0].reason)
-    return scans[0]
+    scan, *others = scans
+    sizes = {f"series {key.series_uid}": len(files) for key, files in series.items()}
+    unused = [(f"series {one.series_uid}", f"{scan.series_uid} is as large") for one in others if len(one) == len(scan)]
+    unused += [(one.scan, one.reason) for one in refused if sizes[one.scan] >= len(scan)]
+    said = [f"{count(sizes[name], 'slice')} of {name} not used: {reason}" for name, reason in unused]
+    return replace(scan, warnings=(*scan.warnings, *said))
 
 
 def name_scan(scan: DicomScan, is_first: bool) -> str:
