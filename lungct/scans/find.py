@@ -213,12 +213,14 @@ def choose_names(names: list[str], wanted: str, message: str) -> list[str]:
     """The first N names, or those of a comma-separated list. Raises LungError, beginning with `message`, for others.
 
     A number is an ID where there is one of that name; with leading zeros, or in a list, it is always one. The last
-    part of a name will do where only one ends so: 0002 for LIDC-IDRI-0002.
+    part of a name will do where only one ends so: 0002 for LIDC-IDRI-0002, and 1129164940 for RIDER-1129164940, since
+    there are not so many names.
     """
     asked = list(dict.fromkeys(name for part in wanted.split(",") if (name := part.strip())))
-    if FIRST_N.fullmatch(wanted.strip()) and wanted.strip() not in names:
-        return names[: int(wanted)]
     found = {name: [name] if name in names else [n for n in names if LAST_PART.split(n)[-1] == name] for name in asked}
+    is_number = FIRST_N.fullmatch(wanted.strip()) and asked[0] not in names
+    if is_number and (int(wanted) <= len(names) or not found[asked[0]]):
+        return names[: int(wanted)]
     missing = sorted(name for name, matches in found.items() if len(matches) != 1)
     if missing or not asked:
         raise LungError(f"{message}: {', '.join(missing) or 'no name'}")

@@ -76,6 +76,16 @@ def test_the_last_part_of_an_id_will_do_where_only_one_ends_so():
         choose_names(names, "0003", "not found")
 
 
+def test_a_number_that_ends_an_id_is_no_count_where_there_are_fewer_patients():
+    names = ["RIDER-1129164940", "RIDER-5", "C-2"]
+    assert choose_names(names, "1129164940", "not found") == ["RIDER-1129164940"]
+    assert choose_names(names, "5", "not found") == ["RIDER-5"]
+    assert choose_names(names, "2", "not found") == names[:2]
+    assert choose_names(names, "9", "not found") == names
+    with pytest.raises(LungError, match="not found: 5"):
+        choose_names([*names, "C-5"], "5", "not found")
+
+
 def test_a_patient_is_chosen_with_all_of_its_scans():
     jobs = [job("A", "A"), job("A", "A_scan2"), job("B", "B")]
     assert choose_patients(jobs, None) == jobs
