@@ -237,6 +237,8 @@ def segment_file(source: Path | str, target: Path | str, predictor: Predictor | 
     target, predictor = Path(target).expanduser(), predictor or shipped_predictor()
     kind = kind_of(target)
     scan = open_ct(source)
+    if target.exists() and any(map(target.samefile, scan.files)):
+        raise LungError(f"{target} is the CT itself, which its mask would overwrite; give another name")
     warn_of(source, scan.warnings)
     ct_hu, frame = scan.read(), as_in_rows(scan.frame)
     if fault := check_hu_range(ct_hu):

@@ -304,6 +304,10 @@ def test_segment_file_tells_what_it_cannot_write_before_it_reads(tmp_path):
         segment_file(tmp_path / "nowhere", tmp_path / "a.nii.gz")
     patient = small_patient(3)
     nibabel.save(nibabel.Nifti1Image(patient.ct_hu[16:18].T, np.diag([-3.0, -3, 6, 1])), tmp_path / "ct.nii")
+    (tmp_path / "link.nii").symlink_to("ct.nii")
+    for name in ("ct.nii", "link.nii"):
+        with pytest.raises(LungError, match=rf"{name} is the CT itself"):
+            segment_file(tmp_path / "ct.nii", tmp_path / name)
     with pytest.raises(LungError, match=r"DICOM files of its scan, and it is ct\.nii"):
         segment_file(tmp_path / "ct.nii", tmp_path / "a.seg.dcm")
     assert not (tmp_path / "a.seg.dcm").exists()
