@@ -89,7 +89,9 @@ def trained(tmp_path, capsys) -> list[str]:
     write_conf(tmp_path / "lung.conf", {**default_values(), **paths, **small})
     flags = ["--conf", str(tmp_path / "lung.conf")]
     step.main(flags)
-    assert "wrote unet_model.pth" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "wrote unet_model.pth" in text
+    assert "warning: the same slices under two patient IDs: " in text
     return flags
 
 
