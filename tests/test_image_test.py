@@ -177,6 +177,16 @@ def test_a_volume_that_step_5_wrote_is_shown_on_the_slices_it_was_made_from(slic
     assert stack.predicted.name == "P.nii.gz"
 
 
+def test_labels_that_a_later_step_4_was_not_given_are_no_reference_any_more(scan, tmp_path):
+    folder, lung = scan
+    flags = ("--test", "--nifti", folder / "ct.nii.gz")
+    run("prepare_lung_image.py", *flags, "--labels", folder / "whole.npz", cwd=tmp_path)
+    (ct,) = (tmp_path / "mydata/Image_test/ct").iterdir()
+    np.testing.assert_array_equal(image_test.open_path(ct, CONF).reference.lung, lung)
+    run("prepare_lung_image.py", *flags, cwd=tmp_path)
+    assert image_test.open_path(ct, CONF).reference is None
+
+
 def test_what_is_unusual_about_the_files_of_a_ct_is_said(scan, tmp_path, capsys):
     """Of a NIfTI file without orientation the marks R and L are a guess."""
     folder, _ = scan
