@@ -17,6 +17,7 @@ from lungct.predict import (
     Predictor,
     Segmentation,
     for_prediction,
+    has_slices_last,
     predict_in_body,
     predict_slices,
     predict_with_doubt,
@@ -241,6 +242,25 @@ def test_segment_warns_where_the_values_cannot_be_hu():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         segment(ct_hu, patient.spacing_mm)
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing_mm", "last"),
+    [
+        *(((208, 208, 57), (0.7, 0.7, 2.5), True), ((57, 208, 208), (2.5, 0.7, 0.7), False)),
+        *(((208, 176, 57), (0.7, 0.7, 2.5), False), ((208, 208, 57), (2.5, 0.7, 0.7), False)),
+        *(((208, 208, 208), (1, 1, 1), False), ((208, 208, 208), (0.7, 0.7, 1), True)),
+    ],
+)
+def test_a_volume_as_nibabel_has_it_is_known_by_its_square_slices(shape, spacing_mm, last):
+    assert has_slices_last(shape, spacing_mm) == last
+
+
+def test_segment_warns_of_slices_that_are_last():
+    patient = small_patient(3)
+    ct_hu, spacing_mm = patient.ct_hu[16:20, :176, 16:192], patient.spacing_mm
+    with pytest.warns(UserWarning, match=r"ct_hu \(176, 176, 4\) seems to have its slices last: give \(slices, rows"):
+        segment(ct_hu.T, spacing_mm[::-1])
 
 
 def test_read_ct_takes_the_largest_series_of_a_folder_or_a_file_of_any_axis_order(tmp_path):
