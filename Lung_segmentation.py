@@ -41,7 +41,7 @@ from lungct.parallel import count
 from lungct.predict import predict_slices
 from lungct.settings import parse_step, run_step
 from lungct.slices import manifest_path, pixel_mm, print_other_code, read_manifest
-from lungct.training.data import SliceSet, batches, print_resized
+from lungct.training.data import SliceSet, batches, print_resized, same_slice_notes
 from lungct.training.distributed import join_processes
 from lungct.training.history import EpochRow, save_curves
 from lungct.training.resume import check_first_model, find_differences, read_folds, training_input
@@ -180,9 +180,9 @@ def make_trainer(settings: TrainSettings, flags: argparse.Namespace) -> tuple[Tr
     patients, options = {row.patient_id for row in rows}, settings.split_options(seen)
     split = split_patients(patients, options)
     train_rows, val_rows = ([row for row in rows if row.patient_id in set(split[part])] for part in ("train", "val"))
-    for note in split_notes(patients, options, split) if processes.is_main else ():
-        print(note)
     if processes.is_main:
+        for note in (*split_notes(patients, options, split), *same_slice_notes(train_rows, val_rows)):
+            print(note)
         print_other_code(rows, ct_root)
     window_hu = (settings.window_low_hu, settings.window_high_hu)
     usual_mm = round(float(np.median([pixel_mm(row.spacing_mm) for row in train_rows])), 4)

@@ -64,11 +64,18 @@ NO_TOOLKIT = (
 )
 
 
+def show_scan(scan: Scan, ct_hu: np.ndarray, series_uid: str = "") -> Stack:
+    """A CT as it is shown; says what is unusual about its files."""
+    for warning in scan.warnings:
+        print(f"warning {warning}")
+    return Stack(scan.patient_id, ct_hu, scan.frame, series_uid=series_uid)
+
+
 def open_volume(path: Path, conf: Path) -> Stack:
     """A NIfTI, MetaImage or NRRD file. Raises LungError for a mask whose CT is not found."""
     scan = open_nifti(path)
     ct_hu = scan.read()
-    return open_mask(path, conf) if are_labels(ct_hu) else Stack(scan.patient_id, ct_hu, scan.frame)
+    return open_mask(path, conf) if are_labels(ct_hu) else show_scan(scan, ct_hu)
 
 
 def open_dicom(path: Path, conf: Path) -> Stack:
@@ -82,7 +89,7 @@ def open_dicom(path: Path, conf: Path) -> Stack:
         if not headers:
             raise LungError(f"{path}: neither .npy, NIfTI nor DICOM")
         scan = open_series([(path, header) for header in headers])
-    return Stack(scan.patient_id, scan.read(), scan.frame, series_uid=scan.series_uid)
+    return show_scan(scan, scan.read(), scan.series_uid)
 
 
 def open_mask(path: Path, conf: Path) -> Stack:

@@ -29,7 +29,7 @@ from lungct.code_hash import MASK_CODE, SCORE_CODE
 from lungct.device import keep_freed_memory, shared_processors
 from lungct.evaluation.cases import Case, StoredCase, file_cases, read_from, stored_cases
 from lungct.evaluation.compare import comparison_lines
-from lungct.evaluation.nodules import audit_nodules, print_coverage
+from lungct.evaluation.nodules import annotated_nodules, audit_nodules, print_coverage
 from lungct.evaluation.report import report_bytes, report_row
 from lungct.evaluation.results import (
     Wanted,
@@ -55,9 +55,9 @@ from lungct.masks.reviews import earlier_reviews
 from lungct.masks.write import LungMask
 from lungct.parallel import Skipped, Warned, add_scheduler_flag, count, print_notes, run_parallel, some_of
 from lungct.predict import Predictor, Segmentation, cached_predictor, segment_volume
-from lungct.scans import lidc
 from lungct.scans.find import choose_patients, dicom_jobs, nifti_jobs
 from lungct.scans.geometry import frame_of
+from lungct.scans.nifti import dicom_series
 from lungct.settings import BY_ATTRIBUTE, make_absolute, parse_step, resolve_path, run_step
 from lungct.slices import STEP_4
 from lungct.weights import choose_weights, describe_weights, read_card, seen_in_training, weights_identity
@@ -131,13 +131,12 @@ def predict_scan(todo: Todo, task: Task) -> tuple[Result, tuple[str, ...]]:
     spacing_mm = volume.frame.spacing_mm
     found = Segmentation(*kept) if kept else segment_volume(volume.ct_hu, spacing_mm, get_predictor(task))
     mask = LungMask(found.lung, volume.frame, partial(case.find_dicom, volume.ct_hu), card["sha256"], found.unsure_cm2)
-    nodules = lidc.find_nodules(
-        volume.rows[0].series_uid, settings.confidence_level, settings.padding_size, settings.mask_threshold
-    )
+    row, level = volume.rows[0], settings.confidence_level
+    nodules, more = annotated_nodules(row, level, settings.padding_size, settings.mask_threshold)
     audit = audit_nodules(case.scan, frame_of(volume.rows), found.lung, nodules)
     score = replace(
         score_volume(volume, mask, found.body),
-        seen_in_training=seen_in_training(card, case.patient_id, volume.rows[0].series_uid),
+        seen_in_training=seen_in_training(card, case.patient_id, dicom_series(row)),
         weights=card["sha256"][:12],
         nodules=len(audit),
         precision=task.precision,
@@ -145,7 +144,7 @@ def predict_scan(todo: Todo, task: Task) -> tuple[Result, tuple[str, ...]]:
         fingerprint=made_from,
     )
     score, files = make_files(folder, todo.wanted, volume, mask, score, earlier)
-    warnings = volume.warnings + ((OTHER_CT,) if todo.earlier and not kept else ())
+    warnings = volume.warnings + more + ((OTHER_CT,) if todo.earlier and not kept else ())
     if earlier:
         warnings += lost_record(folder)
         add_files(folder, files)

@@ -161,7 +161,7 @@ def prepare_scan(task: Task, options: PrepareOptions) -> tuple[list[StoredSlice]
     place = source_of(job.location, options.ct_root.parent)
     same = {"label_source": source, "selection": options.selection, "source": place, "fingerprint": task.fingerprint}
     rows = slice_rows(job, scan, wanted, lung_px, **same)
-    return write_scan(rows, ct_hu, lung, options.ct_root, options.lung_root, SLICE_CODE, warnings), warnings
+    return write_scan(rows, ct_hu, lung, *options.roots_of_all, SLICE_CODE, warnings), warnings
 
 
 def is_done(rows: list[StoredSlice], task: Task, options: PrepareOptions) -> bool:

@@ -25,6 +25,7 @@ from lungct.scans.find import open_largest
 from lungct.scans.geometry import Frame, Scan, as_in_rows
 from lungct.scans.hu import check_hu_range
 from lungct.scans.nifti import VOLUME_ENDINGS, has_ending, open_nifti
+from lungct.scans.series import SAME_SPACING
 from lungct.segmentation.body import Body, find_body
 from lungct.segmentation.cleanup import clean_volume
 from lungct.segmentation.morphology import all_in_blocks
@@ -125,10 +126,12 @@ def segment(
     predictor:  of `load_predictor`; the shipped weights where there is none
 
     Slices run from the feet to the head, rows from front to back, as `read_ct` gives them; where rows are reversed,
-    masses at the back wall are missed, and some of the heart may be taken in. Warns where the values cannot be HU.
-    Raises LungError for what is not a numeric volume.
+    masses at the back wall are missed, and some of the heart may be taken in. Warns where the values cannot be HU, and
+    where slices seem to be the last axis. Raises LungError for what is not a numeric volume.
     """
     given, ct_hu = ct_hu, as_volume(ct_hu, spacing_mm)
+    if has_slices_last(ct_hu.shape, spacing_mm):
+        warnings.warn(f"ct_hu {ct_hu.shape} seems to have its slices last: give (slices, rows, columns)", stacklevel=2)
     if fault := check_hu_range(given):
         warnings.warn(f"ct_hu looks like {fault}, not HU: the lungs will be wrong", stacklevel=2)
     return segment_volume(ct_hu, spacing_mm, predictor or shipped_predictor()).lung
@@ -235,6 +238,8 @@ def segment_file(source: Path | str, target: Path | str, predictor: Predictor | 
     target, predictor = Path(target).expanduser(), predictor or shipped_predictor()
     kind = kind_of(target)
     scan = open_ct(source)
+    if target.exists() and any(map(target.samefile, scan.files)):
+        raise LungError(f"{target} is the CT itself, which its mask would overwrite; give another name")
     warn_of(source, scan.warnings)
     ct_hu, frame = scan.read(), as_in_rows(scan.frame)
     if fault := check_hu_range(ct_hu):
@@ -249,6 +254,18 @@ def segment_file(source: Path | str, target: Path | str, predictor: Predictor | 
     warn_of(target, flags)
     replace_file(target, gzip.decompress(content) if target.suffix.lower() == ".nii" else content)
     return found.lung
+
+
+def has_slices_last(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> bool:
+    """Whether the first two axes look like a slice, square with square pixels, and the last two do not, as in nibabel.
+
+    Of a cube it cannot be told.
+    """
+
+    def is_square(a: int, b: int) -> bool:
+        return shape[a] == shape[b] and math.isclose(spacing_mm[a], spacing_mm[b], rel_tol=SAME_SPACING)
+
+    return is_square(0, 1) and not is_square(1, 2)
 
 
 def as_volume(ct_hu: np.ndarray, spacing_mm: tuple[float, float, float]) -> np.ndarray:

@@ -30,13 +30,15 @@ def write_scan(
 ) -> list[StoredSlice]:
     """Write the slices of one scan, and nothing else, into its folders; returns their rows of the manifest.
 
-    ct_hu: (Z, H, W) HU; lung: the same, bool, where there are labels; code: the `SLICE_CODE` that made them;
-    warnings: what was unusual about the scan
+    ct_hu: (Z, H, W) HU; lung: the same, bool, where there are labels, else those of earlier ones are removed;
+    code: the `SLICE_CODE` that made them; warnings: what was unusual about the scan
     Raises LungError where the disk does not take them.
     """
     ct_checksums, lung_checksums = write_slices(ct_root, rows, map(clip_ct, ct_hu)), [""] * len(rows)
     if lung is not None:
         lung_checksums = write_slices(lung_root, rows, map(lung_image, ct_hu, lung))
+    elif lung_root:
+        remove_scans([rows[0].scan], [lung_root])
     same = {"code": code, "warnings": "; ".join(text.replace("; ", ", ") for text in warnings)}
     marks = zip(rows, ct_checksums, lung_checksums, strict=True)
     return [StoredSlice(**{**vars(row), **same, "ct_checksum": ct, "lung_checksum": label}) for row, ct, label in marks]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,9 +15,9 @@ from torch import Tensor
 from lungct import LungError
 from lungct.files import fingerprint
 from lungct.parallel import count
-from lungct.slices import DICOM_UID
 from UNet_nn import UNet
 
+BY_FILE = "named_by_file"  # in a card: patients who may go by another name in DICOM
 SHIPPED = Path(__file__).parent.parent / "weights" / "lung_unet.pth"
 
 
@@ -87,22 +87,31 @@ def choose_weights(path: Path, default: Path) -> Path:
 
 
 def seen_in_training(card: dict, patient_id: str, series_uid: str) -> str:
-    """Whether a patient took part in the training: no, train or val; unknown for a file that names no patient."""
-    parts = [part for part, names in card.get("patients", {}).items() if patient_id in names]
-    names_patient = DICOM_UID.fullmatch(series_uid)  # else it is a file's name
-    return parts[0] if parts else "no" if names_patient else "unknown"
+    """Whether a patient took part in the training: no, train or val; unknown where a file's name stands for a patient.
+
+    series_uid: of DICOM, which names the patient; empty for a volume
+    """
+    known = card.get("patients", {})
+    parts = [part for part in ("train", "val") if patient_id in known.get(part, ())]
+    return parts[0] if parts else "no" if series_uid and not known.get(BY_FILE) else "unknown"
 
 
-def all_who_took_part(split: dict[str, list[str]], first_card: dict) -> dict[str, list[str]]:
+def all_who_took_part(
+    split: dict[str, list[str]], first_card: dict, by_file: Iterable[str] = ()
+) -> dict[str, list[str]]:
     """Patient IDs by part, `train` and `val`, of a training and of those that made the weights that it started from.
 
     split: of this training alone; first_card: of the weights that it started from, empty where there are none
+    by_file: patients of this training who are known by the name of a volume's file alone
 
-    Whom any of them has learned from is in `train`, whatever the others did.
+    Whom any of them has learned from is in `train`, whatever the others did. Where there are any whom a file's name
+    stands for, they are in BY_FILE as well.
     """
     first = first_card.get("patients", {})
     train = {*split["train"], *first.get("train", ())}
-    return {"train": sorted(train), "val": sorted({*split["val"], *first.get("val", ())} - train)}
+    found = {"train": sorted(train), "val": sorted({*split["val"], *first.get("val", ())} - train)}
+    volumes = {*by_file, *first.get(BY_FILE, ())}
+    return {**found, BY_FILE: sorted(volumes)} if volumes else found
 
 
 def require_file(path: Path) -> None:

@@ -177,6 +177,33 @@ def test_a_volume_that_step_5_wrote_is_shown_on_the_slices_it_was_made_from(slic
     assert stack.predicted.name == "P.nii.gz"
 
 
+def test_labels_that_a_later_step_4_was_not_given_are_no_reference_any_more(scan, tmp_path):
+    folder, lung = scan
+    flags = ("--test", "--nifti", folder / "ct.nii.gz")
+    run("prepare_lung_image.py", *flags, "--labels", folder / "whole.npz", cwd=tmp_path)
+    (ct,) = (tmp_path / "mydata/Image_test/ct").iterdir()
+    np.testing.assert_array_equal(image_test.open_path(ct, CONF).reference.lung, lung)
+    run("prepare_lung_image.py", *flags, cwd=tmp_path)
+    assert image_test.open_path(ct, CONF).reference is None
+
+
+def test_what_is_unusual_about_the_files_of_a_ct_is_said(scan, tmp_path, capsys):
+    """Of a NIfTI file without orientation the marks R and L are a guess."""
+    folder, _ = scan
+    image_test.open_path(folder / "ct.nii.gz", CONF)
+    assert "warning" not in capsys.readouterr().out
+    image = nibabel.load(folder / "ct.nii.gz")
+    image.header.set_sform(None, code=0)
+    image.header.set_qform(None, code=0)
+    nibabel.save(nibabel.Nifti1Image(image.dataobj, None, image.header), tmp_path / "ct.nii")
+    image_test.open_path(tmp_path / "ct.nii", CONF)
+    assert "warning the file says nothing of left and right" in capsys.readouterr().out
+    shutil.copytree(folder / "dicom", tmp_path / "dicom")
+    sorted((tmp_path / "dicom").rglob("*.dcm"))[5].unlink()
+    image_test.open_path(tmp_path / "dicom", CONF)
+    assert "warning slices missing in 1 place" in capsys.readouterr().out
+
+
 def test_single_slice_is_saved_as_it_is_and_filled_in_colour(slices, tmp_path):
     ct, _ = slices
     for style, red in (("outline", 255), ("filled", 236 // 2 + 255 // 4)):  # 236: 40 HU in the lung window

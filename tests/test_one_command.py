@@ -515,7 +515,7 @@ def one_nodule(*_) -> list[Nodule]:
 
 def test_nodules_that_could_not_be_written_or_are_gone_are_made_again_from_the_mask(home, monkeypatch):
     table = home / "predictions/nodules.csv"
-    monkeypatch.setattr(model_test.lidc, "find_nodules", one_nodule)
+    monkeypatch.setattr("lungct.evaluation.nodules.find_nodules", one_nodule)
     monkeypatch.setattr(model_test, "SCORE_CODE", "other code")
     table.mkdir()
     assert "nodules.csv: cannot write it" in again(home, *QUICK[:2], status=1)

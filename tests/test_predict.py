@@ -17,6 +17,7 @@ from lungct.predict import (
     Predictor,
     Segmentation,
     for_prediction,
+    has_slices_last,
     predict_in_body,
     predict_slices,
     predict_with_doubt,
@@ -243,6 +244,25 @@ def test_segment_warns_where_the_values_cannot_be_hu():
         segment(ct_hu, patient.spacing_mm)
 
 
+@pytest.mark.parametrize(
+    ("shape", "spacing_mm", "last"),
+    [
+        *(((208, 208, 57), (0.7, 0.7, 2.5), True), ((57, 208, 208), (2.5, 0.7, 0.7), False)),
+        *(((208, 176, 57), (0.7, 0.7, 2.5), False), ((208, 208, 57), (2.5, 0.7, 0.7), False)),
+        *(((208, 208, 208), (1, 1, 1), False), ((208, 208, 208), (0.7, 0.7, 1), True)),
+    ],
+)
+def test_a_volume_as_nibabel_has_it_is_known_by_its_square_slices(shape, spacing_mm, last):
+    assert has_slices_last(shape, spacing_mm) == last
+
+
+def test_segment_warns_of_slices_that_are_last():
+    patient = small_patient(3)
+    ct_hu, spacing_mm = patient.ct_hu[16:20, :176, 16:192], patient.spacing_mm
+    with pytest.warns(UserWarning, match=r"ct_hu \(176, 176, 4\) seems to have its slices last: give \(slices, rows"):
+        segment(ct_hu.T, spacing_mm[::-1])
+
+
 def test_read_ct_takes_the_largest_series_of_a_folder_or_a_file_of_any_axis_order(tmp_path):
     ct_hu = np.random.default_rng(4).integers(-1000, 1000, (5, 12, 16)).astype(np.int16)
     write_series(tmp_path / "dicom/large", LidcScan("A", "1.2", "1.2.1"), ct_hu, (2.5, 0.7, 0.9))
@@ -304,6 +324,10 @@ def test_segment_file_tells_what_it_cannot_write_before_it_reads(tmp_path):
         segment_file(tmp_path / "nowhere", tmp_path / "a.nii.gz")
     patient = small_patient(3)
     nibabel.save(nibabel.Nifti1Image(patient.ct_hu[16:18].T, np.diag([-3.0, -3, 6, 1])), tmp_path / "ct.nii")
+    (tmp_path / "link.nii").symlink_to("ct.nii")
+    for name in ("ct.nii", "link.nii"):
+        with pytest.raises(LungError, match=rf"{name} is the CT itself"):
+            segment_file(tmp_path / "ct.nii", tmp_path / name)
     with pytest.raises(LungError, match=r"DICOM files of its scan, and it is ct\.nii"):
         segment_file(tmp_path / "ct.nii", tmp_path / "a.seg.dcm")
     assert not (tmp_path / "a.seg.dcm").exists()

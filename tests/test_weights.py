@@ -108,6 +108,17 @@ def test_who_was_ever_learned_from_is_in_the_training_set():
     assert all_who_took_part(split, {}) == split
 
 
+def test_where_the_name_of_a_file_stands_for_a_patient_it_is_not_known_who_was_learned_from():
+    """case_1.nii.gz may be of any patient that DICOM names."""
+    dicom = {"patients": {"train": ["A"], "val": ["B"]}}
+    volumes = {"patients": all_who_took_part({"train": ["A", "case_1"], "val": ["B"]}, {}, by_file=["case_1"])}
+    later = {"patients": all_who_took_part({"train": ["C"], "val": ["D"]}, volumes)}
+    asked = [("A", "1.2"), ("B", "1.2"), ("E", "1.2"), ("E", "")]
+    assert [seen_in_training(dicom, *who) for who in asked] == ["train", "val", "no", "unknown"]
+    for card in (volumes, later):
+        assert [seen_in_training(card, *who) for who in asked] == ["train", "val", "unknown", "unknown"]
+
+
 def test_weights_are_others_where_their_card_says_another_window_or_other_patients():
     card = {**model_card(MODEL, sha256="1"), "patients": {"train": ["A"], "val": ["B"]}, "best_epoch": 3}
     others = [

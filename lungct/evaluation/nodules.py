@@ -8,13 +8,15 @@ from tqdm import tqdm
 
 from lungct.evaluation.figures import BLUE, GREEN, Tile, contact_sheet, save_png, to_grey
 from lungct.files import replace_file, table_bytes
-from lungct.parallel import count
+from lungct.parallel import Warned, count, print_notes
 from lungct.scans.geometry import Frame, frame_of
-from lungct.scans.lidc import Nodule, find_nodules
+from lungct.scans.lidc import Nodule, find_nodules, has_nodules
+from lungct.scans.nifti import dicom_series
 from lungct.slice_files import read_stack
-from lungct.slices import StoredSlice, is_lung
+from lungct.slices import SliceRow, StoredSlice, is_lung
 
 PICTURE_MARGIN_MM = 40
+ONLY_IN_DICOM = "its nodules are not counted: their places are known in the rows and columns of its DICOM files alone"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,17 @@ class NoduleScore:
     slices: int
     slices_predicted: int
     coverage: float
+
+
+def annotated_nodules(
+    row: SliceRow, confidence_level: float, padding_size: int, min_voxels: int
+) -> tuple[list[Nodule], tuple[str, ...]]:
+    """The nodules of the scan that a slice is of, as `find_nodules` takes and gives them, and warnings.
+
+    Of a volume that is named after a series there are none: its rows may run the other way, or be resampled.
+    """
+    nodules = find_nodules(dicom_series(row), confidence_level, padding_size, min_voxels)
+    return nodules, (ONLY_IN_DICOM,) if not dicom_series(row) and has_nodules(row.series_uid) else ()
 
 
 def audit_nodules(scan: str, frame: Frame, lung: np.ndarray, nodules: list[Nodule]) -> list[NoduleScore]:
@@ -96,10 +109,9 @@ def audit_labels(
     """(scores, contact sheet) of the annotated nodules in the lung slices of a training set; None without a nodule."""
     scores, tiles = [], []
     for name, rows in tqdm(scans.items(), desc="nodules", unit=" scan"):
-        nodules = {
-            nodule.number: nodule
-            for nodule in find_nodules(rows[0].series_uid, confidence_level=0.5, padding_size=0, min_voxels=1)
-        }
+        found, warnings = annotated_nodules(rows[0], confidence_level=0.5, padding_size=0, min_voxels=1)
+        print_notes([], [Warned(name, warning) for warning in warnings])
+        nodules = {nodule.number: nodule for nodule in found}
         if not nodules:
             continue
         frame, ct_hu = frame_of(rows), read_stack(ct_root, rows, "ct")

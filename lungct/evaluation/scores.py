@@ -18,6 +18,7 @@ from lungct.scans.geometry import frame_of
 from lungct.segmentation.body import Body
 
 DIGITS = {"litres": 3, "litres_right": 3, "litres_left": 3, "mean_hu": 1, "perc15_hu": 1, "mass_g": 1}  # others: 4
+SETS = {"train": "training", "val": "validation"}  # by what stands in seen_in_training
 MEAN, DEVIATION = "mean", "standard deviation"  # in place of a scan's name, in rows without patient and fingerprint
 
 
@@ -188,7 +189,10 @@ def print_scores(scores: list[ScanScore]) -> None:
         cells = "".join(f" {'-' if value is None else value!s:>8s}" for value in values)
         print(f"{score.scan:{width}s} {cells}{worst_slice(score) if scored else ''}{notes(score)}")
     if scored:
-        print(f"mean Dice {statistics.fmean(scored):.4f} over {count(len(scored), 'scan')}, worst {min(scored):.4f}")
+        seen = sum(score.seen_in_training in SETS for score in scores if score.dice is not None)
+        no_test = f"; no test: {seen} of them, of patients in the {' or '.join(SETS.values())} set" if seen else ""
+        mean_dice = f"mean Dice {statistics.fmean(scored):.4f} over {count(len(scored), 'scan')}"
+        print(f"{mean_dice}, worst {min(scored):.4f}{no_test}")
 
 
 def worst_slice(score: ScanScore) -> str:
@@ -199,6 +203,5 @@ def worst_slice(score: ScanScore) -> str:
 def notes(score: ScanScore) -> str:
     """What stands behind a scan's numbers: its flags, and whether it was trained on."""
     part = score.seen_in_training
-    sets = {"train": "training", "val": "validation"}
-    seen = f"  patient was in the {sets[part]} set" if part in sets else ""
+    seen = f"  patient was in the {SETS[part]} set" if part in SETS else ""
     return (f"  {score.flags}" if score.flags else "") + seen

@@ -19,6 +19,8 @@ from lungct.scans.geometry import Frame, frame_of
 from lungct.settings import default_values, load, make_record
 from lungct.slices import DICOM_UID, SliceRow, is_lung, manifest_path, read_manifest, safe_name, slice_order
 
+SLICE_FOLDERS = ("ct", "lung")  # that hold the patients' folders of slices
+
 
 @dataclass(frozen=True)
 class ViewSettings:
@@ -29,8 +31,15 @@ class ViewSettings:
     predictions_path: Path
 
 
+def is_predicted(folder: Path) -> bool:
+    """Whether a patient's folder is one of step 5, and not one of slices whose patient is called patient_1, say."""
+    return folder.name.startswith(FOLDERS) and folder.absolute().parent.name not in SLICE_FOLDERS
+
+
 def scan_of(folder: Path) -> str:
     """The scan that a patient's folder is of, by its name; one that was set aside may have a number at its end."""
+    if not is_predicted(folder):
+        return folder.name
     rows = read_earlier_table(folder / SLICES, SliceRow) if folder.name.startswith(SET_ASIDE) else []
     return safe_name(rows[0].scan) if rows else folder.name.removeprefix(SET_ASIDE).removeprefix(PREDICTED)
 
@@ -40,7 +49,7 @@ def find_folders(folder: Path, conf: Path) -> tuple[list[Path], Path]:
 
     Raises LungError where there is no CT. A folder of CT slices, or of lungs beside them, has that CT alone.
     """
-    scan, is_prediction = scan_of(folder), folder.name.startswith(FOLDERS)
+    scan, is_prediction = scan_of(folder), is_predicted(folder)
     values = load(conf) if conf.is_file() else default_values()
     settings = make_record(ViewSettings, values, conf.parent)
     roots = [folder.parent, folder.parent.parent / "ct", settings.lung_ct_test_path, settings.lung_ct_path]
@@ -100,7 +109,7 @@ def open_slices(folder: Path, conf: Path, only: str | None = None, with_predicti
 
     Raises LungError for a folder of step 5 whose masks are of another CT, or are no slices.
     """
-    if with_prediction and folder.name.startswith(FOLDERS) and not any(folder.glob("*.npy")):
+    if with_prediction and is_predicted(folder) and not any(folder.glob("*.npy")):
         raise LungError(f"{folder}: holds no *.npy{on_own_files(folder)}")
     folders, predicted = find_folders(folder, conf)
     ct, names, ct_hu, other_ct = choose_ct(folders, predicted)

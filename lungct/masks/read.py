@@ -26,15 +26,17 @@ from lungct.masks.predicted import (
     prediction_files,
     read_prediction,
 )
-from lungct.masks.read_dicom import index_folder, read_dicom_label, series_of
-from lungct.parallel import count
+from lungct.masks.read_dicom import index_folder, is_lung_name, read_dicom_label, series_of
+from lungct.masks.segments import nrrd_names
+from lungct.masks.write import NRRD
+from lungct.parallel import count, some_of
 from lungct.scans.geometry import MAX_VOXELS, Scan
 from lungct.scans.layouts import CT_NAMES
 from lungct.scans.nifti import VOLUME_ENDINGS, read_volume, volume_files
 from lungct.slices import DICOM_UID
 
 ARRAY_ENDINGS = (".npz", ".npy")  # which do not say where they lie
-ENDINGS = (".seg.nrrd", *VOLUME_ENDINGS, *ARRAY_ENDINGS)  # 3D Slicer's first: it ends in another
+ENDINGS = (NRRD, *VOLUME_ENDINGS, *ARRAY_ENDINGS)  # 3D Slicer's first: it ends in another
 MAX_BYTES = MAX_VOXELS  # unpacked
 UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")  # in a file name
 NNUNET_CHANNEL = "_0000"  # imagesTr/case_0000.nii.gz has its label in labelsTr/case.nii.gz
@@ -43,10 +45,7 @@ LOBE_FOLDER = "segmentations"
 
 LUNA16_LUNGS, LUNA16_TRACHEA = (3, 4), 5  # codes of LUNA16's seg-lungs-LUNA16
 MAX_TRACHEA_SHARE = 0.1  # of all that is marked; it is 1 to 2 %. A right lower lobe, 5 among lobes, has 20 % or more
-ALL_LUNG = (
-    {1, 2, 3, 4, 5},
-    {10, 11, 12, 13, 14},
-)  # five lobes, right and left lung, one value; TotalSegmentator's lobes
+ALL_LUNG = ({1, 2}, {1, 2, 3, 4, 5}, {10, 11, 12, 13, 14})  # right and left lung; five lobes; TotalSegmentator's lobes
 WHOLE = 1e-3  # a value that is nearer to an integer is one
 MAX_LISTED = 8
 MAX_LABEL, MAX_LABELS = 255, 150  # of a mask, TotalSegmentator's with 117 organs included; CT has thousands of values
@@ -209,7 +208,7 @@ def read_lung(label: Path, scan: Scan, codes: tuple[int, ...] = ()) -> tuple[np.
     elif label.is_dir():
         lung, warnings = _read_lobes(label, scan), ()
     elif _split_ending(label)[1]:
-        lung, warnings = choose_lung(label, read_values(label, scan), codes)
+        lung, warnings = _read_file(label, scan, codes)
     else:
         lung, warnings = read_dicom_label(label, scan)
     if not lung.any():
@@ -228,6 +227,16 @@ def read_values(path: Path, scan: Scan) -> np.ndarray:
     if values.shape != shape:
         raise LungError(f"{path}: shape {values.shape}, but the CT has {shape} (slices, rows, columns)")
     return values
+
+
+def _read_file(path: Path, scan: Scan, codes: tuple[int, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Of a .seg.nrrd with segments that are called lungs these alone, as of a DICOM SEG; see `choose_lung`."""
+    values = read_values(path, scan)
+    names = nrrd_names(path) if path.name.lower().endswith(NRRD) and not codes else {}
+    lungs = tuple(value for value, name in names.items() if is_lung_name(name))
+    lung, warnings = choose_lung(path, values, codes or lungs)
+    left_out = [name for value, name in names.items() if lungs and value not in lungs and (values == value).any()]
+    return lung, (*warnings, f"not taken as lung in {path.name}: {some_of(left_out)}") if left_out else warnings
 
 
 def _read_lobes(folder: Path, scan: Scan) -> np.ndarray:
@@ -272,7 +281,7 @@ def choose_lung(path: Path, values: np.ndarray, codes: tuple[int, ...] = ()) -> 
     if _is_luna16(values, present):
         return np.isin(values, LUNA16_LUNGS), ()
     warnings = ()
-    if len(present) > 1 and not any(present <= known for known in ALL_LUNG):
+    if len(present) > 1 and present not in ALL_LUNG:  # of some of the lobes' values 3 may be the airways as well
         listed = _listed(sorted(present))
         warnings = (f"all values of {path.name} are taken as lung: {listed}; --label-values names those that are",)
     return values > 0, warnings

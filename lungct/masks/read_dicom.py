@@ -21,7 +21,10 @@ from lungct.scans.geometry import SAME_PLACE_MM, Frame, Scan, check_size, frame_
 from lungct.scans.headers import DECODE_ERRORS, first_line, read_header
 
 LUNG = re.compile(r"(?i)lung|pulmo")
-PART = re.compile(r"(?i)nodul|neoplas|tumou?r|mass|lesion|cancer|vessel|airway|gtv|ctv|ptv")  # in a lung, not the lung
+NOT_LUNG = re.compile(  # what lies in a lung or beside it
+    r"(?i)nodul|neoplas|tumou?r|mass|lesion|cancer|gtv|ctv|itv|ptv|airway|bronch|trache|vessel|arter|vein|vena|trunk|trunc"
+    r"|^[av][._ ]|valve|embol|effusion|hil(ar|um|us)|fissure|node"
+)
 MODALITIES = ("SEG", "RTSTRUCT", "")
 Part = tuple[str, np.ndarray, list[str]]  # name of a segment or structure, (Z, H, W) bool, warnings
 OPEN_KINDS = ("POINT", "OPEN_PLANAR", "OPEN_NONPLANAR")
@@ -30,8 +33,8 @@ SAME, INSIDE = 0.95, 0.9  # shares of pixels: a contour stored twice, perhaps ro
 
 
 def is_lung_name(name: str) -> bool:
-    """Whether a segment or structure is a lung: Lung_L, Left Lung, Lungs; not Lung nodule."""
-    return bool(LUNG.search(name)) and not PART.search(name)
+    """Whether a segment or structure is a lung: Lung_L, Left Lung, Lungs; not Lung nodule, not Pulmonary artery."""
+    return bool(LUNG.search(name)) and not NOT_LUNG.search(name)
 
 
 @cache

@@ -7,6 +7,7 @@ import numpy as np
 
 from lungct.masks.read import read_values
 from lungct.masks.read_dicom import is_lung_name, read_parts, series_of
+from lungct.masks.segments import nrrd_names
 from lungct.masks.write import NRRD, SIDES
 from lungct.scans.geometry import Scan
 from lungct.slices import LEFT, RIGHT
@@ -15,8 +16,6 @@ SIDE_NAMES = {  # Right lung, Lung_R, lung_upper_lobe_left
     RIGHT: re.compile(r"(?i)right|(?<![a-z])r(?![a-z])"),
     LEFT: re.compile(r"(?i)left|(?<![a-z])l(?![a-z])"),
 }
-NRRD_FIELD = re.compile(rb"(?m)^Segment(\d+)_(Name|LabelValue):=(.*?)\r?$")
-MAX_HEADER = 1 << 20  # bytes
 
 
 def read_sides(path: Path, scan: Scan) -> tuple[np.ndarray, tuple[str, ...]] | None:
@@ -37,18 +36,6 @@ def side_of(name: str) -> int | None:
     """RIGHT or LEFT, of the name of a lung; None where it says neither, or is not that of a lung."""
     sides = [side for side, words in SIDE_NAMES.items() if words.search(name)]
     return sides[0] if len(sides) == 1 and is_lung_name(name) else None
-
-
-def nrrd_names(path: Path) -> dict[int, str]:
-    """The names of the segments of a .seg.nrrd, by their values."""
-    with path.open("rb") as file:
-        header = file.read(MAX_HEADER).split(b"\n\n")[0]
-    fields = {(number, field): text.decode(errors="replace") for number, field, text in NRRD_FIELD.findall(header)}
-    return {
-        int(value): fields.get((number, b"Name"), "")
-        for (number, field), value in fields.items()
-        if field == b"LabelValue" and value.strip().isdecimal()
-    }
 
 
 def take_values(path: Path, scan: Scan, sides: dict[int, int | None]) -> tuple[np.ndarray, tuple[str, ...]] | None:

@@ -3,13 +3,18 @@
 Z slices, H rows, W columns.
 """
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from lungct import LungError
 from lungct.slices import LEFT, RIGHT
+
+NRRD_FIELD = re.compile(rb"(?m)^Segment(\d+)_(Name|LabelValue):=(.*?)\r?$")
+MAX_HEADER = 1 << 20  # bytes
 
 
 class Code(NamedTuple):
@@ -53,3 +58,15 @@ def check_values(labels: np.ndarray, segments: tuple[Segment, ...]) -> None:
     highest, known = int(labels.max(initial=0)), [segment.value for segment in segments]
     if highest > max(known):
         raise LungError(f"a mask with the value {highest}, but only {known} have a name; does it tell right from left?")
+
+
+def nrrd_names(path: Path) -> dict[int, str]:
+    """The names of the segments of a .seg.nrrd, by their values."""
+    with path.open("rb") as file:
+        header = file.read(MAX_HEADER).split(b"\n\n")[0]
+    fields = {(number, field): text.decode(errors="replace") for number, field, text in NRRD_FIELD.findall(header)}
+    return {
+        int(value): fields.get((number, b"Name"), "")
+        for (number, field), value in fields.items()
+        if field == b"LabelValue" and value.strip().isdecimal()
+    }

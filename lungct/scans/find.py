@@ -163,7 +163,11 @@ def open_scans(all_files: list[Slices], every_part: bool) -> tuple[list[DicomSca
 
 
 def open_largest(folder: Path) -> DicomScan:
-    """The CT series with most slices of the one patient below a folder. Raises LungError for none, or for more."""
+    """The CT series with most slices of the one patient below a folder, with a warning where that is not the only one.
+
+    Of series that are as large the lowest UID is taken; larger ones may make no scan. Raises LungError for none, or for
+    more patients.
+    """
     series = find_series(folder)
     patients = {key.patient_id for key in series}
     if not series:
@@ -173,7 +177,12 @@ def open_largest(folder: Path) -> DicomScan:
     scans, refused = open_scans(list(series.values()), every_part=False)
     if not scans:
         raise LungError(refused[0].reason)
-    return scans[0]
+    scan, *others = scans
+    sizes = {f"series {key.series_uid}": len(files) for key, files in series.items()}
+    unused = [(f"series {one.series_uid}", f"{scan.series_uid} is as large") for one in others if len(one) == len(scan)]
+    unused += [(one.scan, one.reason) for one in refused if sizes[one.scan] >= len(scan)]
+    said = [f"{count(sizes[name], 'slice')} of {name} not used: {reason}" for name, reason in unused]
+    return replace(scan, warnings=(*scan.warnings, *said))
 
 
 def name_scan(scan: DicomScan, is_first: bool) -> str:
@@ -204,12 +213,14 @@ def choose_names(names: list[str], wanted: str, message: str) -> list[str]:
     """The first N names, or those of a comma-separated list. Raises LungError, beginning with `message`, for others.
 
     A number is an ID where there is one of that name; with leading zeros, or in a list, it is always one. The last
-    part of a name will do where only one ends so: 0002 for LIDC-IDRI-0002.
+    part of a name will do where only one ends so: 0002 for LIDC-IDRI-0002, and 1129164940 for RIDER-1129164940, since
+    there are not so many names.
     """
     asked = list(dict.fromkeys(name for part in wanted.split(",") if (name := part.strip())))
-    if FIRST_N.fullmatch(wanted.strip()) and wanted.strip() not in names:
-        return names[: int(wanted)]
     found = {name: [name] if name in names else [n for n in names if LAST_PART.split(n)[-1] == name] for name in asked}
+    is_number = FIRST_N.fullmatch(wanted.strip()) and asked[0] not in names
+    if is_number and (int(wanted) <= len(names) or not found[asked[0]]):
+        return names[: int(wanted)]
     missing = sorted(name for name, matches in found.items() if len(matches) != 1)
     if missing or not asked:
         raise LungError(f"{message}: {', '.join(missing) or 'no name'}")

@@ -4,11 +4,13 @@ A patient's place follows from the ID and the seed alone: it is the same in ever
 added later. In return, the share is met on average only.
 """
 
+from collections import Counter
 from pathlib import Path
 
 from lungct import LungError
 from lungct.files import short_hash
 from lungct.parallel import some_of
+from lungct.scans.dicom import DicomScan
 from lungct.scans.find import Job
 from lungct.scans.nifti import has_ending
 from lungct.slices import STEP_2, STEP_4, read_manifest
@@ -59,6 +61,11 @@ def choose_part(jobs: list[Job], share: float, seed: int, test: bool, other: Pat
         )
     if any(isinstance(job.source, Path) and has_ending(job.source) for job in jobs):
         notes.append("patients are told apart by the names of their files: P1_2019 and P1_2020 would be two")
+    if words := shared_words(jobs):
+        one = (
+            "without a digit may be of anybody: each of their studies is taken for a patient, also where two are of one"
+        )
+        notes.append(f"warning: PatientIDs {one}: {some_of(words)}")
     if shared:
         notes.append(f"to train on now, and still in the test slices of {other}: {shared}; run step 4 again")
     return parts[test], notes
@@ -67,3 +74,11 @@ def choose_part(jobs: list[Job], share: float, seed: int, test: bool, other: Pat
 def patients_of(jobs: list[Job]) -> list[str]:
     """Their patients, sorted."""
     return sorted({job.patient_id for job in jobs})
+
+
+def shared_words(jobs: list[Job]) -> list[str]:
+    """The PatientIDs that `patient_of` took for those of several patients, one a study, sorted."""
+    scans = {job.patient_id: job.source for job in jobs if isinstance(job.source, DicomScan)}
+    ends = {name: f"-{short_hash(scan.study_uid)}" for name, scan in scans.items()}
+    words = Counter(name.removesuffix(end) for name, end in ends.items() if name.endswith(end))
+    return sorted(word for word, studies in words.items() if studies > 1)

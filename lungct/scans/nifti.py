@@ -24,6 +24,7 @@ from lungct.scans.geometry import (
 from lungct.scans.headers import DECODE_ERRORS, first_line
 from lungct.scans.hu import to_hu
 from lungct.scans.nifti_forms import affine_of, followed_form, form_warnings, header_of, read_forms
+from lungct.slices import DICOM_UID, SliceRow
 
 NIFTI_ENDINGS = (".nii.gz", ".nii")
 VOLUME_ENDINGS = (*NIFTI_ENDINGS, ".mhd", ".mha", ".nrrd", ".nhdr")
@@ -193,6 +194,11 @@ def stem(path: Path) -> str:
     """File name without its ending, .nii.gz being one."""
     ending = next((ending for ending in VOLUME_ENDINGS if has_ending(path, (ending,))), path.suffix)
     return path.name[: len(path.name) - len(ending)] or path.name
+
+
+def dicom_series(row: SliceRow) -> str:
+    """The DICOM series that a slice was read from; empty for a volume, also where its file is named after a series."""
+    return "" if has_ending(Path(row.source)) or not DICOM_UID.fullmatch(row.series_uid) else row.series_uid
 
 
 def volume_files(path: Path) -> tuple[Path, ...]:

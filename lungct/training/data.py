@@ -130,6 +130,15 @@ def print_resized(*sets: SliceSet) -> None:
         print(f"{count(resized, 'slice')} resized to {near}, as in step 5")
 
 
+def same_slice_notes(train: list[StoredSlice], val: list[StoredSlice]) -> list[str]:
+    """A warning where slices to validate on are those of a patient to learn from: one patient under two IDs."""
+    owners = {row.ct_checksum: row.patient_id for row in train if row.lung_px > 0}
+    pairs = sorted({(owners[row.ct_checksum], row.patient_id) for row in val if row.ct_checksum in owners})
+    listed = some_of([f"{one} and {other}" for one, other in pairs])
+    advice = "the validation knows them from the training; leave one of each two out in step 2 (--patients)"
+    return [f"warning: the same slices under two patient IDs: {listed}; {advice}"] if pairs else []
+
+
 def check_pair(row: StoredSlice, ct_root: Path, lung_root: Path) -> tuple[int, int]:
     """Rows and columns of a slice, whose CT and label are as step 2 wrote them. Raises LungError where they are not."""
     read_slice(lung_root, row, "lung")

@@ -9,6 +9,7 @@ from lungct import LungError, __version__
 from lungct.code_hash import TRAINING_CODE
 from lungct.files import fingerprint
 from lungct.parallel import some_of
+from lungct.scans.nifti import dicom_series
 from lungct.settings import BY_ATTRIBUTE, default_values
 from lungct.slices import StoredSlice
 from lungct.training.trainer import Progress, Trainer, TrainSettings
@@ -30,12 +31,14 @@ def training_input(
     slices = fingerprint(
         sorted((row.scan, row.z_mm, row.spacing_mm, row.ct_checksum, row.lung_checksum) for row in rows)
     )
+    taking_part = {*split["train"], *split["val"]}
+    by_file = {row.patient_id for row in rows if not dicom_series(row)} & taking_part
     return {
         "settings": {**chosen, "amp": amp},
         "split": split,
         "slices": slices,
         "init_sha256": first_card.get("sha256", ""),
-        "patients": all_who_took_part(split, first_card),
+        "patients": all_who_took_part(split, first_card, by_file),
         "version": __version__,
         "code": TRAINING_CODE,
     }

@@ -8,7 +8,7 @@ import pytest
 from conftest import make_row
 
 from lungct.evaluation.figures import BLUE, GREEN
-from lungct.evaluation.nodules import NoduleScore, as_stored, audit_nodules, draw_nodule, save_audit
+from lungct.evaluation.nodules import NoduleScore, annotated_nodules, as_stored, audit_nodules, draw_nodule, save_audit
 from lungct.files import read_table
 from lungct.scans.geometry import axis_codes, frame_of, to_lps
 from lungct.scans.lidc import Nodule
@@ -134,6 +134,17 @@ def test_the_audit_of_labels_is_written_with_a_picture(tmp_path, monkeypatch, ca
     assert read_table(tmp_path / "nodules.csv", NoduleScore) == [NoduleScore("S", 1, 3, 12, 2, 2, 1.0)]
     assert (tmp_path / "nodules.png").is_file()
     assert "nodule coverage 1.0000 on average over 1 nodule" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("source", "is_dicom"), [("../scans/1.2", True), ("../scans/1.2.nii.gz", False)])
+def test_nodules_are_counted_in_the_rows_of_dicom_and_not_in_those_of_a_volume(source, is_dicom, monkeypatch):
+    """A NIfTI file may be named after its series, but its rows often run to the front where those of DICOM run back."""
+    known = {"1.2": [nodule([12.5])], "": []}
+    monkeypatch.setattr("lungct.evaluation.nodules.find_nodules", lambda series_uid, *_: known[series_uid])
+    monkeypatch.setattr("lungct.evaluation.nodules.has_nodules", lambda series_uid: bool(known[series_uid]))
+    nodules, warnings = annotated_nodules(make_row("S", 0, source=source), 0.5, 0, 1)
+    assert (nodules == known["1.2"], warnings == ()) == (is_dicom, is_dicom)
+    assert is_dicom or "its DICOM files alone" in warnings[0]
 
 
 def test_a_picture_of_earlier_nodules_goes_where_there_are_none(tmp_path, monkeypatch):

@@ -140,4 +140,9 @@ def test_the_table_in_the_terminal_shows_agreement_where_there_is_a_reference_an
     head, line, mean = capsys.readouterr().out.splitlines()
     assert head.split()[:4] == ["scan", "slices", "litres", "Dice"]
     assert "A_slice001 (0.250)  patient was in the validation set" in line
-    assert mean == "mean Dice 0.5000 over 1 scan, worst 0.5000"
+    assert mean.startswith(
+        "mean Dice 0.5000 over 1 scan, worst 0.5000; no test: 1 of them, of patients in the training or "
+    )
+    a, c = (score(name, dice=value, worst_slice_dice=0.25) for name, value in (("A", 0.5), ("C", 0.75)))
+    print_scores([a, score("B", seen_in_training="train"), c])
+    assert capsys.readouterr().out.splitlines()[-1] == "mean Dice 0.6250 over 2 scans, worst 0.5000"

@@ -110,3 +110,15 @@ def test_a_mask_of_step_5_on_other_hu_at_its_place_has_a_warning(slices, tmp_pat
     image_test.add_mask(replace(stack, ct_hu=stack.ct_hu[:, :, ::-1]), path)
     assert "warning " in (said := capsys.readouterr().out)
     assert "patient_P: its masks were predicted from other HU at this place" in said
+
+
+def test_slices_of_a_patient_whose_name_begins_as_folders_of_step_5_do_are_shown(slices, tmp_path):
+    ct, lung = slices
+    for folder in (ct, ct.parent.with_name("lung") / "P"):
+        folder.rename(folder.with_name("patient_1"))
+    (tmp_path / "predictions/patient_P").rename(tmp_path / "predictions/patient_patient_1")
+    for path in (ct.with_name("patient_1"), ct.parent.with_name("lung") / "patient_1"):
+        stack = image_test.open_path(path, tmp_path / "lung.conf")
+        assert stack.scan == "patient_1"
+        np.testing.assert_array_equal(stack.reference.lung, lung)
+        np.testing.assert_array_equal(stack.predicted.lung, np.roll(lung, 2, 2))

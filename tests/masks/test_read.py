@@ -24,6 +24,8 @@ from lungct.masks.read import (
     read_lung,
     read_npz,
 )
+from lungct.masks.segments import SIDES
+from lungct.masks.write_nrrd import nrrd_bytes
 from lungct.phantom.lidc_tree import write_series
 from lungct.scans.geometry import Frame, Scan
 from lungct.scans.lidc import LidcScan
@@ -116,10 +118,10 @@ def test_five_lobes_are_all_lung_however_small_the_fifth():
 
 
 def test_three_lobes_of_a_right_lung_are_not_taken_for_the_codes_of_luna16():
-    assert lung_of([3, 3, 4, 5, 5, 0]) == ([True] * 5 + [False], ())
+    assert lung_of([3, 3, 4, 5, 5, 0])[0] == [True] * 5 + [False]
 
 
-@pytest.mark.parametrize("codes", [[1], [255], [1, 2], [1, 2, 3, 4, 5], [10, 11, 12, 13, 14], [1, 3]])
+@pytest.mark.parametrize("codes", [[1], [255], [1, 2], [1, 2, 3, 4, 5], [10, 11, 12, 13, 14]])
 def test_lobes_sides_and_a_single_value_are_all_lung(codes):
     assert lung_of([0, *codes]) == ([False] + [True] * len(codes), ())
 
@@ -129,6 +131,8 @@ def test_other_values_are_taken_with_a_warning_that_lists_them():
     assert lung == [False] + [True] * 4
     assert "taken as lung: 1, 2, 7, 52; --label-values" in warning
     assert "taken as lung: 1, 7; " in lung_of([0, 1, 7])[1][0]
+    for few in ([1, 2, 3], [3, 4, 5, 5], [10, 11]):  # right and left lung and the airways? some of the lobes?
+        assert f"taken as lung: {', '.join(map(str, dict.fromkeys(few)))}; " in lung_of(few)[1][0]
     assert lung_of([0, 7]) == ([False, True], ())
     assert "1, 2, 3, 4, 5, 6, 7, 8; " in lung_of(range(9))[1][0]
     assert "1, 2, 3, 4, 5, 6, 7, 8 and 2 more; " in lung_of(range(11))[1][0]
@@ -140,6 +144,23 @@ def test_named_values_alone_are_lung():
     with pytest.raises(LungError, match="no value 9; it holds 1, 2"):
         lung_of([0, 1, 2], (9,))
     assert parse_values("3,1,2") == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("right", "left", "lung", "left_out"),
+    [
+        *(("Right lung", "Airways", [1], "Airways"), ("Lung nodule", "Lung_L", [2], "Lung nodule")),
+        *(("Right lung", "Left lung", [1, 2], ""), ("Segment_1", "Segment_2", [1, 2], "")),
+    ],
+)
+def test_of_the_named_segments_of_a_nrrd_the_lungs_are_taken(tmp_path, mask, right, left, lung, left_out):
+    labels = mask + mask[::-1].astype(np.uint8)
+    content = nrrd_bytes(labels, SCAN.frame, SIDES)
+    content = content.replace(b"Right lung", right.encode()).replace(b"Left lung", left.encode())
+    (tmp_path / "a.seg.nrrd").write_bytes(content)
+    found, warnings = read_lung(tmp_path / "a.seg.nrrd", SCAN)
+    np.testing.assert_array_equal(found, np.isin(labels, lung))
+    assert warnings == ((f"not taken as lung in a.seg.nrrd: {left_out}",) if left_out else ())
 
 
 def test_of_probabilities_more_than_half_is_lung():

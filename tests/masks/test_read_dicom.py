@@ -118,7 +118,8 @@ def test_both_lungs_are_read_where_they_were_drawn_and_nothing_else(drawn, write
     folder, sources, (left, right), lung = drawn
     other = np.zeros(SHAPE, bool)
     other[:, :5, :5] = True
-    write(folder / "labels", sources, {"Lung_L": left, "SpinalCord": other, "Lung_R": right, "Lung nodule": other})
+    others = dict.fromkeys(("SpinalCord", "Lung nodule", "Pulmonary artery"), other)
+    write(folder / "labels", sources, {"Lung_L": left, **others, "Lung_R": right})
     ((path,),) = index_folder(folder / "labels").values()
     found, warnings = read_dicom_label(path, open_scan(folder))
     np.testing.assert_array_equal(found, lung)
@@ -363,7 +364,14 @@ def test_fractions_count_from_a_half():
 
 
 @pytest.mark.parametrize(
-    ("name", "lung"), [("Lung_L", True), ("LEFT LUNG", True), ("Lungs", True), ("lung nodule", False)]
+    ("name", "lung"),
+    [
+        *(("Lung_L", True), ("LEFT LUNG", True), ("Lungs", True), ("lung nodule", False)),
+        *(("lung_upper_lobe_left", True), ("Pulmo dexter", True), ("Lung_V20", True), ("ITV lung", False)),
+        *(("Pulmonary artery", False), ("A_Pulmonary", False), ("V_Pulmonary", False), ("pulmonary_vein", False)),
+        *(("PulmonaryTrunk", False), ("A. pulmonalis", False), ("Valve_Pulmonic", False), ("Lung hilum", False)),
+        *(("lung_trachea_bronchia", False), ("lung lymph node", False), ("Pulmonary embolism", False)),
+    ],
 )
 def test_names_of_lungs(name, lung):
     assert is_lung_name(name) == lung

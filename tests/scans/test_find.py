@@ -76,6 +76,16 @@ def test_the_last_part_of_an_id_will_do_where_only_one_ends_so():
         choose_names(names, "0003", "not found")
 
 
+def test_a_number_that_ends_an_id_is_no_count_where_there_are_fewer_patients():
+    names = ["RIDER-1129164940", "RIDER-5", "C-2"]
+    assert choose_names(names, "1129164940", "not found") == ["RIDER-1129164940"]
+    assert choose_names(names, "5", "not found") == ["RIDER-5"]
+    assert choose_names(names, "2", "not found") == names[:2]
+    assert choose_names(names, "9", "not found") == names
+    with pytest.raises(LungError, match="not found: 5"):
+        choose_names([*names, "C-5"], "5", "not found")
+
+
 def test_a_patient_is_chosen_with_all_of_its_scans():
     jobs = [job("A", "A"), job("A", "A_scan2"), job("B", "B")]
     assert choose_patients(jobs, None) == jobs
@@ -345,3 +355,18 @@ def test_of_a_folder_the_one_patient_s_largest_original_is_opened(tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(LungError, match="holds no CT in DICOM"):
         open_largest(tmp_path / "none")
+
+
+def test_a_series_that_is_as_large_as_the_one_that_is_opened_or_larger_is_told(tmp_path):
+    """A bolus-tracking series of a few slices is no chest, where the chest cannot be read."""
+    write_one(tmp_path / "tracking", "P1", "1.2.1", CT_HU[:2])
+    write_one(tmp_path / "less", "P1", "1.2.2", CT_HU[:1])
+    assert open_largest(tmp_path).warnings == ()
+    write_one(tmp_path / "chest", "P1", "1.2.3", CT_HU, ImageOrientationPatient=[0, 1, 0, 0, 0, -1])
+    write_one(tmp_path / "kernel", "P1", "1.2.4", CT_HU[:2])
+    scan = open_largest(tmp_path)
+    same, larger = scan.warnings
+    assert scan.series_uid == "1.2.1"
+    assert same == "2 slices of series 1.2.4 not used: 1.2.1 is as large"
+    assert larger.startswith("5 slices of series 1.2.3 not used: ")
+    assert "the slices are not axial" in larger

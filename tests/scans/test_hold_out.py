@@ -8,9 +8,13 @@ import pytest
 from conftest import make_row, run
 
 from lungct import LungError
-from lungct.scans.find import Job
+from lungct.phantom.lidc_tree import write_series
+from lungct.scans.find import Job, dicom_jobs
 from lungct.scans.hold_out import choose_part, hold_out, is_held_out
+from lungct.scans.lidc import LidcScan
 from lungct.slices import write_manifest
+
+CT_HU = np.random.default_rng(1).integers(-1000, 1000, (2, 6, 8)).astype(np.int16)
 
 
 def jobs_of(patients: int, scans: int = 1) -> list[Job]:
@@ -84,6 +88,17 @@ def test_of_volumes_it_is_said_how_patients_are_told_apart(tmp_path):
     jobs = [Job(f"P{n}", f"P{n}", Path(f"P{n}.nii.gz")) for n in range(9)]
     _, (_, note) = choose_part(jobs, 0.3, 1, True, tmp_path / "manifest.csv")
     assert note.startswith("patients are told apart by the names of their files")
+
+
+def test_where_two_studies_may_be_of_one_person_it_is_said(tmp_path):
+    """An ID without a digit may be a name, or what an anonymiser writes for everybody."""
+    for n, who in enumerate(("SMITH JOHN", "SMITH JOHN", "anonymous", *(f"P{n}" for n in range(9)))):
+        write_series(tmp_path / str(n), LidcScan(who, f"1.{n}", f"1.{n}.1"), CT_HU, (2.5, 0.7, 0.9))
+    jobs, _ = dicom_jobs(tmp_path)
+    _, (_, note) = choose_part(jobs, 0.3, 1, True, tmp_path / "manifest.csv")
+    assert note.startswith("warning: PatientIDs without a digit may be of anybody")
+    assert note.endswith("two are of one: SMITH JOHN")
+    assert len(choose_part(jobs[:9], 0.3, 1, True, tmp_path / "manifest.csv")[1]) == 1
 
 
 @pytest.mark.parametrize("damage", ["semicolons", "another patient"])

@@ -6,11 +6,12 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+from conftest import make_row
 from placed import NOISE, SPACING_MM, rotation, save_nifti
 
 from lungct import LungError
 from lungct.masks.write_nifti import nifti_bytes
-from lungct.scans.nifti import check_dimensions, check_units, open_nifti, stem, volume_files
+from lungct.scans.nifti import check_dimensions, check_units, dicom_series, open_nifti, stem, volume_files
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,14 @@ from lungct.scans.nifti import check_dimensions, check_units, open_nifti, stem, 
 )
 def test_volumes_are_named_after_their_file_without_its_ending(name, expected):
     assert stem(Path(name)) == expected
+
+
+@pytest.mark.parametrize(
+    ("series_uid", "source", "is_dicom"),
+    [("1.2", "a/1.2", True), ("1.2", "a/1.2.nii.gz", False), ("1.2", "1.2.MHD", False), ("P1", "P1.nrrd", False)],
+)
+def test_a_volume_that_is_named_after_a_dicom_series_is_none(series_uid, source, is_dicom):
+    assert dicom_series(make_row("S", 0, series_uid=series_uid, source=source)) == (series_uid if is_dicom else "")
 
 
 @pytest.mark.parametrize(

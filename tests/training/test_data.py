@@ -11,7 +11,7 @@ from training_runs import save_patients
 from lungct import LungError
 from lungct.evaluation.metrics import dice
 from lungct.files import npy_bytes, replace_folder
-from lungct.training.data import SliceSet, batches
+from lungct.training.data import SliceSet, batches, same_slice_notes
 
 
 def test_target_is_the_lung_and_not_the_ring_around_it(phantom_rows):
@@ -160,3 +160,17 @@ def test_batches_hold_every_slice_once():
     parts = batches(23, 5, seed=1, epoch=2)
     assert sorted(np.concatenate(parts).tolist()) == list(range(23))
     assert {len(part) for part in parts} == {4, 5}
+
+
+def test_one_patient_under_two_ids_is_told(tmp_path):
+    """B is A, anonymised once more; C and D have but a slice without lung in common."""
+    ct_hu = np.random.default_rng(1).integers(-1000, 500, (4, 2, 8, 8)).astype(np.int16)
+    lung = np.zeros((2, 8, 8), bool)
+    lung[0, 2:6, 2:6] = True
+    ct_hu[3, 1] = ct_hu[2, 1]
+    a, b, c, d = (
+        save_patients(tmp_path, {name: (ct_hu[n], lung)}) for name, n in zip("ABCD", (0, 0, 2, 3), strict=True)
+    )
+    (note,) = same_slice_notes(a + c, b + d)
+    assert note.startswith("warning: the same slices under two patient IDs: A and B; ")
+    assert same_slice_notes(a + c, d) == []

@@ -63,17 +63,19 @@ def test_a_patient_who_would_move_into_validation_is_named():
     ]
 
 
-def write_slices(root: Path, patients: int, first: str = "P") -> None:
+def write_slices(root: Path, patients: int, first: str = "P", **changes) -> None:
     """A manifest of patients with two slices each, a bright body and a dark square as their lung.
 
-    first: the letter that their IDs begin with
+    first: the letter that their IDs begin with; changes: of their rows
     """
     rows = []
     lung = np.zeros((32, 32), bool)
     lung[10:20, 8:24] = True
     for patient in (f"{first}{n}" for n in range(patients)):
         ct_hu = np.where(lung, -800, 40).astype(np.int16)
-        scan = [make_row(patient, z, lung_px=160, rows=32, columns=32, fingerprint=patient) for z in range(2)]
+        scan = [
+            make_row(patient, z, lung_px=160, rows=32, columns=32, fingerprint=patient, **changes) for z in range(2)
+        ]
         rows += write_scan(scan, [ct_hu] * 2, [lung] * 2, root / "ct", root / "lung", SLICE_CODE)
     write_manifest(root / "manifest.csv", rows)
 
@@ -87,7 +89,9 @@ def trained(tmp_path, capsys) -> list[str]:
     write_conf(tmp_path / "lung.conf", {**default_values(), **paths, **small})
     flags = ["--conf", str(tmp_path / "lung.conf")]
     step.main(flags)
-    assert "wrote unet_model.pth" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "wrote unet_model.pth" in text
+    assert "warning: the same slices under two patient IDs: " in text
     return flags
 
 
@@ -285,3 +289,8 @@ def test_the_card_names_the_patients_of_all_trainings_that_the_weights_went_thro
     assert seen_in_training(last, first["train"][0], "1.2") == "train"
     assert seen_in_training(last, first["val"][0], "1.2") == "val"
     assert last["init_sha256"] == card(tmp_path / "Q")["sha256"]
+    assert seen_in_training(last, "X", "1.2") == "no"
+    write_slices(tmp_path, 3, "V", source="V.nii.gz")
+    step.main([*trained, "--run-path", str(tmp_path / "V"), "--init", str(weights)])
+    assert card(tmp_path / "V")["patients"]["named_by_file"] == ["V0", "V1", "V2"]
+    assert seen_in_training(card(tmp_path / "V"), "X", "1.2") == "unknown"
