@@ -11,6 +11,7 @@ SOFT_TISSUE_HU = (-200, 200)
 MIN_TISSUE = 0.02  # share of the pixels; a chest has some 40 %
 MAX_CUT_OFF = 0.05  # share of one lowest value that is not air: a window was applied
 DENSE_HU, MAX_DENSE = 700, 0.1  # bone is less than that
+BONE_HU, MAX_BONE = 300, 0.15  # share of the pixels; in 171 real slices of neck, chest and belly at most 0.08
 BELOW_AIR_HU, MAX_BELOW_AIR = -1300, 0.1  # noise and streaks are less than that
 MAX_GREY = 255  # span of 8 bits; from air to soft tissue there are some 1,000 HU
 MAX_STANDARD = 100  # span of what was divided by its standard deviation, metal included
@@ -42,7 +43,10 @@ def check_hu_range(ct_hu: np.ndarray) -> str:
     if np.mean(inside < BELOW_AIR_HU) > MAX_BELOW_AIR:
         return "values from which the intercept's 1024 was subtracted twice"
     tissue = np.mean((inside > SOFT_TISSUE_HU[0]) & (inside < SOFT_TISSUE_HU[1]))
-    return f"a volume with only {tissue:.1%} soft tissue" if tissue < MIN_TISSUE else ""
+    if tissue < MIN_TISSUE:
+        return f"a volume with only {tissue:.1%} soft tissue"
+    bone = np.mean(inside > BONE_HU)
+    return f"values of which {bone:.0%} lie above {BONE_HU} HU, as bone does" if bone > MAX_BONE else ""
 
 
 def without_padding(sample: np.ndarray) -> np.ndarray:

@@ -64,12 +64,12 @@ def segment_lung(ct_hu: np.ndarray, spacing_mm: tuple[float, ...]) -> np.ndarray
     ct_hu:      (H, W) or (Z, H, W), any real dtype, HU, not clipped; slices in ascending z
     spacing_mm: (row, column) or (slice, row, column)
     returns     bool, same shape; all False where there is no lung
-    raises      LungError where shape and spacing do not fit together
+    raises      LungError where shape and spacing do not fit together, or there is no pixel
 
     The method is ours; its parts are the field's: threshold, connected components and closing, as
     in Hu, Hoffman and Reinhardt, IEEE Trans Med Imaging 20 (2001) 490-498.
     """
-    if ct_hu.ndim not in (2, 3) or len(spacing_mm) != ct_hu.ndim:
+    if ct_hu.ndim not in (2, 3) or len(spacing_mm) != ct_hu.ndim or not ct_hu.size:
         raise LungError(f"segment_lung: CT of shape {ct_hu.shape} does not go with spacing {spacing_mm}")
     if ct_hu.ndim == 2:
         return segment_lung(ct_hu[None], (1.0, *spacing_mm))[0]  # its thickness plays no part

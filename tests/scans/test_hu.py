@@ -101,6 +101,9 @@ LUNG_AND_WATER = {-850: 400, 10: 200, 300: 10}
         ({199: 10, -199: 10}, -600, ""),  # a fiftieth is soft tissue
         ({199: 10, -199: 9}, -600, "a volume with only 1.9% soft tissue"),
         ({200: 100, -200: 100}, -600, "a volume with only 0.0% soft tissue"),
+        ({301: 150, 10: 200}, -400, ""),
+        ({301: 151, 10: 200}, -400, "values of which 15% lie above 300 HU, as bone does"),
+        ({300: 151, 10: 200}, -400, ""),
         ({0: 1, 255: 1}, 40, "8-bit grey levels"),
         ({0: 1, 256: 1}, 40, "values from 0 to 256 without any air"),
     ],
@@ -139,6 +142,8 @@ NOT_HU = {
     "the intercept twice": (lambda v: v - 1024, "subtracted twice"),
     "a mediastinal window": (lambda v: np.clip(v, -160, 240), "values from -160 to 240 without any air"),
     "12 bits": (lambda v: np.clip((v + 200) * 2, 0, 4095), "without any air"),
+    "500 too high": (lambda v: v + 500, "lie above 300 HU"),
+    "inverted": (lambda v: -v, "lie above 300 HU"),
     "constant": (lambda v: np.full_like(v, 40), "a constant, 40 everywhere"),
     "not finite": (lambda v: np.full_like(v, np.nan), "without any finite value"),
 }

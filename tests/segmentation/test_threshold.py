@@ -217,9 +217,10 @@ def test_input_is_left_as_it_was():
     np.testing.assert_array_equal(ct_hu, before)
 
 
-def test_spacing_that_does_not_fit_is_told():
+@pytest.mark.parametrize(("shape", "spacing_mm"), [((3, 40, 50), (1.0, 2.0)), ((0, 40, 50), (1.0, 2.0, 2.0))])
+def test_spacing_that_does_not_fit_and_an_empty_volume_are_told(shape, spacing_mm):
     with pytest.raises(LungError, match="spacing"):
-        segment_lung(np.zeros((3, 40, 50), np.int16), (1.0, 2.0))
+        segment_lung(np.zeros(shape, np.int16), spacing_mm)
 
 
 def make_body(coarse_hu: np.ndarray, spacing_mm=(5.0, 2.0, 2.0)) -> Body:
