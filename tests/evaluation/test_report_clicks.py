@@ -267,6 +267,13 @@ def test_next_and_previous_patient_follow_the_list(page, tmp_path, rows):
     assert not page.is_visible("#patient")
 
 
+def test_a_picture_that_comes_when_the_list_is_open_again_is_not_drawn(page, tmp_path, rows):
+    open_bad(page, tmp_path, rows)
+    go(page, "#list", lambda: page.keyboard.press("Escape"))
+    page.evaluate("at('ct').onload()")  # as after a slow disk
+    assert page.is_visible("#list")
+
+
 def test_the_page_opens_where_it_was_left(page, tmp_path, rows):
     show(page, tmp_path, rows)
     page.select_option("#filter", "flagged")

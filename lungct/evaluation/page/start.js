@@ -66,7 +66,7 @@ function openPatient(scan, wanted) {
 }
 
 function openList() {
-  shown = view = null; state.scan = ""; keepState();
+  shown = view = null; loaded = new Map(); state.scan = ""; keepState();
   at("list").hidden = false; at("patient").hidden = true;
   drawList();
   window.scrollTo(0, state.scroll);
