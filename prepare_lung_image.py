@@ -310,7 +310,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     jobs, skipped = find_jobs(settings, flags)
     patients = len({job.patient_id for job in jobs})
-    print(f"{count(len(jobs), 'scan')} of {count(patients, 'patient')} found; {options.selection} slices of each")
+    print(f"{len(jobs)} scans of {patients} patients found; {options.selection} slices of each")
     tasks, unlabelled = make_tasks(jobs, options)
     skipped += unlabelled
     workers = settings.workers or os.cpu_count()

@@ -201,7 +201,7 @@ def test_other_dicom_and_nifti_go_the_same_way(home, lidc_tree, tmp_path):
     shutil.copy(folder / "lung.conf", tmp_path)
     tree = lidc_tree / "LIDC-IDRI_test"
     text = run("prepare_lung_image.py", "--test", "--dicom", tree, cwd=tmp_path)
-    assert "1 scan of 1 patient found; all slices of each" in text
+    assert "1 scans of 1 patients found; all slices of each" in text
     dicom = np.stack([np.load(p) for p in sorted((tmp_path / "mydata/Image_test/ct" / PATIENTS[5]).glob("*.npy"))])
     nibabel.save(nibabel.Nifti1Image(dicom.transpose(2, 1, 0), np.diag([-1.5, -1.5, 6, 1])), tmp_path / "P.nii.gz")
     run("prepare_lung_image.py", "--test", "--nifti", tmp_path / "P.nii.gz", cwd=tmp_path)
@@ -249,7 +249,7 @@ def test_few_slices_and_a_second_scan_are_told(tmp_path):
         write_series(tmp_path / "LIDC-IDRI" / twice / f"scan{n}", scan, ct_hu, (2.5, 4.0, 5.0))
     run("config_file_create.py", "--lidc-dicom-path", tmp_path / "LIDC-IDRI", cwd=tmp_path)
     text = run("prepare_lung_image.py", cwd=tmp_path)
-    assert "2 scans of 1 patient found" in text
+    assert "2 scans of 1 patients found" in text
     assert "only 4 of 10 slices" in text
     assert {r["scan"] for r in table(tmp_path / "mydata/Image/manifest.csv")} == {twice, f"{twice}_scan2"}
 

@@ -19,7 +19,7 @@ def test_demo_makes_a_tree_that_the_steps_find(tmp_path):
     assert "warning" not in text
     reference = np.load(tmp_path / "demo" / "reference" / f"{scans_without_nodules()[0].patient_id}.npz")
     assert reference["lung"].shape[1:] == (512, 512)
-    assert "1 scan of 1 patient found" in run(
+    assert "1 scans of 1 patients found" in run(
         "prepare_lung_image.py", "--test", "--conf", "demo/lung.conf", cwd=tmp_path
     )
 
