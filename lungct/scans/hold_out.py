@@ -16,6 +16,10 @@ from lungct.scans.nifti import has_ending
 from lungct.slices import STEP_2, STEP_4, read_manifest
 
 HASHES = 16**8  # of `short_hash`
+ANYBODY = (
+    "warning: PatientIDs without a digit may be of anybody: each of their studies is taken for a patient, also where"
+    " two are of one"
+)
 
 
 def is_held_out(patient_id: str, share: float, seed: int) -> bool:
@@ -62,10 +66,7 @@ def choose_part(jobs: list[Job], share: float, seed: int, test: bool, other: Pat
     if any(isinstance(job.source, Path) and has_ending(job.source) for job in jobs):
         notes.append("patients are told apart by the names of their files: P1_2019 and P1_2020 would be two")
     if words := shared_words(jobs):
-        one = (
-            "without a digit may be of anybody: each of their studies is taken for a patient, also where two are of one"
-        )
-        notes.append(f"warning: PatientIDs {one}: {some_of(words)}")
+        notes.append(f"{ANYBODY}: {some_of(words)}")
     if shared:
         notes.append(f"to train on now, and still in the test slices of {other}: {shared}; run step 4 again")
     return parts[test], notes
