@@ -19,7 +19,6 @@ from lungct import LungError, __version__  # first: it says which package is mis
 # isort: split
 import argparse
 import io
-import json
 import platform
 import shutil
 import time
@@ -47,7 +46,7 @@ from lungct.training.history import EpochRow, save_curves
 from lungct.training.resume import check_first_model, find_differences, read_folds, training_input
 from lungct.training.split import split_notes, split_patients
 from lungct.training.trainer import Trainer, TrainSettings
-from lungct.weights import Model, checksum, load_weights, model_card, read_torch
+from lungct.weights import Model, checksum, load_weights, model_card, read_torch, write_card
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -85,7 +84,7 @@ def save_weights(run: Path, trainer: Trainer) -> None:
         settings=settings,
         versions=versions,
     )
-    replace_file(path.with_suffix(".json"), json.dumps(card, indent=1).encode())
+    write_card(path, card)
 
 
 def save_prediction(run: Path, trainer: Trainer) -> None:

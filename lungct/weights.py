@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lungct import LungError
-from lungct.files import fingerprint
+from lungct.files import fingerprint, replace_file
 from lungct.parallel import count
 from UNet_nn import UNet
 
@@ -139,6 +139,11 @@ def describe_weights(path: Path, sha256: str) -> str:
 def model_card(model: Model, **more) -> dict:
     """What stands in the JSON beside the weights."""
     return {"model": asdict(model), **more}
+
+
+def write_card(path: Path, card: dict) -> None:
+    """Put a card beside its weights. Raises LungError where the disk does not take it."""
+    replace_file(path.with_suffix(".json"), json.dumps(card, indent=1).encode())
 
 
 def read_card(path: Path) -> tuple[Model, dict]:

@@ -7,13 +7,11 @@ Run     python -m weights.recipe --real DIR             trains, puts weights/lun
 """
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 
 from benchmarks.report import REAL, WORK, step
-from lungct.files import replace_file
-from lungct.weights import SHIPPED, read_card
+from lungct.weights import SHIPPED, read_card, write_card
 
 FOLDS = (  # real scans; what was trained without a fold is judged on it, and no patient is in two
     ("LIDC-IDRI", "LIDC-IDRI-whole/LIDC-IDRI-0001", "ct/ACRIN-FLT-Breast-001"),
@@ -84,7 +82,7 @@ def main() -> None:
     _, card = read_card(weights)
     _, first_card = read_card(train_synthetic(WORK / "synthetic"))
     shutil.copy(weights, SHIPPED)
-    replace_file(SHIPPED.with_suffix(".json"), json.dumps(name_synthetic(card, first_card), indent=1).encode())
+    write_card(SHIPPED, name_synthetic(card, first_card))
     print("wrote weights/lung_unet.pth and .json; next: python -m benchmarks.accuracy")
 
 

@@ -22,7 +22,7 @@ def find_disagreement(lung: np.ndarray, body: Body) -> Iterator[tuple[float, int
     The label maker, `segment_lung`, has no share in the mask, so the two are seldom wrong together. Edges are one
     pixel apart and do not count.
     """
-    steps = tuple(max(1, round(every / mm)) for every, mm in zip(EVERY_MM, body.spacing_mm, strict=True))
+    steps = body.steps_of(EVERY_MM)
     body, lung = body.every(steps), lung[:: steps[0], :: steps[1], :: steps[2]]
     differing = ndimage.binary_opening(lung ^ label_coarsely(body), IN_SLICE_8)
     for ml, box, _ in large_pieces(differing, body.spacing_mm, DISAGREEMENT_ML, connectivity=6):

@@ -24,8 +24,8 @@ LUNG_SHARE = 0.1  # of the largest area of lung; slices with less are bases and 
 
 def find_left_out(lung: np.ndarray, body: Body) -> Iterator[tuple[float, int, int]]:
     """(ml, first slice, last slice) of each large piece; lung is bool (Z, h, w), on the grid of the body."""
-    steps = tuple(max(1, round(every / mm)) for every, mm in zip(EVERY_MM, body.spacing_mm, strict=True))
-    spacing_mm = tuple(mm * step for mm, step in zip(body.spacing_mm, steps, strict=True))
+    steps = body.steps_of(EVERY_MM)
+    spacing_mm = body.every(steps).spacing_mm
     found = find_dense(lung, body, steps)
     if np.count_nonzero(found) * np.prod(spacing_mm) <= 1e3 * DENSE_ML:  # as in nearly all scans
         return

@@ -39,8 +39,9 @@ def annotated_nodules(
 
     Of a volume that is named after a series there are none: its rows may run the other way, or be resampled.
     """
-    nodules = find_nodules(dicom_series(row), confidence_level, padding_size, min_voxels)
-    return nodules, (ONLY_IN_DICOM,) if not dicom_series(row) and has_nodules(row.series_uid) else ()
+    series_uid = dicom_series(row)
+    nodules = find_nodules(series_uid, confidence_level, padding_size, min_voxels)
+    return nodules, (ONLY_IN_DICOM,) if not series_uid and has_nodules(row.series_uid) else ()
 
 
 def audit_nodules(scan: str, frame: Frame, lung: np.ndarray, nodules: list[Nodule]) -> list[NoduleScore]:

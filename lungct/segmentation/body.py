@@ -76,6 +76,10 @@ class Body:
         at = tuple(here - part.start for here, part in zip(self.middle, box[1:], strict=True))
         return replace(self, coarse_hu=self.coarse_hu[box], open_air=self.open_air[box], hull=self.hull[box], middle=at)
 
+    def steps_of(self, every_mm: tuple[float, float, float]) -> tuple[int, int, int]:
+        """How many slices, rows and columns of it are about so many mm; one at least."""
+        return tuple(max(1, round(every / mm)) for every, mm in zip(every_mm, self.spacing_mm, strict=True))
+
     def every(self, steps: tuple[int, int, int]) -> "Body":
         """Every so many slices, rows and columns of it."""
         some = tuple(slice(None, None, step) for step in steps)

@@ -51,6 +51,7 @@ def test_every_third_slice_and_second_row_of_a_body():
     ct_hu = np.full((7, 60, 80), -1000, np.int16)
     ct_hu[:, 10:50, 10:70] = np.arange(7)[:, None, None]
     body = find_body(ct_hu, (2.0, 1.5, 1.5))
+    assert body.steps_of((5.0, 3.2, 0.1)) == (2, 2, 1)  # 2.5 slices, 2.1 rows, 0.07 columns
     some = body.every((3, 2, 1))
     assert some.coarse_hu[:, 15, 40].tolist() == [0, 3, 6]
     assert some.hull.shape == some.open_air.shape == some.air.shape == (3, 30, 80)
